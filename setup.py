@@ -1,0 +1,50 @@
+"""Packaging of threefusion."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "threefusion" / "__init__.py").read_text(encoding="utf-8")).group(1)
+
+setup(
+    name="threefusion",
+    version=VERSION,
+    description="Words into 3-D by score distillation: a modular PyTorch Lightning toolkit that runs anywhere with pip alone",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["threefusion", "threefusion.*"]),
+    package_data={"threefusion": ["bundled/**/*", "base/*.yaml"]},
+    install_requires=[
+        # A bare "torch" would fetch gigabytes of CUDA packages newer than what is tested.
+        "torch>=2.5,<2.14",
+        "pytorch-lightning>=2.6,<3",
+        "diffusers>=0.40,<0.43",
+        "transformers>=5,<6",
+        "accelerate>=1.0",
+        "sentencepiece>=0.2",
+        "safetensors>=0.4",
+        "huggingface_hub>=0.30",
+        "pyyaml>=6",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "scikit-image>=0.22",
+        "trimesh>=4.4",
+        "fast-simplification>=0.1.9",
+        "xatlas>=0.0.9",
+        "uvunwrap>=0.3,<0.4",
+        "imageio>=2.34",
+        "imageio-ffmpeg>=0.5",
+        "pillow>=10",
+        "rich>=13",
+        "jaxtyping>=0.2.30",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-xdist>=3", "beartype>=0.18", "ruff>=0.6", "wandb>=0.18"],
+        "wandb": ["wandb>=0.18"],
+    },
+    entry_points={"console_scripts": ["threefusion=threefusion.cli:main"]},
+)

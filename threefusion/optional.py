@@ -1,0 +1,31 @@
+"""Optional packages are imported where they are used, and say how to get them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+INSTALL = {
+    "wandb": "python -m pip install wandb",
+    "nerfacc": "python -m pip install nerfacc",
+    "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
+    "nvdiffrast": "python -m pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast",
+}
+"""Packages that are never needed, with the command that installs each."""
+
+
+class MissingPackageError(RuntimeError):
+    """An optional package was asked for and is not installed."""
+
+
+def require(name: str) -> ModuleType:
+    """The imported package `name`.
+
+    Raises:
+        MissingPackageError: one sentence that names the package and the command that installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        command = INSTALL.get(name, f"python -m pip install {name}")
+        raise MissingPackageError(f"{name} is not installed ({error}). Install it with: {command}") from error

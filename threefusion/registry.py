@@ -1,0 +1,86 @@
+"""(kind, name) -> class. The kind comes from the base class, the config type from the constructor's annotation."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from threefusion.config import Choice
+
+KINDS: dict[str, str] = {
+    "prompt": "threefusion.prompt.processor:PromptProcessor",
+    "camera": "threefusion.camera.sampler:CameraSampler",
+    "encoding": "threefusion.geometry.encoding.encoding:Encoding",
+    "geometry": "threefusion.geometry.geometry:Geometry",
+    "material": "threefusion.material.material:Material",
+    "background": "threefusion.background.background:Background",
+    "sampler": "threefusion.renderer.sampler.sampler:RaySampler",
+    "renderer": "threefusion.renderer.renderer:Renderer",
+    "prior": "threefusion.guidance.prior.prior:DiffusionPrior",
+    "guidance": "threefusion.guidance.guidance:Guidance",
+    "loss": "threefusion.loss.loss:LossTerm",
+    "optimizer": "threefusion.optimizer.optimizer:OptimizerFactory",
+    "exporter": "threefusion.exporter.exporter:Exporter",
+}
+"""Every kind, in the order the data travels, with its base class."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered class and the module it came from."""
+
+    cls: type
+    origin: str
+
+
+_entries: dict[tuple[str, str], Entry] = {}
+
+
+class RegistryError(ValueError):
+    """A component is unknown, or one name was taken twice."""
+
+
+def register(name: str) -> Callable[[type], type]:
+    """Class decorator: make a component available in YAML under `name`.
+
+    Raises:
+        RegistryError: the class has no kind, or another module registered the same (kind, name).
+    """
+
+    def add(cls: type) -> type:
+        kind = getattr(cls, "kind", "")
+        if kind not in KINDS:
+            raise RegistryError(f"{cls.__module__}.{cls.__qualname__} derives from no component base class: {', '.join(KINDS)}")
+        known = _entries.get((kind, name))
+        if known is not None and known.origin != cls.__module__:
+            raise RegistryError(f"{kind} {name!r} is registered by both {known.origin} and {cls.__module__}")
+        _entries[kind, name] = Entry(cls, cls.__module__)
+        cls.registered_name = name  # type: ignore[attr-defined]
+        return cls
+
+    return add
+
+
+def config_class(cls: type) -> type:
+    """The dataclass that a component's first constructor parameter `cfg` is annotated with."""
+    return typing.get_type_hints(cls.__init__)["cfg"]
+
+
+def lookup(kind: str, name: str) -> type:
+    """The class registered as `name`, importing the module that declares it if need be.
+
+    Raises:
+        RegistryError: no such component.
+    """
+    from threefusion.discovery import load
+
+    if (kind, name) not in _entries:
+        load(kind, name)
+    return _entries[kind, name].cls
+
+
+def build(choice: Choice, *dependencies: object) -> typing.Any:
+    """The component that `choice` names: its class called with its typed config and `dependencies`."""
+    cls = lookup(choice.kind, choice.name)
+    return cls(config_class(cls)(**dict(choice.settings)), *dependencies)

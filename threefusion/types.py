@@ -1,0 +1,224 @@
+"""The values that travel between components.
+
+Letters: `B` views, `H W` image, `N` points or samples, `V` vertices, `F` faces, `D` features, `K` negative prompts, `L` tokens.
+World right-handed with +z up and the object round the origin; cameras OpenGL style (+x right, +y up, looking along -z);
+azimuth 0 = camera on +x, growing towards +y, in (-pi, pi]; angles in radians; colours sRGB-encoded in [0, 1], channels last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, is_dataclass, replace
+from enum import IntEnum
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Shading(IntEnum):
+    """How one view is shaded; the camera sampler decides per view."""
+
+    ALBEDO = 0
+    TEXTURELESS = 1
+    LIT = 2
+
+
+class Movable:
+    """Mixin: `.to(device)` for frozen dataclasses, moving every tensor inside."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same value with every tensor on `device`."""
+        moved = {
+            f.name: value.to(device)
+            for f in fields(self)  # type: ignore[arg-type]
+            if isinstance(value := getattr(self, f.name), Tensor) or (is_dataclass(value) and hasattr(value, "to"))
+        }
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Rays(Movable):
+    """Rays of a batch of images, flattened view by view, row by row from the top left."""
+
+    origins: Float[Tensor, "R 3"]
+    directions: Float[Tensor, "R 3"]
+    """Unit directions."""
+    radii: Float[Tensor, "R 1"]
+    """Radius of the pixel's cone at unit distance along the ray (mip-NeRF, arXiv 2103.13415, section 3.1)."""
+    view_index: Int[Tensor, "R"]
+    """Which view of the batch the ray belongs to."""
+
+
+@dataclass(frozen=True)
+class Cameras(Movable):
+    """A batch of perspective cameras that share one image size."""
+
+    c2w: Float[Tensor, "B 4 4"]
+    """Camera to world, OpenGL axes."""
+    fovy: Float[Tensor, "B"]
+    """Vertical field of view in radians."""
+    azimuth: Float[Tensor, "B"]
+    elevation: Float[Tensor, "B"]
+    distance: Float[Tensor, "B"]
+    height: int
+    width: int
+    near: float = 0.1
+    far: float = 10.0
+
+    def __len__(self) -> int:
+        return self.c2w.shape[0]
+
+    @property
+    def position(self) -> Float[Tensor, "B 3"]:
+        """Where the cameras stand, in world units."""
+        return self.c2w[:, :3, 3]
+
+    def rays(self) -> Rays:
+        """One ray through the centre of every pixel, `R = B H W`."""
+        from threefusion.camera.projection import camera_rays
+
+        return camera_rays(self)
+
+    def mvp(self) -> Float[Tensor, "B 4 4"]:
+        """World to OpenGL clip space (x right, y up, z in [-1, 1] after the division)."""
+        from threefusion.camera.projection import world_to_clip
+
+        return world_to_clip(self)
+
+
+@dataclass(frozen=True)
+class Lights(Movable):
+    """One point light and one ambient term per view (DreamFusion, arXiv 2209.14988, eq. 7)."""
+
+    position: Float[Tensor, "B 3"]
+    color: Float[Tensor, "B 3"]
+    """Diffuse colour of the light, DreamFusion's l_rho."""
+    ambient: Float[Tensor, "B 3"]
+    """Ambient colour, DreamFusion's l_a."""
+
+
+def view_generator(seed: int, step: int, index: int, purpose: str) -> torch.Generator:
+    """A CPU generator that depends on nothing but its arguments.
+
+    Every random number of a run is drawn this way, so neither a resume nor another number of processes changes the run.
+    """
+    digest = hashlib.blake2b(f"{seed}/{step}/{index}/{purpose}".encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+@dataclass(frozen=True)
+class ViewBatch(Movable):
+    """What is looked at in one optimiser step: cameras, lights, shading, and the keys of all randomness."""
+
+    camera: Cameras
+    light: Lights
+    shading: Int[Tensor, "B"]
+    """Values of `Shading`."""
+    step: int
+    index: Int[Tensor, "B"]
+    """Place of each view in the global batch of this step (a rank holds a slice)."""
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.camera)
+
+    def generators(self, purpose: str) -> list[torch.Generator]:
+        """One generator per view, a pure function of (seed, step, index, purpose)."""
+        return [view_generator(self.seed, self.step, int(i), purpose) for i in self.index.tolist()]
+
+    def rand(self, purpose: str, *shape: int) -> Float[Tensor, "B ..."]:
+        """Uniform numbers in [0, 1), `[B, *shape]`, drawn view by view on the CPU and moved to the batch's device."""
+        drawn = [torch.rand(shape, generator=g) for g in self.generators(purpose)]
+        return torch.stack(drawn).to(self.index.device)
+
+    def randn(self, purpose: str, *shape: int) -> Float[Tensor, "B ..."]:
+        """Standard normal numbers, `[B, *shape]`, drawn like `rand`."""
+        drawn = [torch.randn(shape, generator=g) for g in self.generators(purpose)]
+        return torch.stack(drawn).to(self.index.device)
+
+
+@dataclass(frozen=True)
+class PromptEmbeddings(Movable):
+    """Text embeddings for every view of a batch."""
+
+    text: Float[Tensor, "B L D"]
+    uncond: Float[Tensor, "B L D"]
+    """The empty prompt, always: a negative prompt is kept apart."""
+    negative: Float[Tensor, "B K L D"] | None = None
+    negative_weight: Float[Tensor, "B K"] | None = None
+    mask: Int[Tensor, "B L"] | None = None
+
+
+@dataclass(frozen=True)
+class FieldSample(Movable):
+    """What an implicit geometry says about points."""
+
+    features: Float[Tensor, "N D"]
+    density: Float[Tensor, "N 1"] | None = None
+    sdf: Float[Tensor, "N 1"] | None = None
+    normal: Float[Tensor, "N 3"] | None = None
+    """Unit, outward; None unless asked for."""
+    points: Float[Tensor, "N 3"] | None = None
+
+
+@dataclass(frozen=True)
+class RaySamples(Movable):
+    """Packed samples along rays, sorted by ray, then by distance. Rays that miss everything have none."""
+
+    t_start: Float[Tensor, "N"]
+    t_end: Float[Tensor, "N"]
+    ray_index: Int[Tensor, "N"]
+
+    @property
+    def t_mid(self) -> Float[Tensor, "N"]:
+        """Distance of each sample's middle from the ray's origin."""
+        return 0.5 * (self.t_start + self.t_end)
+
+
+@dataclass(frozen=True)
+class RenderedSamples(Movable):
+    """What the volume renderer saw on the way, for losses that look at samples rather than pixels."""
+
+    weights: Float[Tensor, "N"]
+    """Compositing weights, with gradient."""
+    normal: Float[Tensor, "N 3"] | None
+    direction: Float[Tensor, "N 3"]
+    """Unit ray direction of each sample."""
+    view_index: Int[Tensor, "N"]
+
+
+@dataclass(frozen=True)
+class RenderOutput(Movable):
+    """Images of one batch of views."""
+
+    image: Float[Tensor, "B H W C"]
+    opacity: Float[Tensor, "B H W 1"]
+    depth: Float[Tensor, "B H W 1"]
+    """Expected distance along the ray, not normalised by opacity."""
+    normal: Float[Tensor, "B H W 3"] | None = None
+    """World space, unit length where something is seen, 0 elsewhere; None unless asked for."""
+    samples: RenderedSamples | None = None
+    space: str = "rgb"
+    """`rgb` (C = 3) or `latent` (C = 4)."""
+
+
+@dataclass(frozen=True)
+class GuidanceOutput:
+    """The judgement of a batch of images."""
+
+    loss: Float[Tensor, ""]
+    metrics: dict[str, Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Mesh(Movable):
+    """A triangle mesh; `uv` is given per vertex (vertices are split along seams) with v up."""
+
+    vertices: Float[Tensor, "V 3"]
+    faces: Int[Tensor, "F 3"]
+    normals: Float[Tensor, "V 3"] | None = None
+    uv: Float[Tensor, "V 2"] | None = None
+    textures: dict[str, Float[Tensor, "H W C"]] | None = None
+    """By glTF name: `base_color`; row 0 is the top of the image (v = 1)."""
