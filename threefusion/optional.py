@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from threefusion.errors import UserError
+
 INSTALL = {
     "wandb": "python -m pip install wandb",
     "nerfacc": "python -m pip install nerfacc",
@@ -14,7 +16,7 @@ INSTALL = {
 """Packages that are never needed, with the command that installs each."""
 
 
-class MissingPackageError(RuntimeError):
+class MissingPackageError(UserError):
     """An optional package was asked for and is not installed."""
 
 

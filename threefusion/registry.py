@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from threefusion.config import Choice
+from threefusion.errors import UserError
 
 KINDS: dict[str, str] = {
     "prompt": "threefusion.prompt.processor:PromptProcessor",
@@ -37,7 +38,7 @@ class Entry:
 _entries: dict[tuple[str, str], Entry] = {}
 
 
-class RegistryError(ValueError):
+class RegistryError(UserError):
     """A component is unknown, or one name was taken twice."""
 
 

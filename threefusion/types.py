@@ -14,7 +14,7 @@ from typing import Self
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Shading(IntEnum):
@@ -222,3 +222,13 @@ class Mesh(Movable):
     uv: Float[Tensor, "V 2"] | None = None
     textures: dict[str, Float[Tensor, "H W C"]] | None = None
     """By glTF name: `base_color`; row 0 is the top of the image (v = 1)."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a run produces, and what an exporter or a next stage receives."""
+
+    geometry: nn.Module
+    material: nn.Module
+    background: nn.Module
+    renderer: nn.Module
