@@ -1,0 +1,88 @@
+"""Optimisers with one parameter group per named component."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from threefusion.component import Component
+from threefusion.errors import UserError
+from threefusion.registry import register
+from threefusion.schedule import Schedule
+
+
+class OptimizerFactory(Component):
+    """Makes the optimiser of a scene; its learning rates are pure functions of the step."""
+
+    kind: ClassVar[str] = "optimizer"
+
+    def create(self, scene: nn.ModuleDict) -> torch.optim.Optimizer:
+        """The optimiser over every trainable parameter of `scene`, with `initial_lr` in each group."""
+        raise NotImplementedError
+
+    def scale(self, step: int) -> float:
+        """What every group's initial learning rate is multiplied with at `step`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class AdamConfig:
+    """Adam and AdamW."""
+
+    lr: float = 0.01
+    """Learning rate of every parameter that no group names."""
+    groups: dict[str, float] = field(default_factory=dict)
+    """Learning rates by component, e.g. {geometry.encoding: 0.02, background: 0.001}; the longest matching name wins."""
+    schedule: Schedule = Schedule.constant(1.0)  # noqa: RUF009 (frozen)
+    """Multiplies all learning rates."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of the two moments."""
+    eps: float = 1e-15
+    """Guards the division; the tiny value of hash-grid practice, because most table entries have tiny gradients."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    variant: Literal["adam", "adamw"] = "adam"
+    """Which of the two update rules."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError("lr: above 0")
+
+
+@register("adam")
+class Adam(OptimizerFactory):
+    """Adam or AdamW (arXiv 1412.6980, 1711.05101), fused where the device has it."""
+
+    def __init__(self, cfg: AdamConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+
+    def create(self, scene: nn.ModuleDict) -> torch.optim.Optimizer:
+        """One group per entry of `groups` plus one for the rest.
+
+        Raises:
+            UserError: a group names no part of the scene.
+        """
+        members: dict[str, list[nn.Parameter]] = {name: [] for name in ("", *self.cfg.groups)}
+        for name, parameter in scene.named_parameters():
+            if parameter.requires_grad:
+                matching = [group for group in self.cfg.groups if name == group or name.startswith(group + ".")]
+                members[max(matching, key=len, default="")].append(parameter)
+        empty = [name for name in self.cfg.groups if not members[name]]
+        if empty:
+            parts = sorted({name.rsplit(".", 1)[0] for name, _ in scene.named_parameters()})
+            raise UserError(f"optimizer.groups.{empty[0]}: no trainable part of the scene has this name. Parts: {', '.join(parts)}")
+        groups = [
+            {"params": parameters, "lr": self.cfg.groups.get(name, self.cfg.lr), "initial_lr": self.cfg.groups.get(name, self.cfg.lr)}
+            for name, parameters in members.items()
+            if parameters
+        ]
+        rule = torch.optim.AdamW if self.cfg.variant == "adamw" else torch.optim.Adam
+        return rule(groups, betas=self.cfg.betas, eps=self.cfg.eps, weight_decay=self.cfg.weight_decay, fused=True)
+
+    def scale(self, step: int) -> float:
+        """The schedule's value."""
+        return self.cfg.schedule(step)

@@ -1,0 +1,85 @@
+"""The folder that holds everything about a run; no torch here, so that errors come at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from threefusion.config import RunConfig, config_to_yaml, load_config
+from threefusion.errors import UserError
+
+RUN_VARIABLE = "THREEFUSION_RUN"
+"""Tells the other processes of a multi-device run which folder the first one chose."""
+
+
+def new_run_folder(config: RunConfig, out: Path | None) -> Path:
+    """A folder that did not exist before: `out`, or `runs/<config>/<prompt>-<n>`.
+
+    Raises:
+        UserError: `out` holds a run already.
+    """
+    if RUN_VARIABLE in os.environ:
+        return Path(os.environ[RUN_VARIABLE])
+    if out is not None:
+        if out.exists() and any(out.iterdir()):
+            raise UserError(f"--out {out}: the folder is not empty. Continue that run with --resume {out}, or name another folder")
+        run = out
+    else:
+        prompt = dict(config.prompt.settings).get("text", "")
+        stem = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
+        parent = Path("runs") / config.name
+        number = 1
+        while (parent / f"{stem}-{number}").exists():
+            number += 1
+        run = parent / f"{stem}-{number}"
+    for part in ("checkpoints", "images", "mesh"):
+        (run / part).mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
+    (run / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+    return run
+
+
+def environment() -> dict[str, Any]:
+    """Versions that matter for repeating a run."""
+    from importlib.metadata import version
+
+    packages = ("threefusion", "torch", "pytorch-lightning", "diffusers", "transformers", "numpy")
+    return {"python": sys.version.split()[0], "argv": sys.argv, "packages": {name: version(name) for name in packages}}
+
+
+def open_run(run: Path) -> RunConfig:
+    """The resolved config of a run folder.
+
+    Raises:
+        UserError: not a run folder.
+    """
+    if not (run / "config.yaml").exists():
+        raise UserError(f"{run}: not a run folder (it has no config.yaml)")
+    return load_config(run / "config.yaml", [])
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest checkpoint of a run folder, None when it has none yet."""
+    found = sorted((run / "checkpoints").glob("step-*.ckpt"))
+    return found[-1] if found else None
+
+
+def checkpoint_step(checkpoint: Path | None) -> int:
+    """The optimiser step at which a checkpoint was written; 0 for none."""
+    return 0 if checkpoint is None else int(checkpoint.stem.split("-")[1])
+
+
+def relative(path: Path | None, run: Path) -> str | None:
+    """`path` as seen from the run folder, so that a run can be moved."""
+    return None if path is None else str(path.relative_to(run))
+
+
+def write_report(run: Path, report: dict[str, Any]) -> None:
+    """Write report.json through a temporary file."""
+    temporary = run / "report.tmp"
+    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, run / "report.json")

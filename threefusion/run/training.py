@@ -1,0 +1,136 @@
+"""Train a run from its config or its newest checkpoint."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threefusion.config import RunConfig, config_to_yaml
+from threefusion.run.folder import RUN_VARIABLE, checkpoint_step, latest_checkpoint
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from threefusion.system.text_to_3d import TextTo3D
+
+
+def quiet() -> None:
+    """Silence what libraries say about things that are decided here on purpose."""
+    import logging
+
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "diffusers", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*Checkpoint directory.*", ".*TypedStorage.*"):
+        warnings.filterwarnings("ignore", text)
+
+
+def build_system(config: RunConfig) -> TextTo3D:
+    """The whole system. The text encoder is loaded, used and freed before the network of the prior is loaded."""
+    from threefusion.registry import build, settings
+    from threefusion.system.text_to_3d import TextTo3D, build_scene
+
+    prior = build(settings(config.guidance).prior)
+    prompt = build(config.prompt, prior.text_encoder())
+    prior.load()
+    return TextTo3D(config, build_scene(config), prompt, build(config.guidance, prior))
+
+
+def train(config: RunConfig, run: Path) -> int:
+    """Train in the folder `run` from its newest checkpoint if it has one, then export. Returns the exit code.
+
+    Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
+    """
+    quiet()
+    from threefusion.callback.snapshot import Interrupt
+    from threefusion.run.results import finish
+
+    os.environ[RUN_VARIABLE] = str(run)
+    checkpoint = latest_checkpoint(run)
+    system = build_system(config)
+    interrupt = Interrupt()
+    first = checkpoint_step(checkpoint)
+    trainer = make_trainer(config, run, interrupt, first)
+    began = time.monotonic()
+    trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
+    seconds = time.monotonic() - began
+    if not trainer.is_global_zero:
+        return 0
+    if interrupt.requested and trainer.global_step < trainer.max_steps:
+        print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
+        return 130
+    finish(run, config, system, cost(system, seconds, trainer.global_step, first))
+    return 0
+
+
+def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_step: int) -> pl.Trainer:
+    """Lightning's trainer with this project's callbacks; `trainer.*` of the config goes through as it is."""
+    import pytorch_lightning as pl
+
+    from threefusion.callback.images import Previews
+    from threefusion.callback.metrics import CsvMetrics
+    from threefusion.callback.progress import ProgressLine
+    from threefusion.callback.snapshot import Snapshot
+
+    output = config.output
+    settings = {"accelerator": "auto", "devices": 1, "log_every_n_steps": 10, **config.trainer}
+    if settings["devices"] not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1:
+        # A rank may leave a parameter unused (albedo against lit, rays that all miss): plain DDP would wait for it for ever.
+        settings.setdefault("strategy", "ddp_find_unused_parameters_true")
+    callbacks = [
+        Previews(run, output.image_interval, output.image_size),
+        ProgressLine(),
+        interrupt,
+        Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
+    ]
+    loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *extra_loggers(config, run)]
+    return pl.Trainer(
+        **settings,
+        max_epochs=-1,
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=run,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
+    """The logger that the config names beside metrics.csv, if any."""
+    if config.logger is None or config.logger["type"] == "csv":
+        return []
+    from threefusion.optional import require
+
+    require("wandb")
+    from pytorch_lightning.loggers import WandbLogger
+
+    options = {key: value for key, value in config.logger.items() if key != "type"}
+    os.environ.setdefault("WANDB_SILENT", "true")
+    options.setdefault("name", run.name)
+    logger = WandbLogger(save_dir=run, **options)
+    logger.log_hyperparams({"config": config_to_yaml(config)})
+    return [logger]
+
+
+def cost(system: TextTo3D, seconds: float, last: int, first: int) -> dict[str, Any]:
+    """What a training cost."""
+    import torch
+
+    if system.device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated()
+    else:
+        # Linux counts kibibytes, macOS bytes.
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "steps": last,
+        "seconds": round(seconds, 2),
+        "iterations_per_second": round((last - first) / max(seconds, 1e-9), 3),
+        "phase_seconds": {name: round(value, 2) for name, value in system.clock.seconds(seconds).items()},
+        "peak_memory_bytes": memory,
+    }

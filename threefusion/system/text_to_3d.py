@@ -1,0 +1,150 @@
+"""The one LightningModule: methods differ by YAML, not by subclass."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from threefusion.camera.sampler import CameraSampler
+from threefusion.config import RunConfig
+from threefusion.errors import UserError
+from threefusion.guidance.guidance import Guidance
+from threefusion.loss.loss import LossTerm
+from threefusion.prompt.processor import PromptProcessor
+from threefusion.registry import build
+from threefusion.system.phases import PhaseClock
+from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
+
+
+def build_scene(config: RunConfig) -> Scene:
+    """The untrained scene of a config, its initial parameters a function of `config.seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        material = build(config.material)
+        geometry = build(config.geometry, material.feature_width)
+        background = build(config.background)
+        renderer = build(config.renderer, geometry, material, background)
+    return Scene(geometry, material, background, renderer)
+
+
+class Placeholders(IterableDataset[int]):
+    """An endless stream of nothing: views come from the system's own counter, which a checkpoint holds."""
+
+    def __iter__(self):  # noqa: ANN204
+        """Zeros without end."""
+        while True:
+            yield 0
+
+
+class TextTo3D(pl.LightningModule):
+    """Renders random views of a scene, has them judged, and moves the scene.
+
+    The frozen prior inside `guidance` never reaches a checkpoint.
+    """
+
+    def __init__(self, config: RunConfig, scene: Scene, prompt: PromptProcessor, guidance: Guidance) -> None:
+        super().__init__()
+        self.config = config
+        self.camera: CameraSampler = build(config.camera)
+        self.renderer = scene.renderer
+        self.prompt = prompt
+        self.guidance = guidance
+        self.losses = nn.ModuleDict({name: build(choice) for name, choice in config.losses.items()})
+        self.optimizer_factory = build(config.optimizer)
+        self.clock = PhaseClock()
+        self.strict_loading = False
+        self.batches_seen = 0
+
+    @property
+    def scene(self) -> Scene:
+        """What the run produces."""
+        return Scene(self.renderer.geometry, self.renderer.material, self.renderer.background, self.renderer)
+
+    def views(self, batches_seen: int) -> ViewBatch:
+        """This process's slice of the views of the next micro-batch.
+
+        With gradient accumulation over m batches, a step's global batch holds m * batch_size views, a batch_size per micro-batch.
+
+        Raises:
+            UserError: the batch cannot be shared evenly by the processes.
+        """
+        world, accumulate = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        share, rest = divmod(self.camera.batch_size, world)
+        if rest:
+            raise UserError(f"camera.batch_size: {self.camera.batch_size} views cannot be shared evenly by {world} processes")
+        step, micro = divmod(batches_seen, accumulate)
+        first = micro * self.camera.batch_size + self.global_rank * share
+        return self.camera.sample(step, self.config.seed, torch.arange(first, first + share)).to(self.device)
+
+    def training_step(self, _: object, batch_idx: int) -> Float[Tensor, ""]:
+        """Render one batch of views, score it, weigh the terms."""
+        batch = self.views(self.batches_seen)
+        if self.batches_seen % self.trainer.accumulate_grad_batches == 0:
+            self.renderer.on_step(batch.step, view_generator(self.config.seed, batch.step, 0, "on_step"))
+        self.batches_seen += 1
+        active = self.active_losses(batch.step)
+        with self.clock.measure("render", self.device):
+            render: RenderOutput = self.renderer(batch, normals=any(term.needs_normal for term, _ in active.values()))
+        with self.clock.measure("guidance", self.device):
+            judged = self.guidance(render.image, self.prompt(batch.camera), batch)
+        loss = judged.loss
+        metrics = {"guidance": judged.loss.detach(), **judged.metrics, "opacity": render.opacity.detach().mean()}
+        for name, (term, weight) in active.items():
+            value = term(render, batch)
+            metrics[name] = value.detach()
+            loss = loss + weight * value
+        self.log_dict(metrics | {"loss": loss.detach()}, batch_size=len(batch))
+        return loss
+
+    def active_losses(self, step: int) -> dict[str, tuple[LossTerm, float]]:
+        """Loss terms with a weight other than 0 at `step`."""
+        weighted = {name: (term, term.cfg.weight(step)) for name, term in self.losses.items()}
+        return {name: pair for name, pair in weighted.items() if pair[1] != 0}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimiser with a group per named component."""
+        parts = {name: getattr(self.scene, name) for name in ("geometry", "material", "background")}
+        return self.optimizer_factory.create(nn.ModuleDict(parts))
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Learning rates are a pure function of the step."""
+        scale = self.optimizer_factory.scale(self.global_step)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["initial_lr"] * scale
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Start the clock of the backward pass."""
+        self.clock.start("backward", self.device)
+
+    def on_after_backward(self) -> None:
+        """Stop the clock of the backward pass."""
+        self.clock.stop("backward", self.device)
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """Placeholders: see `views`."""
+        return DataLoader(Placeholders(), batch_size=None)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Leave out everything frozen; hold the view counter, because a resumed loader starts again from its first batch."""
+        checkpoint["batches_seen"] = self.batches_seen
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(("guidance.", "prompt."))}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Refuse a checkpoint that lacks a part of the scene.
+
+        Raises:
+            UserError: it was made with another config.
+        """
+        own = {k for k in self.state_dict() if not k.startswith(("guidance.", "prompt."))}
+        differing = sorted(own ^ set(checkpoint["state_dict"]))
+        if differing:
+            raise UserError(f"the checkpoint was made with another config: {differing[0]} is in only one of the two")
+        self.batches_seen = checkpoint["batches_seen"]
+
+
+def restore_scene(scene: Scene, state: dict[str, Tensor]) -> None:
+    """Load a checkpoint's parameters into a scene that was built from the same config; the renderer holds all of its parts."""
+    scene.renderer.load_state_dict({k.removeprefix("renderer."): v for k, v in state.items() if k.startswith("renderer.")})
