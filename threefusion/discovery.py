@@ -1,14 +1,273 @@
-"""Which modules declare which components: the package itself, then `plugins/`, then entry points."""
+"""Which modules declare which components: the package itself, then `plugins/` folders, then entry points.
+
+Nothing is imported to find out: the source is read. A component's module is imported when the component is built.
+"""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import ast
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+
+from threefusion.registry import KINDS, RegistryError
+from threefusion.source import ClassSource, Source, address, ancestry, bases, find, locate, missing_imports, read
+
+ENTRY_POINTS = "threefusion.plugins"
+BUILT_IN = "threefusion"
+NOT_PLUGIN = re.compile(r"(tests|configs|docs|build|dist|__pycache__|setup\.py|conftest\.py|test_.*\.py|\..*|.*\.egg-info)$")
+BASES = {base: kind for kind, base in KINDS.items()}
 
 
-def load(kind: str, name: str) -> None:
-    """Import the modules that may declare (kind, name)."""
-    import threefusion
+@dataclass(frozen=True)
+class Declaration:
+    """A component found in a source file."""
 
-    for module in pkgutil.walk_packages(threefusion.__path__, "threefusion."):
-        importlib.import_module(module.name)
+    kind: str
+    name: str
+    source: ClassSource
+    origin: str
+    """`threefusion`, the plugin's path, or the installed distribution."""
+
+    @property
+    def place(self) -> str:
+        """`path:line` of the class."""
+        return f"{shown(self.source.module.path)}:{self.source.node.lineno}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that cannot be used, and why."""
+
+    origin: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.origin} could not be loaded: {self.reason}"
+
+
+@dataclass
+class Catalogue:
+    """Everything that was found."""
+
+    declarations: dict[tuple[str, str], Declaration] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    clashes: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def names(self, kind: str) -> list[str]:
+        """The names of one kind, sorted."""
+        return sorted(name for known, name in self.declarations if known == kind)
+
+    def add(self, declaration: Declaration) -> None:
+        """Take a declaration in, or note that its name is taken."""
+        key = declaration.kind, declaration.name
+        known = self.declarations.setdefault(key, declaration)
+        if known.place != declaration.place:
+            self.clashes[key] = f"{key[0]} {key[1]!r} is declared twice: {known.place} and {declaration.place}"
+
+
+def shown(path: Path) -> Path:
+    """`path` relative to the current directory when it lies inside."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def find_declaration(kind: str, name: str) -> Declaration:
+    """The component registered as `name`.
+
+    Raises:
+        RegistryError: there is none, or more than one.
+    """
+    known = catalogue()
+    if (kind, name) in known.clashes:
+        raise RegistryError(known.clashes[kind, name])
+    if (kind, name) in known.declarations:
+        return known.declarations[kind, name]
+    raise RegistryError(" ".join([f"no {kind} is called {name!r}. {nearest(name, known.names(kind))}", *map(str, known.failures)]))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`Did you mean …?`, or the list of what there is."""
+    known = sorted(known)
+    close = get_close_matches(name, known, 1, 0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"There is: {', '.join(known)}" if known else "There is none"
+
+
+_folders: dict[Path, None] = {}
+
+
+def search(beside: Path | None = None) -> None:
+    """Make the `plugins` folder of the current directory known, and the one nearest above the file `beside`."""
+    parents = list(beside.resolve().parents) if beside else []
+    nearest = next((parent / "plugins" for parent in parents if (parent / "plugins").is_dir()), None)
+    for folder in (Path.cwd() / "plugins", nearest):
+        if folder is not None and folder.is_dir():
+            _folders.setdefault(folder.resolve())
+
+
+def catalogue() -> Catalogue:
+    """All components of the package, of the known plugin folders and of installed entry points."""
+    search()
+    return _catalogue(tuple(_folders))
+
+
+def refresh() -> None:
+    """Forget what was found, because files changed."""
+    _catalogue.cache_clear()
+
+
+@lru_cache(maxsize=4)
+def _catalogue(folders: tuple[Path, ...]) -> Catalogue:
+    found = Catalogue()
+    for module in _modules(Path(__file__).parent, "threefusion"):
+        _collect(found, BUILT_IN, [module])
+    for folder in folders:
+        for plugin in sorted(folder.iterdir()):
+            if not NOT_PLUGIN.match(plugin.name) and (plugin.is_dir() or plugin.suffix == ".py"):
+                _collect(found, f"{shown(plugin)}", _plugin_modules(plugin))
+    for origin, modules in _entry_points():
+        _collect(found, origin, modules)
+    return found
+
+
+def _collect(found: Catalogue, origin: str, modules: list[tuple[str, Path]] | str) -> None:
+    """Add what a plugin declares, or the reason why it cannot be used."""
+    if isinstance(modules, str):
+        found.failures.append(Failure(origin, modules))
+        return
+    try:
+        declarations: list[Declaration] = []
+        for name, path in modules:
+            if _registers(path):
+                source = read(name, path)
+                if origin != BUILT_IN and (missing := missing_imports(source)):
+                    raise ImportError(f"{shown(path)} imports {missing[0]!r}, which is not installed")
+                declarations += declared(source, origin)
+    except SyntaxError as error:
+        found.failures.append(Failure(origin, f"{shown(Path(error.filename or origin))}:{error.lineno}: {error.msg}"))
+    except (ImportError, RegistryError, OSError, ValueError) as error:
+        found.failures.append(Failure(origin, str(error)))
+    else:
+        for declaration in declarations:
+            found.add(declaration)
+
+
+def _registers(path: Path) -> bool:
+    return b"register(" in path.read_bytes()
+
+
+def _modules(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
+    """Every module under a package's folder."""
+    for path in sorted(folder.iterdir()):
+        if NOT_PLUGIN.match(path.name):
+            continue
+        if path.is_dir() and path.name.isidentifier():
+            yield from _modules(path, f"{package}.{path.name}")
+        elif path.suffix == ".py":
+            yield (package if path.stem == "__init__" else f"{package}.{path.stem}"), path
+
+
+def _plugin_modules(plugin: Path) -> list[tuple[str, Path]] | str:
+    """The modules of one entry of `plugins/`: a file, a package, a folder of files, or a pip project.
+
+    Their parent folder goes to the end of `sys.path`, so that they are imported under the names they have when installed.
+    """
+    project = plugin.is_dir() and any((plugin / name).exists() for name in ("pyproject.toml", "setup.py"))
+    if not project:
+        root, modules = plugin.parent, list(_modules(plugin, plugin.name)) if plugin.is_dir() else [(plugin.stem, plugin)]
+    else:
+        root = plugin / "src" if (plugin / "src").is_dir() else plugin
+        modules = [
+            module
+            for path in sorted(root.iterdir())
+            if not NOT_PLUGIN.match(path.name)
+            for module in (_modules(path, path.name) if path.is_dir() else [(path.stem, path)] if path.suffix == ".py" else [])
+        ]
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    for head in {name.split(".")[0] for name, _ in modules}:
+        spec = importlib.util.find_spec(head) if head.isidentifier() else None
+        places = [*(spec.submodule_search_locations or [spec.origin])] if spec else []
+        if not any(str(place).startswith(str(root)) for place in places):
+            return f"its name {head!r} is already taken by {places[0]}" if places else f"{head!r} is no module name: use letters, digits and _"
+    return modules
+
+
+def _entry_points() -> Iterator[tuple[str, list[tuple[str, Path]] | str]]:
+    """Installed plugins: where they come from, and their modules or what is wrong."""
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINTS):
+        origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.name
+        path = locate(point.module)
+        if path is None:
+            yield origin, f"its entry point {point.name!r} names the module {point.module!r}, which does not exist"
+        else:
+            yield origin, list(_modules(path.parent, point.module)) if path.name == "__init__.py" else [(point.module, path)]
+
+
+def declared(source: Source, origin: str) -> list[Declaration]:
+    """The components that a module registers.
+
+    Raises:
+        RegistryError: a registration that cannot be understood from the source.
+    """
+    found = []
+    for node in source.bindings.values():
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for name in _registered_names(source, node):
+            cls = ClassSource(source, node)
+            found.append(Declaration(kind_of(cls), name, cls, origin))
+    return found
+
+
+def _registered_names(source: Source, node: ast.ClassDef) -> Iterator[str]:
+    for decorator in node.decorator_list:
+        if not isinstance(decorator, ast.Call) or ast.unparse(decorator.func).rpartition(".")[2] != "register":
+            continue
+        argument = decorator.args[0] if decorator.args else None
+        if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
+            raise RegistryError(f"{shown(source.path)}:{node.lineno}: @register needs its name as a string literal")
+        yield argument.value
+
+
+def kind_of(cls: ClassSource) -> str:
+    """The kind that a class's ancestors give it.
+
+    Raises:
+        RegistryError: none of them is a component base class.
+    """
+    for ancestor in ancestry(cls):
+        for base in (ancestor.address, *(address(ancestor.module, name) for name in bases(ancestor))):
+            if base in BASES:
+                return BASES[base]
+    raise RegistryError(
+        f"{shown(cls.module.path)}:{cls.node.lineno}: {cls.node.name} derives from no component base class ({', '.join(KINDS)})"
+    )
+
+
+def config_source(cls: ClassSource) -> ClassSource:
+    """The config dataclass that the constructor's `cfg` parameter is annotated with.
+
+    Raises:
+        RegistryError: the constructor does not say.
+    """
+    for ancestor in ancestry(cls):
+        for node in ancestor.node.body:
+            if not isinstance(node, ast.FunctionDef) or node.name != "__init__":
+                continue
+            annotation = next((a.annotation for a in node.args.args if a.arg == "cfg"), None)
+            text = annotation.value if isinstance(annotation, ast.Constant) else annotation and ast.unparse(annotation)
+            found = find(ancestor.module, text) if text else None
+            if found is not None:
+                return found
+            place = f"{shown(ancestor.module.path)}:{node.lineno}"
+            raise RegistryError(f"{place}: the constructor of {cls.node.name} needs `cfg: SomeFrozenDataclass` as its first parameter")
+    raise RegistryError(f"{shown(cls.module.path)}:{cls.node.lineno}: {cls.node.name} has no constructor with a `cfg` parameter")

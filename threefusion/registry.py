@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,20 +67,60 @@ def register(name: str) -> Callable[[type], type]:
 
 def config_class(cls: type) -> type:
     """The dataclass that a component's first constructor parameter `cfg` is annotated with."""
-    return typing.get_type_hints(cls.__init__)["cfg"]
+    constructor = inspect.unwrap(cls.__init__)
+    annotation = constructor.__annotations__["cfg"]
+    # Only this annotation: the others may name things that are imported for type checkers alone.
+    return eval(annotation, constructor.__globals__) if isinstance(annotation, str) else annotation
 
 
 def lookup(kind: str, name: str) -> type:
     """The class registered as `name`, importing the module that declares it if need be.
 
     Raises:
+        RegistryError: no such component, or its module cannot be imported.
+    """
+    if (kind, name) not in _entries:
+        from threefusion.discovery import find_declaration
+
+        declaration = find_declaration(kind, name)
+        module = declaration.source.module.name
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            if declaration.origin == "threefusion":
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise RegistryError(f"{kind} {name!r} of plugin {declaration.origin} could not be imported: {reason}") from error
+    return _entries[kind, name].cls
+
+
+def names(kind: str) -> list[str]:
+    """The names of one kind, declared in files or registered by running code, sorted."""
+    from threefusion.discovery import catalogue
+
+    return sorted({*catalogue().names(kind), *(name for known, name in _entries if known == kind)})
+
+
+def config_type(kind: str, name: str) -> type:
+    """The config dataclass of a component, without importing its module if the source is enough.
+
+    Raises:
         RegistryError: no such component.
     """
-    from threefusion.discovery import load
+    from threefusion.discovery import config_source, find_declaration
+    from threefusion.slicing import SliceError, execute
 
-    if (kind, name) not in _entries:
-        load(kind, name)
-    return _entries[kind, name].cls
+    if (kind, name) in _entries:
+        return config_class(_entries[kind, name].cls)
+    try:
+        return execute(config_source(find_declaration(kind, name).source))
+    except SliceError:
+        return config_class(lookup(kind, name))
+
+
+def settings(choice: Choice) -> typing.Any:
+    """The typed config of the component that `choice` names; nothing is built."""
+    return config_type(choice.kind, choice.name)(**dict(choice.settings))
 
 
 def build(choice: Choice, *dependencies: object) -> typing.Any:
