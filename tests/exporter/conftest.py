@@ -1,0 +1,112 @@
+"""Scenes in closed form: densities whose surface and colour are known, seen by a plain ray march."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from threefusion.types import FieldSample, RenderOutput, Scene, ViewBatch
+
+Field = Callable[[Tensor], Tensor]
+
+
+class AnalyticGeometry(nn.Module):
+    """Density by a formula; the points themselves are the features."""
+
+    def __init__(self, density: Field, radius: float = 1.0) -> None:
+        super().__init__()
+        self.formula = density
+        self.radius = radius
+
+    def density(self, points: Tensor) -> Tensor:
+        return self.formula(points)
+
+    def forward(self, points: Tensor, normals: bool, covariance: Tensor | None = None) -> FieldSample:
+        return FieldSample(features=points, density=self.formula(points), points=points)
+
+
+class AnalyticMaterial(nn.Module):
+    """Base colour by a formula of the position."""
+
+    def __init__(self, color: Field) -> None:
+        super().__init__()
+        self.formula = color
+
+    def textures(self, sample: FieldSample) -> dict[str, Tensor]:
+        return {"base_color": self.formula(sample.points)}
+
+
+class Magenta(nn.Module):
+    """A background that would be seen if any of it leaked into the albedo."""
+
+    def forward(self, directions: Tensor, view_index: Tensor, batch: ViewBatch) -> Tensor:
+        return directions.new_tensor([1.0, 0.0, 1.0]).expand_as(directions)
+
+
+class Marcher(nn.Module):
+    """The emission-absorption integral on evenly spaced samples, nothing else."""
+
+    def __init__(self, geometry: nn.Module, material: nn.Module, background: nn.Module, samples: int = 128) -> None:
+        super().__init__()
+        self.geometry, self.material, self.background, self.samples = geometry, material, background, samples
+
+    def forward(self, batch: ViewBatch, normals: bool = False) -> RenderOutput:
+        rays, radius = batch.camera.rays(), self.geometry.radius
+        nearest = -(rays.origins * rays.directions).sum(-1, keepdim=True)
+        along = nearest + torch.linspace(-radius, radius, self.samples)
+        points = rays.origins[:, None] + along[..., None] * rays.directions[:, None]
+        sample = self.geometry(points.reshape(-1, 3), False)
+        density = torch.where(points.norm(dim=-1) < radius, sample.density.view(along.shape), 0.0)
+        optical = density * (2 * radius / (self.samples - 1))
+        weights = (-(optical.cumsum(-1) - optical)).exp() * -torch.expm1(-optical)
+        color = self.material.textures(sample)["base_color"].view(points.shape)
+        opacity = weights.sum(-1, keepdim=True)
+        behind = self.background(rays.directions, rays.view_index, batch)
+        image = (weights[..., None] * color).sum(1) + (1 - opacity) * behind
+        shape = (len(batch), batch.camera.height, batch.camera.width, -1)
+        depth = (weights * along).sum(-1, keepdim=True)
+        return RenderOutput(image.view(shape), opacity.view(shape), depth.view(shape))
+
+
+def make_scene(density: Field, color: Field, radius: float = 1.0) -> Scene:
+    geometry, material, background = AnalyticGeometry(density, radius), AnalyticMaterial(color), Magenta()
+    return Scene(geometry, material, background, Marcher(geometry, material, background))
+
+
+def soft(sdf: Field, density: float = 200.0, width: float = 0.02) -> Field:
+    """`density` inside, fading to nothing over about `width` round the surface of a signed distance."""
+    return lambda points: density * torch.sigmoid(-sdf(points) / width)
+
+
+def sphere(radius: float) -> Field:
+    return lambda points: points.norm(dim=-1, keepdim=True) - radius
+
+
+def box(*half: float) -> Field:
+    """Signed distance of an axis-aligned box."""
+
+    def distance(points: Tensor) -> Tensor:
+        beyond = points.abs() - points.new_tensor(half)
+        return beyond.clamp_min(0).norm(dim=-1, keepdim=True) + beyond.amax(-1, keepdim=True).clamp_max(0)
+
+    return distance
+
+
+def octant_color(points: Tensor) -> Tensor:
+    """Front and back differ in red, left and right in green, top and bottom in blue; smooth in between."""
+    return 0.5 + 0.4 * torch.tanh(3 * points)
+
+
+@pytest.fixture
+def ball_scene() -> Scene:
+    """A sphere of radius 0.6 with smoothly changing colours."""
+    return make_scene(soft(sphere(0.6)), octant_color)
+
+
+@pytest.fixture
+def box_scene() -> Scene:
+    """A box that is longer in front (+x) than on the side, red in front and blue on top."""
+    return make_scene(soft(box(0.6, 0.3, 0.45)), octant_color)

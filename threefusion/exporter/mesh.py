@@ -1,0 +1,213 @@
+"""A field becomes a textured mesh: level, surface, repair, texture coordinates, colours, files, and how close it is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from threefusion.errors import UserError
+from threefusion.exporter.bake import FieldColor, bake, vertex_colors
+from threefusion.exporter.exporter import Exporter
+from threefusion.exporter.fidelity import (
+    HELD_OUT_ELEVATIONS,
+    SEARCH_ELEVATIONS,
+    FieldViews,
+    compare,
+    device_of,
+    evaluation_mode,
+    field_views,
+    view_ring,
+)
+from threefusion.exporter.topology import decimate, is_watertight, largest_component, smooth, vertex_normals
+from threefusion.exporter.uv import unwrap
+from threefusion.exporter.writers import WRITERS
+from threefusion.geometry.isosurface import (
+    DensityGrid,
+    best_level,
+    highest_density,
+    least_level,
+    marching_cubes,
+    refine_density,
+    sample_density,
+)
+from threefusion.registry import register
+from threefusion.types import Mesh, Rays, Scene
+
+logger = logging.getLogger(__name__)
+
+COARSE = 3
+"""Fine cells along one coarse cell, when the grid is sparse."""
+BAND = 6.0
+"""How far the final level may lie from the one found on the coarse grid, as a factor."""
+KNOWN_FORMATS = ("glb", "obj", "ply", "stl")
+
+
+@dataclass(frozen=True)
+class MeshExporterConfig:
+    """Settings of the exporter `mesh`."""
+
+    formats: list[str] = field(default_factory=lambda: ["glb"])
+    """Files to write, of glb, obj, ply and stl; glb is always written."""
+    resolution: int = 128
+    """Samples of the density along each axis of the box round the scene, 16 to 1024."""
+    sparse: bool = True
+    """Look at a coarse grid first and refine only near the surface; false finds parts thinner than three fine cells too."""
+    level: float | None = None
+    """Density of the surface; none chooses the one whose silhouettes match the rendered opacity best."""
+    max_faces: int = 50_000
+    """Upper limit of the number of triangles, at least 100; exceeded only where the surface would otherwise tear."""
+    smoothing: int = 3
+    """Passes of Taubin smoothing before decimation, 0 to 100."""
+    texture_size: int = 1024
+    """Width and height of the texture in texels, 64 to 8192."""
+    color_samples: int = 4
+    """Points along the normal whose colours are blended as a ray would see them, 1 to 64; 1 takes the surface's own colour."""
+    color_depth: float = 2.0
+    """How far from the surface those points lie, in grid cells, 0.1 to 10."""
+    views: int = 4
+    """Views per ring of three, in which the level is chosen and the result is judged, 1 to 64."""
+    view_size: int = 96
+    """Width and height of those views in pixels, 16 to 1024."""
+    unwrap_seconds: float = 60.0
+    """After this time a slow unwrapping method gives way to the next one; above 0."""
+
+    def __post_init__(self) -> None:
+        if not self.formats or not set(self.formats) <= set(KNOWN_FORMATS):
+            raise ValueError(f"formats: a list of {', '.join(KNOWN_FORMATS)}")
+        ranges = {
+            "resolution": (16, 1024),
+            "max_faces": (100, 100_000_000),
+            "smoothing": (0, 100),
+            "texture_size": (64, 8192),
+            "color_samples": (1, 64),
+            "color_depth": (0.1, 10),
+            "views": (1, 64),
+            "view_size": (16, 1024),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: {low} to {high}")
+        if self.level is not None and self.level <= 0:
+            raise ValueError("level: above 0")
+        if self.unwrap_seconds <= 0:
+            raise ValueError("unwrap_seconds: above 0")
+
+
+@register("mesh")
+class MeshExporter(Exporter):
+    """Closed triangle mesh with a base-colour texture, as GLB and, if asked, OBJ, PLY, STL."""
+
+    def __init__(self, cfg: MeshExporterConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+
+    @torch.no_grad()
+    def forward(self, scene: Scene, folder: Path) -> list[Path]:
+        """`model.glb` first, then the other formats; `report` says how the mesh compares with the field.
+
+        Raises:
+            UserError: the scene has no density field, is empty, or has diverged. Nothing is written then.
+        """
+        started = time.perf_counter()
+        if not hasattr(scene.geometry, "density"):
+            raise UserError(
+                f"the geometry {type(scene.geometry).__name__} has no density, so there is no surface to export: "
+                "choose a volumetric geometry, or set exporter to null"
+            )
+        with evaluation_mode(scene):
+            grid, level, fit = self._level(scene)
+            mesh, facts = self._surface(grid, level)
+            mesh, colors = self._texture(scene, mesh, grid.cell)
+            comparison = compare(mesh, self._ring_views(scene, HELD_OUT_ELEVATIONS))
+        formats = ["glb", *(name for name in self.cfg.formats if name != "glb")]
+        paths = [path for name in formats for path in WRITERS[name](mesh, colors, Path(folder) / f"model.{name}")]
+        self.report = {**comparison, **fit, **facts, "seconds": time.perf_counter() - started}
+        self._warn()
+        return paths
+
+    def _ring_views(self, scene: Scene, elevations: tuple[float, ...]) -> list[FieldViews]:
+        """The field in one ring of views per elevation."""
+        rings = [view_ring(scene.geometry.radius, self.cfg.views, degrees, self.cfg.view_size) for degrees in elevations]
+        return [field_views(scene, ring) for ring in rings]
+
+    def _level(self, scene: Scene) -> tuple[DensityGrid, float, dict]:
+        """The sampled density, the level of its surface, and how well that level's silhouettes match."""
+        density, radius, device = scene.geometry.density, scene.geometry.radius, device_of(scene.geometry)
+        views = self._ring_views(scene, SEARCH_ELEVATIONS)
+        seen = torch.cat([view.mask.flatten() for view in views]).to(device)
+        rays = _join([view.batch.camera.rays().to(device) for view in views])
+        least = least_level(radius)
+        if not self.cfg.sparse or self.cfg.resolution <= 16 * COARSE:
+            grid = sample_density(density, radius, self.cfg.resolution, device)
+        else:
+            coarse = sample_density(density, radius, self.cfg.resolution // COARSE + 1, device)
+            middle = self.cfg.level or best_level(highest_density(coarse, rays), seen, least)[0]
+            grid = refine_density(density, coarse, self.cfg.resolution, middle / BAND, middle * BAND)
+        _refuse_empty(grid, views, least)
+        level, overlap = best_level(highest_density(grid, rays), seen, least)
+        level = self.cfg.level or level
+        return grid, level, {"level": level, "search_iou": overlap, "density_evaluations": grid.evaluations}
+
+    def _surface(self, grid: DensityGrid, level: float) -> tuple[Mesh, dict]:
+        """One closed component with normals and at most `max_faces` faces, and facts about it."""
+        found = marching_cubes(grid, level)
+        if len(found.faces) == 0:
+            highest = float(grid.log_density.max().exp())
+            raise UserError(f"exporter.level is {level:g}, but the highest density is {highest:.3g}: lower it, or leave it out")
+        mesh, dropped = largest_component(found)
+        mesh = decimate(smooth(mesh, self.cfg.smoothing), self.cfg.max_faces)
+        facts = {
+            "vertices": len(mesh.vertices),
+            "faces": len(mesh.faces),
+            "watertight": is_watertight(mesh),
+            "dropped_volume": dropped,
+        }
+        return replace(mesh, normals=vertex_normals(mesh)), facts
+
+    def _texture(self, scene: Scene, mesh: Mesh, cell: float) -> tuple[Mesh, torch.Tensor]:
+        """The mesh with uv and its baked base colour, and one colour per vertex."""
+        device = device_of(scene.geometry)
+        color = FieldColor(scene.geometry, scene.material, self.cfg.color_depth * cell, self.cfg.color_samples)
+        mesh = unwrap(mesh, self.cfg.texture_size, self.cfg.unwrap_seconds)
+        mesh = replace(mesh, textures={"base_color": bake(mesh, color, self.cfg.texture_size, device)})
+        return mesh, vertex_colors(mesh, color, device)
+
+    def _warn(self) -> None:
+        """Say what in the report deserves a look."""
+        if self.report["silhouette_iou"] < 0.8:
+            logger.warning(
+                "the mesh's silhouette agrees with the rendered views only to %.2f (intersection over union): "
+                "the scene may be foggy; raise loss.opaque.weight",
+                self.report["silhouette_iou"],
+            )
+        if self.report["dropped_volume"] > 0.1:
+            logger.warning(
+                "%.0f %% of the volume was in parts apart from the largest one and is not in the mesh",
+                100 * self.report["dropped_volume"],
+            )
+
+
+def _join(rays: list[Rays]) -> Rays:
+    """All rays in one; the view indices start anew in each part."""
+    names = ("origins", "directions", "radii", "view_index")
+    return Rays(*(torch.cat([getattr(part, name) for part in rays]) for name in names))
+
+
+def _refuse_empty(grid: DensityGrid, views: list[FieldViews], least: float) -> None:
+    """End with a sentence if nothing is to be seen.
+
+    Raises:
+        UserError: no view has an opaque pixel, or no density reaches `least`.
+    """
+    highest = float(grid.log_density.max().exp())
+    opacity = max(float(view.opacity.max()) for view in views)
+    if highest <= least or opacity <= 0.5:
+        raise UserError(
+            f"the scene is empty: no ray is more than half absorbed (highest opacity {opacity:.2g}, highest density "
+            f"{highest:.2g}; a surface needs more than {least:.2g}), so there is no mesh to write. Train longer, lower "
+            "loss.sparsity.weight, raise loss.opaque.weight, or raise the initial density of the geometry"
+        )

@@ -1,0 +1,68 @@
+"""Exported files seen through our own cameras: for tests, for reports, and to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import grid_sample, normalize
+
+from threefusion.exporter.writers import to_z_up
+from threefusion.ops.rasterize import Fragments, interpolate, rasterize
+from threefusion.types import Cameras, Mesh
+
+
+@dataclass(frozen=True)
+class SurfaceViews:
+    """What cameras see of a mesh; everything is 0 where `mask` is."""
+
+    mask: Float[Tensor, "B H W 1"]
+    base_color: Float[Tensor, "B H W 3"]
+    normal: Float[Tensor, "B H W 3"]
+    """World space, unit."""
+
+
+def load_glb(path: Path | str) -> Mesh:
+    """The mesh in an exported GLB with its normals, uv and base-colour texture, back in scene axes (+z up, front +x)."""
+    import trimesh
+
+    surface = trimesh.load(path, file_type="glb", process=False, force="mesh")
+    image = surface.visual.material.baseColorTexture.convert("RGB")
+    return Mesh(
+        vertices=to_z_up(_tensor(surface.vertices)),
+        faces=torch.from_numpy(np.array(surface.faces, np.int64)),
+        normals=to_z_up(_tensor(surface.vertex_normals)),
+        uv=_tensor(surface.visual.uv),
+        textures={"base_color": _tensor(image) / 255},
+    )
+
+
+def _tensor(values: object) -> Float[Tensor, "*shape"]:
+    """A float32 copy."""
+    return torch.from_numpy(np.array(values, np.float32))
+
+
+def rasterised_views(mesh: Mesh, cameras: Cameras) -> SurfaceViews:
+    """Mask, base colour and normal of a mesh with normals, uv and a `base_color` texture, one hard sample per pixel."""
+    homogeneous = torch.cat([mesh.vertices, torch.ones_like(mesh.vertices[:, :1])], -1)
+    clip = homogeneous @ cameras.mvp().transpose(1, 2)
+    fragments = rasterize(clip, mesh.faces, cameras.height, cameras.width)
+    mask = (fragments.face >= 0)[..., None].float()
+    return SurfaceViews(
+        mask=mask,
+        base_color=_look_up(mesh, fragments) * mask,
+        normal=normalize(interpolate(mesh.normals, mesh.faces, fragments), dim=-1) * mask,
+    )
+
+
+def _look_up(mesh: Mesh, fragments: Fragments) -> Float[Tensor, "B H W 3"]:
+    """Base colour at the seen points, bilinear."""
+    uv = interpolate(mesh.uv, mesh.faces, fragments)
+    # grid_sample wants (x, y) in [-1, 1] with y down; v = 1 is row 0
+    place = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
+    texture = mesh.textures["base_color"].permute(2, 0, 1)[None].expand(len(place), -1, -1, -1)
+    return grid_sample(texture, place, align_corners=False, padding_mode="border").permute(0, 2, 3, 1)

@@ -1,0 +1,118 @@
+"""One closed, evenly wound surface with a bounded number of faces, out of whatever marching cubes found."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import coo_matrix, diags
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from threefusion.types import Mesh
+
+TAUBIN = (0.5, -0.53)
+"""Shrinking and growing factor of a Taubin pass: their sum must be slightly negative."""
+
+
+def weld(mesh: Mesh) -> Mesh:
+    """The mesh with vertices at equal positions merged and faces that thereby lose their area dropped; no normals, no uv."""
+    vertices, place = torch.unique(mesh.vertices, dim=0, return_inverse=True)
+    faces = place[mesh.faces]
+    a, b, c = faces.unbind(-1)
+    return Mesh(vertices, faces[(a != b) & (b != c) & (c != a)])
+
+
+def signed_volume(mesh: Mesh) -> float:
+    """Volume enclosed by a closed mesh, positive when the winding is outward."""
+    return float(_volumes(mesh).sum())
+
+
+def _volumes(mesh: Mesh) -> Float[Tensor, "F"]:
+    """Signed volume of the tetrahedron that each face spans with the origin."""
+    a, b, c = mesh.vertices.double()[mesh.faces].unbind(1)
+    return (a * torch.linalg.cross(b, c)).sum(-1) / 6
+
+
+def is_watertight(mesh: Mesh) -> bool:
+    """Whether every directed edge has exactly one twin that runs the other way: closed, manifold along edges, evenly wound."""
+    if len(mesh.faces) == 0:
+        return False
+    start, end = mesh.faces.flatten().numpy(), mesh.faces.roll(-1, 1).flatten().numpy()
+    edges = np.sort(start * len(mesh.vertices) + end)
+    twins = np.sort(end * len(mesh.vertices) + start)
+    return bool((edges == twins).all() and (np.diff(edges) > 0).all())
+
+
+def components(mesh: Mesh) -> list[Mesh]:
+    """The connected parts of the mesh, the one with the largest volume first; cavities have negative volumes and come last."""
+    faces = mesh.faces.numpy()
+    links = coo_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())), shape=(len(mesh.vertices),) * 2)
+    count, label = connected_components(links, directed=False)
+    label = torch.from_numpy(label.astype(np.int64))[mesh.faces[:, 0]]
+    volume = torch.zeros(count, dtype=torch.float64).scatter_add_(0, label, _volumes(mesh))
+    used = torch.bincount(label, minlength=count) > 0
+    return [_compact(mesh, label == part) for part in volume.argsort(descending=True).tolist() if used[part]]
+
+
+def _compact(mesh: Mesh, keep: Tensor) -> Mesh:
+    """The chosen faces with the vertices they use."""
+    used, faces = torch.unique(mesh.faces[keep], return_inverse=True)
+    return Mesh(mesh.vertices[used], faces)
+
+
+def largest_component(mesh: Mesh) -> tuple[Mesh, float]:
+    """The part that encloses most, and the share of the enclosed volume that was dropped with the others.
+
+    Cavities, which nothing outside can see, are dropped too and do not count.
+    """
+    parts = components(mesh)
+    enclosed = [max(signed_volume(part), 0.0) for part in parts]
+    return parts[0], 1 - enclosed[0] / max(sum(enclosed), 1e-30)
+
+
+def smooth(mesh: Mesh, passes: int) -> Mesh:
+    """The mesh after Taubin's smoothing (SIGGRAPH 1995), which takes noise away without shrinking the shape."""
+    faces = mesh.faces.numpy()
+    count = len(mesh.vertices)
+    links = coo_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())), shape=(count, count)).tocsr()
+    links = ((links + links.T) > 0).astype(np.float64)
+    mean = diags(1 / np.maximum(np.asarray(links.sum(1)).ravel(), 1)) @ links
+    vertices = mesh.vertices.double().numpy()
+    for _ in range(passes):
+        for factor in TAUBIN:
+            vertices = vertices + factor * (mean @ vertices - vertices)
+    return Mesh(torch.from_numpy(vertices.astype(np.float32)), mesh.faces)
+
+
+def decimate(mesh: Mesh, max_faces: int) -> Mesh:
+    """At most `max_faces` faces by quadric edge collapse (Garland and Heckbert, SIGGRAPH 1997), still watertight.
+
+    Strong decimation can tear a surface. The budget then grows by half until it does not; in the end the mesh is left as it is.
+    """
+    budget = max_faces
+    while budget < len(mesh.faces):
+        reduced = _collapse(mesh, budget)
+        if is_watertight(reduced):
+            return reduced
+        budget += budget // 2
+    return mesh
+
+
+def _collapse(mesh: Mesh, budget: int) -> Mesh:
+    """One run of edge collapses and what is left of its largest component."""
+    from fast_simplification import simplify
+
+    vertices, faces = simplify(mesh.vertices.numpy(), mesh.faces.int().numpy(), target_count=budget)
+    reduced = weld(Mesh(torch.from_numpy(np.asarray(vertices, np.float32)), torch.from_numpy(faces.astype(np.int64))))
+    return largest_component(reduced)[0]
+
+
+def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
+    """Unit normals at the vertices: face normals weighted by area."""
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    area = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(mesh.vertices).index_add_(0, mesh.faces.flatten(), area.repeat_interleave(3, 0))
+    upward = total.new_tensor([0.0, 0.0, 1.0]).expand_as(total)
+    length = total.norm(dim=-1, keepdim=True)
+    return torch.where(length > 1e-20, total / length.clamp_min(1e-20), upward)

@@ -1,0 +1,159 @@
+"""The surface of a density field: sample it on a grid, choose the level by what the renderer shows, march."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate, max_pool3d
+
+from threefusion.errors import UserError
+from threefusion.types import Mesh, Rays
+
+CHUNK = 1 << 18
+"""Points evaluated at once: memory stays flat at any resolution."""
+NUDGE = 1e-3
+"""Least distance of a sample's log density from the level. Closer ones would put several vertices at one place."""
+
+LEVELS = 256
+"""Levels tried between the least and the highest density, evenly spaced in the logarithm."""
+
+Density = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class DensityGrid:
+    """Log density on a cubic lattice over [-radius, radius]^3, axes x, y, z; the border and all outside the ball are empty."""
+
+    log_density: Float[Tensor, "N N N"]
+    radius: float
+    evaluations: int
+    """How many points were asked for."""
+
+    @property
+    def cell(self) -> float:
+        """Distance of neighbouring samples, in world units."""
+        return 2 * self.radius / (len(self.log_density) - 1)
+
+
+def least_level(radius: float) -> float:
+    """The smallest density that can matter in a ball of `radius`.
+
+    A ray is half opaque when the density integrates to ln 2 along it, and inside the ball it is no longer than the diameter:
+    somewhere on it the density is at least ln 2 / (2 radius). A surface at this level therefore covers all that is seen.
+    """
+    return log(2) / (2 * radius)
+
+
+@torch.no_grad()
+def sample_density(density: Density, radius: float, resolution: int, device: torch.device | str = "cpu") -> DensityGrid:
+    """The density inside the ball of `radius` on `resolution`³ points, each of them evaluated."""
+    axis = torch.linspace(-radius, radius, resolution, device=device)
+    inside = _inside_ball(axis, radius)
+    floor = 0.01 * least_level(radius)
+    values = torch.full(inside.shape, floor, device=device)
+    values[inside] = _evaluate(density, axis, inside)
+    return DensityGrid(_log(values, floor), radius, int(inside.sum()))
+
+
+@torch.no_grad()
+def refine_density(density: Density, coarse: DensityGrid, resolution: int, low: float, high: float) -> DensityGrid:
+    """The density on `resolution`³ points, evaluated only where a surface at a level in [low, high] can pass.
+
+    That is where the coarse samples round a point, two coarse cells away at most, reach both below `high` and above `low`;
+    elsewhere the coarse values are interpolated. A part of the object that is thinner than a coarse cell and apart from
+    everything else can be missed: `sample_density` misses nothing.
+    """
+    axis = torch.linspace(-coarse.radius, coarse.radius, resolution, device=coarse.log_density.device)
+    known = coarse.log_density[None, None]
+    highest = max_pool3d(known, 5, stride=1, padding=2)
+    lowest = -max_pool3d(-known, 5, stride=1, padding=2)
+    crossed = ((highest >= log(low)) & (lowest <= log(high))).float()
+    inside = _inside_ball(axis, coarse.radius)
+    wanted = inside & (interpolate(crossed, size=(resolution,) * 3, mode="nearest-exact")[0, 0] > 0)
+    values = interpolate(known, size=(resolution,) * 3, mode="trilinear", align_corners=True)[0, 0]
+    values[~inside] = coarse.log_density[0, 0, 0]
+    values[wanted] = _log(_evaluate(density, axis, wanted), 0.01 * least_level(coarse.radius))
+    return DensityGrid(values, coarse.radius, coarse.evaluations + int(wanted.sum()))
+
+
+def _log(values: Tensor, floor: float) -> Tensor:
+    """Logarithm of the density; refuses a field that has diverged."""
+    if not bool(values.isfinite().all()):
+        raise UserError(
+            "the scene's density is not finite, so training has diverged: export an earlier checkpoint, or lower optimizer.lr"
+        )
+    return values.clamp_min(floor).log()
+
+
+def _inside_ball(axis: Tensor, radius: float) -> Bool[Tensor, "N N N"]:
+    """Lattice points in the open ball, without the border of the cube."""
+    square = axis.square()
+    inside = square[:, None, None] + square[None, :, None] + square[None, None, :] < radius**2
+    for dimension in range(3):
+        inside.select(dimension, 0).fill_(False)
+        inside.select(dimension, -1).fill_(False)
+    return inside
+
+
+def _evaluate(density: Density, axis: Tensor, where: Bool[Tensor, "N N N"]) -> Float[Tensor, "P"]:
+    """Density at the chosen lattice points, chunk by chunk."""
+    places = where.nonzero().split(CHUNK)
+    return torch.cat([density(axis[place])[:, 0].float() for place in places])
+
+
+def marching_cubes(grid: DensityGrid, level: float) -> Mesh:
+    """The closed surface where the density equals `level`, outward winding, vertices in world units.
+
+    Interpolates the logarithm of the density, which is close to linear where a trained field fades out. No face if the density
+    reaches the level nowhere.
+    """
+    from skimage.measure import marching_cubes as march
+
+    field = (grid.log_density - log(level)).cpu().numpy()
+    if not (field > 0).any():
+        return Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64))
+    field = np.where(np.abs(field) < NUDGE, np.where(field > 0, NUDGE, -NUDGE), field).astype(np.float32)
+    vertices, faces, _, _ = march(field, 0.0, gradient_direction="ascent")
+    placed = torch.from_numpy(vertices.astype(np.float32)) * grid.cell - grid.radius
+    return Mesh(placed, torch.from_numpy(faces.astype(np.int64)))
+
+
+@torch.no_grad()
+def highest_density(grid: DensityGrid, rays: Rays) -> Float[Tensor, "R"]:
+    """The highest log density that each ray meets.
+
+    The silhouette of the surface at any level is the set of rays whose highest density exceeds it, so one walk along the rays
+    answers for every level at once.
+    """
+    volume = grid.log_density.permute(2, 1, 0)[None, None]
+    steps = 2 * len(grid.log_density)
+    parts = []
+    rows = max(1, CHUNK // steps)
+    for origins, directions in zip(rays.origins.split(rows), rays.directions.split(rows), strict=True):
+        nearest = -(origins * directions).sum(-1, keepdim=True)
+        along = nearest + torch.linspace(-grid.radius, grid.radius, steps, device=origins.device)
+        points = origins[:, None] + along[..., None] * directions[:, None]
+        values = grid_sample(volume, points[None, :, :, None] / grid.radius, align_corners=True, padding_mode="border")
+        parts.append(values[0, 0, :, :, 0].amax(-1))
+    return torch.cat(parts)
+
+
+def best_level(highest: Float[Tensor, "R"], seen: Bool[Tensor, "R"], least: float) -> tuple[float, float]:
+    """The density level whose silhouette overlaps most with what is `seen`, and that overlap (intersection over union).
+
+    `highest` is the highest log density on each ray. LEVELS levels between `least` and the highest density are tried; of
+    several equally good ones the middle is taken, far from the noise on either side. (`least`, 0) if no ray exceeds `least`.
+    """
+    levels = torch.linspace(log(least), max(float(highest.max()), log(least)), LEVELS + 1, device=highest.device)[:-1]
+    covered = len(highest) - torch.searchsorted(highest.sort().values, levels, right=True)
+    hit = seen.sum() - torch.searchsorted(highest[seen].sort().values, levels, right=True)
+    overlap = hit / (covered + seen.sum() - hit).clamp_min(1)
+    best = (overlap >= overlap.max() - 1e-6).nonzero()[:, 0]
+    middle = best[len(best) // 2]
+    return float(levels[middle].exp()), float(overlap[middle])
