@@ -1,0 +1,44 @@
+"""Bundled prior folders: an ordinary diffusers pipeline and `toyworld.json`, which says what the prior knows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threefusion.toyworld.captions import COLOR_WORDS, HELD_OUT, NOUNS, VIEW_WORDS, known_words
+from threefusion.toyworld.catalogue import CLASSES
+from threefusion.toyworld.palette import COLORS
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+FACTS = "toyworld.json"
+
+
+def facts(image_size: int) -> dict[str, object]:
+    """What a prior trained on the toy world knows."""
+    return {
+        "image_size": image_size,
+        "classes": list(CLASSES),
+        "colors": list(COLORS),
+        "views": list(VIEW_WORDS),
+        "object_words": NOUNS,
+        "color_words": COLOR_WORDS,
+        "known_words": known_words(),
+        "held_out": list(HELD_OUT),
+    }
+
+
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path, image_size: int) -> None:
+    """Write a pipeline and its facts, replacing what was there in one move."""
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    pipeline.save_pretrained(fresh, safe_serialization=True)
+    (fresh / FACTS).write_text(json.dumps(facts(image_size), indent=1) + "\n")
+    card = folder / "README.md"
+    if card.exists():
+        shutil.copy(card, fresh / "README.md")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)

@@ -1,0 +1,128 @@
+"""Exact pictures of toy objects: cameras, geometry buffers from rasterised meshes, shading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import pi, radians
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from threefusion.ops.rasterize import interpolate, rasterize
+from threefusion.toyworld.objects import class_mesh, class_normal, class_paint, class_sdf
+from threefusion.types import Cameras
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What the cameras see of one class, before any colour or light is chosen. Everything is 0 where `mask` is false."""
+
+    mask: Bool[Tensor, "B H W"]
+    position: Float[Tensor, "B H W 3"]
+    normal: Float[Tensor, "B H W 3"]
+    fixed: Float[Tensor, "B H W 3"]
+    """Albedo of the parts that never change, sRGB."""
+    painted: Float[Tensor, "B H W 1"]
+    """1 where the caption's colour goes."""
+
+    def albedo(self, color: Sequence[float]) -> Float[Tensor, "B H W 3"]:
+        """Albedo with the caption's colour filled in."""
+        return self.fixed + self.painted * self.fixed.new_tensor(color)
+
+
+def look_at(position: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"]) -> Float[Tensor, "B 4 4"]:
+    """Camera to world, OpenGL axes, +z up."""
+    back = normalize(position - target, dim=-1)
+    up = torch.tensor([0.0, 0.0, 1.0]).expand_as(back)
+    right = normalize(torch.cross(up, back, dim=-1), dim=-1)
+    c2w = torch.eye(4).repeat(len(position), 1, 1)
+    c2w[:, :3, :3] = torch.stack([right, torch.cross(back, right, dim=-1), back], -1)
+    c2w[:, :3, 3] = position
+    return c2w
+
+
+def orbit(
+    azimuth: Float[Tensor, "B"],
+    elevation: Float[Tensor, "B"],
+    distance: Float[Tensor, "B"],
+    fovy: Float[Tensor, "B"],
+    size: int,
+    target: Float[Tensor, "B 3"] | None = None,
+) -> Cameras:
+    """Square cameras on spheres round the target (the origin by default). Angles in radians."""
+    target = torch.zeros(len(azimuth), 3) if target is None else target
+    direction = torch.stack(
+        [elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1
+    )
+    c2w = look_at(direction * distance[:, None] + target, target)
+    wrapped = pi - torch.remainder(pi - azimuth, 2 * pi)
+    return Cameras(c2w, fovy, wrapped, elevation, distance, size, size)
+
+
+def scoring_cameras(size: int = 96, views: int = 24) -> Cameras:
+    """The views of every score: evenly round, elevations 0, 15 and 30 degrees in turn, distance 2, 45 degrees of view."""
+    azimuth = torch.arange(views) * (2 * pi / views)
+    elevation = torch.tensor([radians(e) for e in (0.0, 15.0, 30.0)]).repeat(views // 3 + 1)[:views]
+    return orbit(azimuth, elevation, torch.full((views,), 2.0), torch.full((views,), radians(45.0)), size)
+
+
+def random_cameras(count: int, size: int, generator: torch.Generator) -> Cameras:
+    """Views of the training data: elevation -10 to 45 degrees, a quarter of them 45 to 80; slightly off centre."""
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, *shape, generator=generator)
+
+    azimuth = uniform(-pi, pi)
+    steep = uniform(0, 1) < 0.25
+    elevation = torch.where(steep, uniform(radians(45), radians(80)), uniform(radians(-10), radians(45)))
+    return orbit(
+        azimuth, elevation, uniform(1.7, 2.2), uniform(radians(38), radians(52)), size, target=uniform(-0.04, 0.04, 3)
+    )
+
+
+def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Tensor, "B V 4"]:
+    """OpenGL clip coordinates of world points in every camera."""
+    c2w = cameras.c2w
+    local = (points[None] - c2w[:, None, :3, 3]) @ c2w[:, :3, :3]
+    focal = 1 / (cameras.fovy / 2).tan()[:, None]
+    near, far = cameras.near, cameras.far
+    depth = local[..., 2] * (-(far + near) / (far - near)) - 2 * far * near / (far - near)
+    return torch.stack(
+        [local[..., 0] * focal * cameras.height / cameras.width, local[..., 1] * focal, depth, -local[..., 2]], -1
+    )
+
+
+def render_surface(name: str, cameras: Cameras, resolution: int = 128) -> Surface:
+    """What the cameras see of a class: rasterised, then moved onto the exact surface along the ray."""
+    vertices, faces = class_mesh(name, resolution)
+    shape = (len(cameras), cameras.height, cameras.width)
+    fragments = rasterize(clip_coordinates(vertices, cameras), faces, cameras.height, cameras.width, cull=True)
+    mask = fragments.face >= 0
+    view = mask.nonzero()[:, 0]
+    points = interpolate(vertices, faces, fragments)[mask]
+    direction = normalize(points - cameras.position[view], dim=-1)
+    with torch.no_grad():
+        for _ in range(2):
+            # a chord of the mesh is never more than a fraction of a cell away from the surface
+            points = points + direction * class_sdf(name, points).clamp(-0.01, 0.01)[:, None]
+        fixed, painted = class_paint(name, points)
+    values = torch.cat([points, class_normal(name, points), fixed, painted], -1)
+    buffer = values.new_zeros(*shape, 10)
+    buffer[mask] = values
+    return Surface(mask, *buffer.split([3, 3, 3, 1], -1))
+
+
+def shade(
+    albedo: Float[Tensor, "*S 3"],
+    normal: Float[Tensor, "*S 3"],
+    position: Float[Tensor, "*S 3"],
+    light: Float[Tensor, "*L 3"],
+    ambient: Float[Tensor, "*A 1"],
+) -> Float[Tensor, "*S 3"]:
+    """Lambertian colour under one point light: albedo (ambient + (1 - ambient) max(0, n·l)); DreamFusion, eq. 7."""
+    toward = normalize(light - position, dim=-1)
+    diffuse = (normal * toward).sum(-1, keepdim=True).clamp_min(0)
+    return albedo * (ambient + (1 - ambient) * diffuse)

@@ -1,0 +1,152 @@
+"""The training loop that the bundled priors share: resumable, with averaged weights and a cool-down at the end."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threefusion.toyworld.data import Batch, draw_batch
+from threefusion.toyworld.views import ViewStore
+
+
+class Recipe(ABC):
+    """What is trained: networks, a loss, and how the result is written."""
+
+    image_size: int
+    batch_size: int
+    learning_rate: float
+    networks: nn.ModuleDict
+    """Trained and averaged."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Mean loss of a batch."""
+
+    @abstractmethod
+    def export(self, networks: nn.ModuleDict, folder: Path) -> None:
+        """Write averaged networks as a diffusers folder."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train: until either limit is reached, counted over all resumed runs."""
+
+    minutes: float = math.inf
+    steps: int = 10**9
+    warm_up: int = 200
+    """Steps over which the learning rate rises."""
+    cool_down: float = 0.35
+    """Last part of the training over which the learning rate falls along a half cosine."""
+    seed: int = 0
+    save_minutes: float = 3.0
+    export_minutes: float = 5.0
+
+    def progress(self, step: int, minutes: float) -> float:
+        """Part of the training that is done, in [0, 1]."""
+        return min(1.0, max(step / self.steps, minutes / self.minutes))
+
+    def rate(self, step: int, minutes: float) -> float:
+        """Factor of the learning rate."""
+        rise = min(1.0, (step + 1) / max(1, self.warm_up))
+        late = max(0.0, self.progress(step, minutes) - (1 - self.cool_down)) / self.cool_down
+        return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, late))))
+
+
+class Trainer:
+    """One training run and its state on disk."""
+
+    def __init__(self, recipe: Recipe, store: ViewStore, folder: Path, plan: Plan) -> None:
+        self.recipe, self.store, self.folder, self.plan = recipe, store, folder, plan
+        self.average = copy.deepcopy(recipe.networks).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            recipe.networks.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
+        self.generator = torch.Generator().manual_seed(plan.seed)
+        self.step, self.minutes, self.running = 0, 0.0, 0.0
+        if self.checkpoint.exists():
+            self.load()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The one file that holds the state."""
+        return self.folder / "state.pt"
+
+    def load(self) -> None:
+        """Continue where the last run saved."""
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.recipe.networks.load_state_dict(state["networks"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.step, self.minutes, self.running = state["step"], state["minutes"], state["running"]
+
+    def save(self) -> None:
+        """Write the state; a kill at any moment leaves the old one or the new one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.checkpoint.with_suffix(".tmp")
+        state = {
+            "networks": self.recipe.networks.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "minutes": self.minutes,
+            "running": self.running,
+        }
+        torch.save(state, temporary)
+        os.replace(temporary, self.checkpoint)
+
+    def run(self, export: Path | None = None) -> None:
+        """Train to the end of the plan, saving and exporting on the way."""
+        saved = exported = logged = self.minutes
+        while self.plan.progress(self.step, self.minutes) < 1:
+            begin = time.perf_counter()
+            self.update()
+            self.minutes += (time.perf_counter() - begin) / 60
+            if self.minutes - logged > 0.5:
+                logged = self.minutes
+                self.log()
+            if self.minutes - saved > self.plan.save_minutes:
+                saved = self.minutes
+                self.save()
+                self.store.refresh()
+            if export is not None and self.minutes - exported > self.plan.export_minutes:
+                exported = self.minutes
+                self.recipe.export(self.average, export)
+        self.save()
+        if export is not None:
+            self.recipe.export(self.average, export)
+
+    def update(self) -> None:
+        """One optimiser step."""
+        rate = self.recipe.learning_rate * self.plan.rate(self.step, self.minutes)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = draw_batch(self.store, self.recipe.batch_size, self.recipe.image_size, self.generator)
+        loss = self.recipe.loss(batch, self.generator)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.recipe.networks.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        # a young average forgets its start quickly
+        decay = min(0.999, (1 + self.step) / (20 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.recipe.networks.parameters()), 1 - decay)
+        self.running = loss.item() if self.step == 1 else 0.98 * self.running + 0.02 * loss.item()
+
+    def log(self) -> None:
+        """One line of progress."""
+        line = {"step": self.step, "minutes": round(self.minutes, 2), "loss": round(self.running, 5)}
+        rate = self.plan.rate(self.step, self.minutes) * self.recipe.learning_rate
+        print(json.dumps(line | {"lr": round(rate, 7), "steps_per_s": round(self.step / self.minutes / 60, 3)}), flush=True)

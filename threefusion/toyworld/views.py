@@ -1,0 +1,112 @@
+"""The training views: geometry buffers of random cameras, rendered once and kept in shards on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from threefusion.toyworld.catalogue import CLASSES
+from threefusion.toyworld.render import Surface, random_cameras, render_surface
+
+SIZE = 64
+"""Side of a stored view in pixels; each pixel averages 2 x 2 samples."""
+EXTENT = 0.8
+"""Positions are stored as bytes over [-EXTENT, EXTENT]."""
+
+
+@dataclass(frozen=True)
+class StoredViews:
+    """Averaged geometry buffers, one row per view; colours are premultiplied by coverage."""
+
+    coverage: Float[Tensor, "B H W 1"]
+    fixed: Float[Tensor, "B H W 3"]
+    painted: Float[Tensor, "B H W 1"]
+    normal: Float[Tensor, "B H W 3"]
+    position: Float[Tensor, "B H W 3"]
+    camera: Float[Tensor, "B 3"]
+    """Where the camera stood."""
+
+
+def pack(surface: Surface) -> UInt8[Tensor, "B h w 11"]:
+    """Bytes of a surface at half its resolution."""
+    mask = surface.mask[..., None].float()
+
+    def halve(values: Tensor) -> Tensor:
+        b, h, w, c = values.shape
+        return values.view(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+    coverage = halve(mask)
+    position = halve(surface.position) / coverage.clamp_min(1e-6) / EXTENT
+    planes = [coverage, halve(surface.fixed), halve(surface.painted), halve(surface.normal) / 2 + 0.5, position / 2 + 0.5]
+    return (torch.cat(planes, -1).clamp(0, 1) * 255).round().byte()
+
+
+def unpack(packed: UInt8[Tensor, "B h w 11"], camera: Float[Tensor, "B 3"], size: int) -> StoredViews:
+    """The buffers of stored views at 64 or 32 pixels."""
+    values = packed.float() / 255
+    coverage = values[..., :1]
+    # weighted by coverage, so that halving the resolution keeps edges right
+    values = torch.cat([values[..., :8], values[..., 8:] * coverage], -1)
+    factor = values.shape[1] // size
+    if factor > 1:
+        values = values.unflatten(1, (size, factor)).unflatten(3, (size, factor)).mean((2, 4))
+    coverage, fixed, painted, normal, position = values.split([1, 3, 1, 3, 3], -1)
+    position = (position / coverage.clamp_min(1e-6) * 2 - 1) * EXTENT
+    return StoredViews(coverage, fixed, painted, normal * 2 - 1, position, camera)
+
+
+def render_shard(path: Path, seed: int, per_class: int = 32) -> None:
+    """Render one shard, `per_class` random views of every class, and move it into place when it is whole."""
+    packed, cameras = [], []
+    for index, name in enumerate(CLASSES):
+        generator = torch.Generator().manual_seed(1009 * seed + index)
+        views = random_cameras(per_class, 2 * SIZE, generator)
+        packed.append(pack(render_surface(name, views)).numpy())
+        cameras.append(torch.cat([views.position, views.azimuth[:, None], views.elevation[:, None]], -1).numpy())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.save(file, np.stack(packed))
+    np.save(path.with_suffix(".cameras.npy"), np.stack(cameras).astype(np.float32))
+    os.replace(temporary, path)
+
+
+def render_shards(folder: Path, shards: int) -> None:
+    """Render every shard that is not there yet."""
+    for seed in range(shards):
+        path = folder / f"views-{seed:03d}.npy"
+        if not path.exists():
+            render_shard(path, seed)
+
+
+class ViewStore:
+    """All finished shards of a folder, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in shards that were finished since."""
+        paths = sorted(p for p in self.folder.glob("views-???.npy"))
+        if not paths:
+            raise FileNotFoundError(f"no rendered views in {self.folder}")
+        self.shards = [np.load(path, mmap_mode="r") for path in paths]
+        self.cameras = [np.load(path.with_suffix(".cameras.npy")) for path in paths]
+
+    def draw(self, classes: list[int], size: int, generator: torch.Generator) -> tuple[StoredViews, Float[Tensor, "B 2"]]:
+        """One random view of each given class, and its camera's azimuth and elevation."""
+        packed, cameras = [], []
+        for index in classes:
+            shard = int(torch.randint(len(self.shards), (), generator=generator))
+            view = int(torch.randint(self.shards[shard].shape[1], (), generator=generator))
+            packed.append(self.shards[shard][index, view])
+            cameras.append(self.cameras[shard][index, view])
+        camera = torch.from_numpy(np.stack(cameras))
+        return unpack(torch.from_numpy(np.stack(packed)), camera[:, :3], size), camera[:, 3:]
