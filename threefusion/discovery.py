@@ -87,7 +87,9 @@ def find_declaration(kind: str, name: str) -> Declaration:
         raise RegistryError(known.clashes[kind, name])
     if (kind, name) in known.declarations:
         return known.declarations[kind, name]
-    raise RegistryError(" ".join([f"no {kind} is called {name!r}. {nearest(name, known.names(kind))}", *map(str, known.failures)]))
+    raise RegistryError(
+        " ".join([f"no {kind} is called {name!r}. {nearest(name, known.names(kind))}", *map(str, known.failures)])
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -195,7 +197,11 @@ def _plugin_modules(plugin: Path) -> list[tuple[str, Path]] | str:
         spec = importlib.util.find_spec(head) if head.isidentifier() else None
         places = [*(spec.submodule_search_locations or [spec.origin])] if spec else []
         if not any(str(place).startswith(str(root)) for place in places):
-            return f"its name {head!r} is already taken by {places[0]}" if places else f"{head!r} is no module name: use letters, digits and _"
+            return (
+                f"its name {head!r} is already taken by {places[0]}"
+                if places
+                else f"{head!r} is no module name: use letters, digits and _"
+            )
     return modules
 
 
@@ -269,5 +275,7 @@ def config_source(cls: ClassSource) -> ClassSource:
             if found is not None:
                 return found
             place = f"{shown(ancestor.module.path)}:{node.lineno}"
-            raise RegistryError(f"{place}: the constructor of {cls.node.name} needs `cfg: SomeFrozenDataclass` as its first parameter")
+            raise RegistryError(
+                f"{place}: the constructor of {cls.node.name} needs `cfg: SomeFrozenDataclass` as its first parameter"
+            )
     raise RegistryError(f"{shown(cls.module.path)}:{cls.node.lineno}: {cls.node.name} has no constructor with a `cfg` parameter")

@@ -71,7 +71,11 @@ class _Slice:
             if needed in self.source.bindings or needed in self.source.imports:
                 self._bind(needed)
         code = compile(
-            ast.Module([statement], []), str(self.source.path), "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True
+            ast.Module([statement], []),
+            str(self.source.path),
+            "exec",
+            flags=__future__.annotations.compiler_flag,
+            dont_inherit=True,
         )
         exec(code, vars(self.namespace))
         self.running.discard(name)
@@ -97,7 +101,8 @@ class _Names(ast.NodeVisitor):
         self.found: dict[str, None] = {}
 
     def visit_Name(self, node: ast.Name) -> None:
-        self.found[node.id] = None
+        if isinstance(node.ctx, ast.Load):
+            self.found[node.id] = None
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         for child in (*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults), *node.body):
