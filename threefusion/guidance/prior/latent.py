@@ -1,0 +1,95 @@
+"""Diffusion over the latents of an autoencoder, shaped as Stable Diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threefusion.guidance.prior.image import channels_first, channels_last, resize
+from threefusion.guidance.prior.models import ModelError
+from threefusion.guidance.prior.pretrained import PretrainedConfig, PretrainedPrior
+from threefusion.registry import register
+
+
+@dataclass(frozen=True)
+class LatentConfig(PretrainedConfig):
+    """A pretrained pipeline over latents."""
+
+    model: str = "toyworld-latent"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    posterior: Literal["mode", "sample"] = "mode"
+    """What an image's latents are: the most likely ones, or a draw from the encoder's posterior."""
+
+
+@register("latent")
+class LatentPrior(PretrainedPrior):
+    """A U-Net over scaled latents of an autoencoder, told what to see by CLIP; an image's gradient passes the frozen encoder."""
+
+    parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler", "vae")
+
+    def __init__(self, cfg: LatentConfig) -> None:
+        super().__init__(cfg)
+        self.cfg = cfg
+
+    @property
+    def stochastic_encoder(self) -> bool:
+        """Whether latents are drawn."""
+        return self.cfg.posterior == "sample"
+
+    def check_settings(self, part: str, settings: dict[str, Any]) -> None:
+        """Refuse a U-Net that does not fit the autoencoder."""
+        super().check_settings(part, settings)
+        if part == "unet" and settings["in_channels"] != self.settings("vae").get("latent_channels", 4):
+            channels = settings["in_channels"]
+            raise ModelError(f"{self.cfg.model}: its U-Net takes {channels} channels, which is not what its autoencoder makes")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Latent channels and size: an eighth of the image in Stable Diffusion."""
+        vae = self.settings("vae")
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        size = self.cfg.image_size // factor if self.cfg.image_size else self.settings("unet")["sample_size"]
+        return (vae.get("latent_channels", 4), size, size)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images that are encoded."""
+        return self.shape[1] * 2 ** (len(self.settings("vae")["block_out_channels"]) - 1)
+
+    def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
+        """Scaled latents of the images at the prior's size: the posterior's mode, moved by `noise` if there is any."""
+        vae = self.vae()
+        image = channels_first(resize(rgb.float(), self.image_size))
+        with torch.autocast(image.device.type, enabled=False):
+            posterior = vae.encode(image.to(self.vae_dtype, memory_format=torch.channels_last)).latent_dist
+        latents = posterior.mean.float()
+        if noise is not None:
+            latents = latents + posterior.std.float() * noise
+        shift, scale = self.shift_and_scale()
+        return (latents - shift) * scale
+
+    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W 3"]:
+        """The autoencoder's picture of scaled latents."""
+        shift, scale = self.shift_and_scale()
+        with torch.autocast(x.device.type, enabled=False):
+            image = self.vae().decode((x / scale + shift).to(self.vae_dtype)).sample
+        return channels_last(image.float())
+
+    def shift_and_scale(self) -> tuple[float, float]:
+        """What brings latents to zero mean and unit variance, from the autoencoder's settings."""
+        settings = self.settings("vae")
+        return settings.get("shift_factor") or 0.0, settings.get("scaling_factor", 0.18215)
+
+    def vae(self) -> nn.Module:
+        """The frozen autoencoder."""
+        return self.network("vae", self.vae_dtype)
+
+    @property
+    def vae_dtype(self) -> torch.dtype:
+        """The U-Net's precision on accelerators, unless the autoencoder's settings warn of overflow; float32 on the CPU."""
+        forced = self.settings("vae").get("force_upcast", False)
+        return torch.float32 if forced or self.device.type == "cpu" else self.dtype

@@ -1,0 +1,50 @@
+"""Diffusion over pixels, shaped as stage I of DeepFloyd IF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.guidance.prior.image import channels_first, channels_last, resize
+from threefusion.guidance.prior.models import ModelError
+from threefusion.guidance.prior.pretrained import PretrainedConfig, PretrainedPrior
+from threefusion.registry import register
+
+
+@dataclass(frozen=True)
+class PixelConfig(PretrainedConfig):
+    """A pretrained pipeline over pixels."""
+
+
+@register("pixel")
+class PixelPrior(PretrainedPrior):
+    """A U-Net over images in [-1, 1] with three or six output channels, told what to see by T5."""
+
+    def __init__(self, cfg: PixelConfig) -> None:
+        super().__init__(cfg)
+
+    def check_settings(self, part: str, settings: dict[str, Any]) -> None:
+        """Refuse a U-Net over latents."""
+        super().check_settings(part, settings)
+        if part == "unet" and settings["in_channels"] != 3:
+            channels = settings["in_channels"]
+            raise ModelError(
+                f"{self.cfg.model}: its U-Net takes {channels} channels, so it works on latents; use the prior `latent`"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Three channels at the size that the U-Net was trained at, unless configured otherwise."""
+        size = self.cfg.image_size or self.settings("unet")["sample_size"]
+        return (3, size, size)
+
+    def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
+        """Colours at the prior's size, mapped to [-1, 1]."""
+        return channels_first(resize(rgb.float(), self.shape[1]))
+
+    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W 3"]:
+        """[-1, 1] mapped to colours."""
+        return channels_last(x)

@@ -1,0 +1,150 @@
+"""What pixel and latent priors have in common: a frozen U-Net of the diffusers library, read from a folder or the hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from threefusion.guidance.noise import signal_and_noise
+from threefusion.guidance.prior.conversion import PREDICTION_TYPES, alphas_cumprod, to_noise
+from threefusion.guidance.prior.models import TEXT_PARTS, ModelError, read_settings, resolve
+from threefusion.guidance.prior.precision import network_dtype, reading_options, stored_dtype
+from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
+from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
+from threefusion.guidance.prior.vocabulary import check_prompt
+
+
+@dataclass(frozen=True)
+class PretrainedConfig:
+    """A pretrained pipeline."""
+
+    model: str = "toyworld-pixel"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub id; an alias brings a pinned one of its own."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
+    image_size: int | None = None
+    """Height and width in pixels that images are resized to for the prior; by default the size that it was trained at."""
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ValueError("model: a folder, a hub id or an alias")
+        if self.image_size is not None and self.image_size < 8:
+            raise ValueError("image_size: at least 8")
+
+
+class PretrainedPrior(DiffusionPrior):
+    """A text-conditional U-Net with its scheduler's settings; files are looked for when something of them is first needed."""
+
+    parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+
+    def __init__(self, cfg: PretrainedConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self._folders: dict[tuple[str, ...], Path] = {}
+        self._settings: dict[str, dict[str, Any]] = {}
+
+    def folder(self, parts: tuple[str, ...]) -> Path:
+        """The folder on this machine that holds `parts` of the model; fetched if need be, once."""
+        if parts not in self._folders:
+            self._folders[parts] = resolve(self.cfg.model, parts, self.cfg.revision)
+        return self._folders[parts]
+
+    def settings(self, part: str) -> dict[str, Any]:
+        """The model's own settings of its `unet`, `vae` or `scheduler`.
+
+        Raises:
+            ModelError: the U-Net needs more than text, or predicts something unknown.
+        """
+        if part not in self._settings:
+            name = "scheduler_config.json" if part == "scheduler" else "config.json"
+            self._settings[part] = read_settings(self.folder(self.parts) / part / name)
+            self.check_settings(part, self._settings[part])
+        return self._settings[part]
+
+    def check_settings(self, part: str, settings: dict[str, Any]) -> None:
+        """Refuse what this prior cannot run."""
+        if part == "unet" and settings.get("addition_embed_type") not in (None, "text"):
+            raise ModelError(
+                f"{self.cfg.model}: its U-Net wants more than a text ({settings['addition_embed_type']}); not supported yet"
+            )
+        prediction = settings.get("prediction_type", "epsilon")
+        if part == "scheduler" and prediction not in PREDICTION_TYPES:
+            raise ModelError(f"{self.cfg.model}: predicts {prediction!r}; known here: {', '.join(PREDICTION_TYPES)}")
+
+    def read_schedule(self) -> Float[Tensor, "T"]:
+        """ᾱ_t of the pipeline's scheduler."""
+        return alphas_cumprod(self.settings("scheduler"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the U-Net on the present device."""
+        return network_dtype(self.cfg.dtype, self.device)
+
+    def load(self) -> None:
+        """Read the networks in the precision they are stored in; each is cast for its device at its first use."""
+        for part in self.parts:
+            if part != "scheduler" and part not in self._networks:
+                self._networks[part] = self.read_network(part)
+
+    def read_network(self, part: str) -> nn.Module:
+        """A network, frozen, in the precision of its file."""
+        self.settings(part)
+        folder = self.folder(self.parts) / part
+        dtype = {dtype_keyword(): stored_dtype(folder)}
+        network = network_class(part).from_pretrained(folder, **dtype, **reading_options(folder))
+        return network.eval().requires_grad_(False).to(self.device)
+
+    def network(self, part: str, dtype: torch.dtype) -> nn.Module:
+        """A frozen network, ready to run in `dtype`."""
+        self.load()
+        network = self._networks[part]
+        if next(network.parameters()).dtype != dtype:
+            nn.Module.to(network, dtype=dtype)
+        return network.to(memory_format=torch.channels_last)
+
+    def predict_noise(
+        self, z: Float[Tensor, "B C h w"], timesteps: Int[Tensor, "B"], tokens: Float[Tensor, "B L D"]
+    ) -> Float[Tensor, "B C h w"]:
+        """The U-Net's opinion, in its own precision; everything around it in float32, timesteps as integers."""
+        unet = self.network("unet", self.dtype)
+        inputs = z.to(self.dtype, memory_format=torch.channels_last)
+        with torch.autocast(z.device.type, enabled=False):
+            output = unet(inputs, timesteps, tokens.to(self.dtype), return_dict=False)[0]
+        # DeepFloyd's networks predict a variance in further channels, which no objective uses.
+        output = output[:, : z.shape[1]].float().contiguous()
+        alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
+        return to_noise(output, z, alpha, sigma, self.settings("scheduler").get("prediction_type", "epsilon"))
+
+    def text_encoder(self) -> TextEncoder:
+        """T5 or CLIP of the same pipeline."""
+        return PretrainedTextEncoder(self.folder(TEXT_PARTS))
+
+    def check_prompt(self, text: str) -> list[str]:
+        """What a bundled model's vocabulary says; others understand everything."""
+        return check_prompt(self.cfg.model, text)
+
+
+def network_class(part: str) -> type:
+    """The diffusers class of a U-Net or VAE; importing it takes seconds, hence only here."""
+    if part == "unet":
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        return UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    return AutoencoderKL
+
+
+def dtype_keyword() -> str:
+    """The name of `from_pretrained`'s precision argument in the installed diffusers; renamed in 0.42."""
+    import diffusers
+
+    major, minor = (int(number) for number in diffusers.__version__.split(".")[:2])
+    return "dtype" if (major, minor) >= (0, 42) else "torch_dtype"

@@ -1,0 +1,82 @@
+"""The text encoder of a pretrained pipeline: T5 as DeepFloyd IF uses it, CLIP as Stable Diffusion does."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.guidance.prior.models import ModelError, read_settings
+from threefusion.guidance.prior.precision import reading_options, weight_files
+from threefusion.guidance.prior.prior import TextEncoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+LONGEST = 77
+"""Tokens per text: CLIP's limit, and what DeepFloyd IF was trained with although T5 could take more."""
+LARGE = 2**31
+"""Bytes of weights above which an encoder runs in bfloat16: T5-XXL would need 19 GB in float32, and overflows in float16."""
+
+
+class PretrainedTextEncoder(TextEncoder):
+    """Encodes texts with the `text_encoder` and `tokenizer` of a pipeline folder, on the CPU; nothing of it stays in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kind = read_settings(folder / "text_encoder" / "config.json").get("model_type", "")
+        if self.kind not in ("t5", "clip_text_model"):
+            raise ModelError(f"{folder}: text encoders of type {self.kind!r} are not known here; known: t5, clip_text_model")
+        size = sum(file.stat().st_size for file in weight_files(folder / "text_encoder"))
+        self.dtype = torch.bfloat16 if size > LARGE else torch.float32
+        self.length = min(read_settings(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", LONGEST), LONGEST)
+        self.key = f"{fingerprint(folder)}/{str(self.dtype).removeprefix('torch.')}/{self.length}"
+
+    def encode(self, texts: list[str]) -> Float[Tensor, "n L D"]:
+        """The last hidden states. T5 attends to real tokens only; the U-Net then sees the padding too, as in its training."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
+        if self.kind == "t5":
+            # DeepFloyd IF was trained on lower-case captions.
+            texts = [text.lower().strip() for text in texts]
+        for text, ids in zip(texts, tokenizer(texts).input_ids, strict=True):
+            if len(ids) > self.length:
+                logger.warning("The text has %d tokens, of which the prior reads %d: %s", len(ids), self.length, text)
+        tokens = tokenizer(texts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt")
+        mask = tokens.attention_mask if self.kind == "t5" else None
+        with torch.inference_mode():
+            states = self.network()(input_ids=tokens.input_ids, attention_mask=mask).last_hidden_state
+        return states.float().clone()
+
+    def network(self) -> PreTrainedModel:
+        """The encoder, freshly read."""
+        from transformers import CLIPTextModel, T5EncoderModel
+
+        cls = T5EncoderModel if self.kind == "t5" else CLIPTextModel
+        folder = self.folder / "text_encoder"
+        return cls.from_pretrained(folder, dtype=self.dtype, **reading_options(folder)).eval()
+
+
+def fingerprint(folder: Path) -> str:
+    """What identifies the text encoder in `folder`: hub id and commit for the hub's cache, else a digest of the files.
+
+    Weights above 256 MB count by size and time of change; smaller ones by content, so a model trained anew under its old name is
+    another.
+    """
+    if folder.parent.name == "snapshots":
+        return f"{folder.parent.parent.name}@{folder.name}"
+    digest = hashlib.sha256()
+    for part in ("text_encoder", "tokenizer"):
+        for file in sorted(path for path in (folder / part).rglob("*") if path.is_file()):
+            stat = file.stat()
+            content = file.read_bytes() if stat.st_size < 2**28 else f"{stat.st_size} {stat.st_mtime_ns}".encode()
+            digest.update(f"{part}/{file.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,60 @@
+"""What a bundled model can know. Imports neither torch nor diffusers: a prompt is checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from threefusion.errors import UserError
+from threefusion.guidance.prior.models import local_folder, read_settings
+
+VOCABULARY_FILE = "toyworld.json"
+"""Lies in the folder of a model with a closed vocabulary; a folder without it understands everything."""
+
+
+class VocabularyError(UserError):
+    """A prompt names nothing that the model has ever seen."""
+
+
+def check_prompt(model: str, text: str) -> list[str]:
+    """Warnings, one sentence each, about words of `text` that `model` was not trained on; none for a model of open vocabulary.
+
+    Raises:
+        VocabularyError: the text names no object that the model knows.
+    """
+    vocabulary = read_vocabulary(model)
+    if vocabulary is None:
+        return []
+    if not any(contains(text, noun) for noun in vocabulary["object_words"]):
+        classes, colors = ", ".join(vocabulary["classes"]), ", ".join(vocabulary["colors"])
+        command = f'python launch.py train --config configs/dreamfusion-sd.yaml --prompt "{text}"'
+        raise VocabularyError(
+            f"{model} knows no object in {text!r}. It knows {classes}, each in {colors}. "
+            f"For any other prompt use a model of open vocabulary: {command}. To train all the same, add --anyway."
+        )
+    known = {word for phrase in vocabulary["known_words"] for word in words(phrase)}
+    unknown = [word for word in words(text) if word not in known and word.removesuffix("s") not in known]
+    return [f"{model} does not know the word {word!r} and will not follow it." for word in dict.fromkeys(unknown)]
+
+
+def read_vocabulary(model: str) -> dict[str, Any] | None:
+    """What the folder of `model` says about its words, or None.
+
+    `classes` and `colors` are what it can make, `object_words` every phrase that names a class, `known_words` its training
+    captions'.
+    """
+    folder = local_folder(model)
+    if folder is None or not (folder / VOCABULARY_FILE).is_file():
+        return None
+    return read_settings(folder / VOCABULARY_FILE)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers of a text."""
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def contains(text: str, phrase: str) -> bool:
+    """Whether `phrase` occurs in `text` as whole words, in the singular or with an s."""
+    padded, wanted = f" {' '.join(words(text))} ", " ".join(words(phrase))
+    return f" {wanted} " in padded or f" {wanted}s " in padded
