@@ -40,11 +40,12 @@ setup(
         "imageio-ffmpeg>=0.5",
         "pillow>=10",
         "rich>=13",
+        "tensorboardX>=2.6",
+        "wandb>=0.18",
         "jaxtyping>=0.2.30",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3", "beartype>=0.18", "ruff>=0.6", "wandb>=0.18"],
-        "wandb": ["wandb>=0.18"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "beartype>=0.18", "ruff>=0.6"],
     },
     entry_points={"console_scripts": ["threefusion=threefusion.cli:main"]},
 )

@@ -23,10 +23,10 @@ TABLE = ROOT / "docs" / "benchmarks" / "quickstart.md"
 PROMPTS = {
     "a blue car": "seen",
     "a red mushroom": "seen",
-    "a yellow rocket": "seen",
-    "an orange bunny": "held out",
-    "a green chair": "held out",
-    "a purple mug": "held out",
+    "an orange bunny": "seen",
+    "a yellow chair": "held out",
+    "a blue rocket": "held out",
+    "a cyan mug": "held out",
 }
 SEEDS = (0, 1)
 COLUMNS = {

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.camera.orbit import orbit_views
+from threefusion.camera.sampler import CameraSampler
 from threefusion.types import RenderOutput, Scene, Shading, ViewBatch
 
 Mode = Literal["color", "albedo", "textureless", "normal"]
@@ -100,7 +101,7 @@ class Previews(pl.Callback):
             if hasattr(logger, "log_image"):
                 logger.log_image("views", [to_bytes(image)], step=step)
 
-    def sheet(self, scene: Scene, camera: Any) -> Float[Tensor, "h w 3"]:
+    def sheet(self, scene: Scene, camera: CameraSampler) -> Float[Tensor, "h w 3"]:
         """Front, left, back and right side in albedo above the same as normals."""
         batch = evaluation_orbit(camera, 4, self.size)
         if getattr(scene.geometry, "is_flat", False):
@@ -109,15 +110,8 @@ class Previews(pl.Callback):
         return torch.cat(rows, dim=0)
 
 
-def evaluation_orbit(camera: Any, count: int, size: int, shading: Shading = Shading.ALBEDO, light: str = "camera") -> ViewBatch:
-    """`count` views round the scene at the middle of the training distances, 15 degrees up, with the field of view of training."""
-    return orbit_views(
-        count,
-        elevation=math.radians(15.0),
-        distance=camera.typical_distance,
-        fovy=camera.typical_fovy,
-        height=size,
-        width=size,
-        shading=shading,
-        light=light,
-    )
+def evaluation_orbit(camera: CameraSampler, count: int, size: int, shading: Shading = Shading.ALBEDO, light: str = "camera") -> ViewBatch:
+    """`count` views round the scene, 15 degrees up, at the mean distance and field of view that the camera sampler draws."""
+    drawn = camera.sample(0, 0, torch.arange(64)).camera
+    distance, fovy = float(drawn.distance.mean()), float(drawn.fovy.mean())
+    return orbit_views(count, math.radians(15.0), distance, fovy, size, size, shading, light)

@@ -64,6 +64,9 @@ def train(config: RunConfig, run: Path) -> int:
         print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
         return 130
     finish(run, config, system, cost(system, seconds, trainer.global_step, first))
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_video") and (run / "turntable.mp4").exists():
+            logger.log_video("turntable", [str(run / "turntable.mp4")])
     return 0
 
 
@@ -77,7 +80,7 @@ def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_s
     from threefusion.callback.snapshot import Snapshot
 
     output = config.output
-    settings = {"accelerator": "auto", "devices": 1, "log_every_n_steps": 10, **config.trainer}
+    settings = {"accelerator": "auto", "devices": 1, "max_steps": 10000, "log_every_n_steps": 10, **config.trainer}
     if settings["devices"] not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1:
         # A rank may leave a parameter unused (albedo against lit, rays that all miss): plain DDP would wait for it for ever.
         settings.setdefault("strategy", "ddp_find_unused_parameters_true")
@@ -103,17 +106,22 @@ def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_s
 
 def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
     """The logger that the config names beside metrics.csv, if any."""
-    if config.logger is None or config.logger["type"] == "csv":
-        return []
     from threefusion.optional import require
 
+    options = dict(config.logger)
+    kind = options.pop("type")
+    if kind == "csv":
+        return []
+    if kind == "tensorboard":
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        return [TensorBoardLogger(run, name=options.get("name", "tensorboard"), version="")]
     require("wandb")
     from pytorch_lightning.loggers import WandbLogger
 
-    options = {key: value for key, value in config.logger.items() if key != "type"}
     os.environ.setdefault("WANDB_SILENT", "true")
-    options.setdefault("name", run.name)
-    logger = WandbLogger(save_dir=run, **options)
+    folder = options.pop("dir", run)
+    logger = WandbLogger(save_dir=folder, **({"name": run.name} | options))
     logger.log_hyperparams({"config": config_to_yaml(config)})
     return [logger]
 
