@@ -42,12 +42,7 @@ def check_run(path: Path, overrides: list[str]) -> RunConfig:
     file = Place(str(path))
     for document in documents:
         for key in document.entries:
-            if key not in PARTS and key not in OTHER_KEYS:
-                keys = [*PARTS, *OTHER_KEYS, "extends"]
-                raise ConfigError(
-                    f"{key}: no such part of a run{suggest(key, keys) or '. There is: ' + ', '.join(keys)}",
-                    document.key_place(key),
-                )
+            _check_key(key, document.key_place(key))
     parts = {kind: component(under(documents, kind), kind, default, kind, file) for kind, default in PARTS.items()}
     for kind, choice in parts.items():
         if choice is None and kind != "exporter":
@@ -61,6 +56,13 @@ def check_run(path: Path, overrides: list[str]) -> RunConfig:
         logger=_logger(under(documents, "logger"), file),
         output=_output(under(documents, "output"), file),
     )
+
+
+def _check_key(key: str, place: Place) -> None:
+    keys = [*PARTS, *OTHER_KEYS, "extends"]
+    if key not in keys:
+        near = suggest(key, keys) or f". There is: {', '.join(keys)}"
+        raise ConfigError(f"{key}: no such part of a run{near}", place)
 
 
 def under(mappings: typing.Iterable[Mapping], key: str) -> Layers:

@@ -5,34 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import threefusion
 from threefusion.errors import UserError
+from threefusion.parser import PROGRAM, Parser, Verb, overview, parse
 
-PROGRAM = "python launch.py"
-Action = Callable[[argparse.Namespace], int]
-
-
-class Parser(argparse.ArgumentParser):
-    """Mistakes become one line with the nearest valid name."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        raise UserError(f"{message}. See: {self.prog} --help")
-
-
-@dataclass(frozen=True)
-class Verb:
-    """One command: what it does, its arguments, examples, and the function that does it."""
-
-    summary: str
-    arguments: Callable[[Parser], None]
-    action: Action
-    examples: tuple[str, ...] = ()
+if TYPE_CHECKING:
+    from threefusion.config import RunConfig
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,7 +40,7 @@ def run(arguments: list[str]) -> int:
         UserError: they say nothing that can be done.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(overview())
+        print(overview(VERBS))
         return 0
     if arguments[0] == "--version":
         print(threefusion.__version__)
@@ -69,51 +50,7 @@ def run(arguments: list[str]) -> int:
         from threefusion.discovery import nearest
 
         raise UserError(f"no command is called {name!r}. {nearest(name, VERBS)}")
-    return VERBS[name].action(parse(name, rest))
-
-
-def parse(name: str, arguments: list[str]) -> argparse.Namespace:
-    """The arguments of the verb `name`; options and `key=value` may be mixed.
-
-    Raises:
-        UserError: an unknown option, with the nearest one.
-    """
-    verb = VERBS[name]
-    examples = "\n".join(f"  {PROGRAM} {example}" for example in verb.examples)
-    parser = Parser(
-        prog=f"{PROGRAM} {name}",
-        description=verb.summary,
-        epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    verb.arguments(parser)
-    parsed, unknown = parser.parse_known_intermixed_args(arguments)
-    if unknown:
-        from threefusion.values import suggest
-
-        option = unknown[0].partition("=")[0]
-        options = [text for action in parser._actions for text in action.option_strings]
-        what = "option" if option.startswith("-") else "argument"
-        raise UserError(f"{name} takes no {what} {option!r}{suggest(option, options)}. See: {parser.prog} --help")
-    return parsed
-
-
-def overview() -> str:
-    """`--help`."""
-    verbs = "\n".join(f"  {name:<9} {verb.summary}" for name, verb in VERBS.items())
-    return f"""threefusion {threefusion.__version__}: words into 3-D by score distillation.
-
-usage: {PROGRAM} COMMAND …      (or: threefusion COMMAND …)
-
-{verbs}
-
-Try:
-  {PROGRAM} train --config configs/quickstart.yaml --prompt "a red car"
-  {PROGRAM} list guidance
-  {PROGRAM} describe guidance sds
-
-{PROGRAM} COMMAND --help explains a command."""
+    return VERBS[name].action(parse(VERBS, name, rest))
 
 
 def _path_exists(text: str) -> Path:
@@ -133,7 +70,7 @@ def train_arguments(parser: Parser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the config")
 
 
-def train(arguments: argparse.Namespace) -> int:
+def make(arguments: argparse.Namespace) -> int:
     """Check the whole config, then train and export."""
     from threefusion.config import load_config
 
@@ -147,10 +84,28 @@ def train(arguments: argparse.Namespace) -> int:
         raise UserError("--resume RUN takes its config and its folder from RUN: leave --config and --out away")
     file = arguments.config or arguments.resume / "config.yaml"
     config = load_config(file, overrides)
+    if not arguments.anyway:
+        check_words(config)
     prepare()
-    from threefusion import run
+    from threefusion.run.folder import new_run_folder
+    from threefusion.run.training import train
 
-    return run.train(config, out=arguments.out, resume=arguments.resume, anyway=arguments.anyway)
+    return train(config, arguments.resume or new_run_folder(config, arguments.out))
+
+
+def check_words(config: RunConfig) -> None:
+    """Warn of words of the prompt that the prior does not know.
+
+    Raises:
+        UserError: it knows no object in the prompt.
+    """
+    from threefusion.guidance.prior.vocabulary import check_prompt
+    from threefusion.registry import settings
+
+    model = dict(settings(config.guidance).prior.settings).get("model")
+    if model is not None:
+        for warning in check_prompt(model, settings(config.prompt).text):
+            print(f"warning: {warning}", file=sys.stderr)
 
 
 def prepare() -> None:
@@ -174,14 +129,14 @@ def render_arguments(parser: Parser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4 file, or a folder for .png files")
 
 
-def render(arguments: argparse.Namespace) -> int:
+def film(arguments: argparse.Namespace) -> int:
     """Write a turntable."""
     if arguments.views < 1 or arguments.size < 2 or arguments.size % 2:
         raise UserError("--views: at least 1; --size: an even number of at least 2")
     prepare()
-    from threefusion import run
+    from threefusion.run.results import render
 
-    print(run.render(arguments.run, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out))
+    print(render(arguments.run, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out))
     return 0
 
 
@@ -191,12 +146,12 @@ def export_arguments(parser: Parser) -> None:
     parser.add_argument("--format", nargs="+", choices=("glb", "obj", "ply", "stl"), default=["glb"], help="file formats (glb)")
 
 
-def export(arguments: argparse.Namespace) -> int:
+def write_meshes(arguments: argparse.Namespace) -> int:
     """Write mesh files."""
     prepare()
-    from threefusion import run
+    from threefusion.run.results import export
 
-    for path in run.export(arguments.run, arguments.format):
+    for path in export(arguments.run, arguments.format):
         print(path)
     return 0
 
@@ -281,7 +236,7 @@ VERBS = {
     "train": Verb(
         "Make a scene from a prompt: train, then export.",
         train_arguments,
-        train,
+        make,
         (
             'train --config configs/quickstart.yaml --prompt "a red car"',
             "train --config configs/quickstart.yaml seed=3 guidance.guidance_scale=20",
@@ -291,10 +246,10 @@ VERBS = {
     "render": Verb(
         "Film the result of a run from all sides.",
         render_arguments,
-        render,
+        film,
         ("render RUN --mode normal", "render RUN --light orbit --size 512 --out relit.mp4"),
     ),
-    "export": Verb("Write the result of a run as a mesh.", export_arguments, export, ("export RUN --format glb obj",)),
+    "export": Verb("Write the result of a run as a mesh.", export_arguments, write_meshes, ("export RUN --format glb obj",)),
     "check": Verb(
         "Check configs, without building anything.",
         check_arguments,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from threefusion import config, registry, source
 from threefusion.config import LOGGERS, Choice, OutputConfig
-from threefusion.discovery import Declaration, catalogue, config_source, find_declaration, nearest, shown
+from threefusion.declarations import Declaration, config_source, shown
+from threefusion.discovery import BUILT_IN, catalogue, find_declaration, nearest
 from threefusion.dump import plain
 from threefusion.errors import UserError
 
@@ -107,14 +109,14 @@ def _default(field: dataclasses.Field) -> tuple[Any, bool]:
 def as_table(found: list[dict[str, Any]]) -> str:
     """`list` for people."""
     width = max((len(c["name"]) for c in found), default=0)
-    lines: list[str] = []
-    for component in found:
-        if not lines or component["kind"] != last:
-            lines += [*([""] if lines else []), component["kind"]]
-        last = component["kind"]
-        plugin = "" if component["origin"] == "threefusion" else f"  [{component['origin']}]"
-        lines.append(f"  {component['name']:<{width}}  {component['summary']}{plugin}")
-    return "\n".join(lines)
+    blocks = []
+    for kind, members in groupby(found, key=lambda component: component["kind"]):
+        lines = [kind]
+        for component in members:
+            plugin = "" if component["origin"] == BUILT_IN else f"  [{component['origin']}]"
+            lines.append(f"  {component['name']:<{width}}  {component['summary']}{plugin}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def as_page(described: dict[str, Any]) -> str:

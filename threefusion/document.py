@@ -155,7 +155,7 @@ def _converted(node: yaml.Node, file: str, outer: tuple[yaml.Node, ...], fixed: 
         raise ConfigError("an alias that holds itself", place)
     outer = (*outer, node)
     if isinstance(node, yaml.ScalarNode):
-        return Scalar(node.value, place, quoted=node.style is not None)
+        return Scalar(node.value, place, quoted=bool(node.style))
     if isinstance(node, yaml.SequenceNode):
         return Sequence(tuple(_converted(item, file, outer, fixed) for item in node.value), place)
     entries: dict[str, Node] = {}

@@ -12,8 +12,8 @@ LARGEST = 2**31 - 1
 def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let idle OpenMP threads sleep and keep freed memory; nothing that the user has set is changed.
 
-    Spinning threads cost up to a factor of 12 as soon as anything else runs on the machine, and returning every large temporary to
-    the system costs page faults: together they are worth more than any kernel.
+    Spinning threads cost up to a factor of 12 as soon as anything else runs on the machine, and returning every large temporary
+    to the system costs page faults: together they are worth more than any kernel.
     """
     if not any(name in environment for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"

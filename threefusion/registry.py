@@ -80,14 +80,14 @@ def lookup(kind: str, name: str) -> type:
         RegistryError: no such component, or its module cannot be imported.
     """
     if (kind, name) not in _entries:
-        from threefusion.discovery import find_declaration
+        from threefusion.discovery import BUILT_IN, find_declaration
 
         declaration = find_declaration(kind, name)
         module = declaration.source.module.name
         try:
             importlib.import_module(module)
         except Exception as error:
-            if declaration.origin == "threefusion":
+            if declaration.origin == BUILT_IN:
                 raise
             reason = f"{type(error).__name__}: {error}"
             raise RegistryError(f"{kind} {name!r} of plugin {declaration.origin} could not be imported: {reason}") from error
@@ -107,7 +107,8 @@ def config_type(kind: str, name: str) -> type:
     Raises:
         RegistryError: no such component.
     """
-    from threefusion.discovery import config_source, find_declaration
+    from threefusion.declarations import config_source
+    from threefusion.discovery import find_declaration
     from threefusion.slicing import SliceError, execute
 
     if (kind, name) in _entries:

@@ -1,7 +1,6 @@
 """Config dataclasses without their module's imports: only the statements that a dataclass needs are executed."""
 
 from __future__ import annotations
-
 import __future__
 
 import ast

@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import sys
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def read(name: str, path: Path) -> Source:
     return _read(name, path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(name: str, path: Path, changed_ns: int) -> Source:
     tree = ast.parse(path.read_bytes(), str(path))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]

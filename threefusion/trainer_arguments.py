@@ -37,7 +37,7 @@ def trainer_signature() -> dict[str, Any]:
     """Argument names of `pytorch_lightning.Trainer` with their types, as far as a config can give them.
 
     Raises:
-        ConfigError: Lightning is not installed, or looks different from all known versions.
+        UserError: Lightning is not installed.
     """
     path = locate("pytorch_lightning.trainer.trainer")
     if path is None:
@@ -46,10 +46,8 @@ def trainer_signature() -> dict[str, Any]:
         )
     cls = read("pytorch_lightning.trainer.trainer", path).bindings["Trainer"]
     constructor = next(node for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    known = _Known(
-        {name: getattr(typing, name) for name in ("Optional", "Union", "Literal")}
-        | {t.__name__: t for t in (bool, int, float, str, list, dict)}
-    )
+    forms = {name: getattr(typing, name) for name in ("Optional", "Union", "Literal")}
+    known = _Known(forms | {kind.__name__: kind for kind in (bool, int, float, str, list, dict)})
     return {argument.arg: _type(argument.annotation, known) for argument in constructor.args.kwonlyargs}
 
 

@@ -1,0 +1,111 @@
+"""What this machine has, what is missing, and the command that gets it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import threefusion
+from threefusion.describe import problems
+from threefusion.optional import INSTALL
+
+PACKAGES = (
+    "torch",
+    "pytorch-lightning",
+    "diffusers",
+    "transformers",
+    "safetensors",
+    "huggingface_hub",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "trimesh",
+    "fast-simplification",
+    "xatlas",
+    "uvunwrap",
+    "imageio",
+    "imageio-ffmpeg",
+    "pillow",
+    "rich",
+    "jaxtyping",
+    "pyyaml",
+)
+"""Distributions that are always needed."""
+
+
+def examine() -> dict[str, Any]:
+    """Versions, devices, optional packages, models and broken plugins."""
+    from threefusion.guidance.prior.models import reachability
+
+    return {
+        "threefusion": threefusion.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": devices(),
+        "optional": {name: {"version": _version(name), "command": command} for name, command in INSTALL.items()},
+        "models": reachability(),
+        "problems": problems(),
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def devices() -> list[dict[str, Any]]:
+    """What torch can compute on; the processor comes first."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found: list[dict[str, Any]] = [{"name": "cpu", "cores": cores}]
+    try:
+        import torch
+    except ImportError:
+        return found
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append({"name": f"cuda:{index}", "model": properties.name, "memory_bytes": properties.total_memory})
+    if torch.backends.mps.is_available():
+        found.append({"name": "mps", "model": platform.processor()})
+    return found
+
+
+def as_page(found: dict[str, Any]) -> str:
+    """`doctor` for people."""
+    lines = [f"threefusion {found['threefusion']}, Python {found['python']}, {found['platform']}", "", "devices"]
+    lines += [f"  {_device(device)}" for device in found["devices"]]
+    lines += ["", "packages"]
+    missing = [name for name, installed in found["packages"].items() if installed is None]
+    lines += ["  " + ", ".join(f"{name} {installed}" for name, installed in found["packages"].items() if installed)]
+    lines += [f"  MISSING {name}: {sys.executable} -m pip install {name}" for name in missing]
+    lines += ["", "optional"]
+    for name, part in found["optional"].items():
+        lines.append(f"  {name:<12} {part['version'] or 'not installed; get it with: ' + part['command']}")
+    lines += ["", "models"]
+    for name, model in found["models"].items():
+        lines.append(f"  {name:<26} {_model(model)}")
+    if found["problems"]:
+        lines += ["", "plugins", *(f"  {problem}" for problem in found["problems"])]
+    return "\n".join(lines)
+
+
+def _device(device: dict[str, Any]) -> str:
+    if "cores" in device:
+        return f"{device['name']}: {device['cores']} cores"
+    memory = f", {device['memory_bytes'] / 2**30:.0f} GiB" if "memory_bytes" in device else ""
+    return f"{device['name']}: {device['model']}{memory}"
+
+
+def _model(model: dict[str, Any]) -> str:
+    if model["available"]:
+        return f"{model['prior']}, in {model['folder']}"
+    return (
+        f"{model['prior']}, not here; get it with: {model['command']}"
+        if "command" in model
+        else "not here: install threefusion again"
+    )
