@@ -15,6 +15,9 @@ from threefusion.types import Mesh
 CHUNK = 1 << 17
 """Points asked for their colour at once."""
 
+THIN_STEPS = 8
+"""Faces between the texels' centres are looked at on a triangular grid of this many steps along each edge."""
+
 SurfaceColor = Callable[[Tensor, Tensor], Tensor]
 """(points [N 3], outward unit normals [N 3]) -> base colour [N 3]."""
 
@@ -54,11 +57,32 @@ def bake(mesh: Mesh, color: SurfaceColor, texture_size: int, device: torch.devic
     """The square texture of a mesh with uv and normals, row 0 on top; texels outside all charts copy the nearest inside."""
     fragments = rasterize_plane(mesh.uv, mesh.faces, texture_size, texture_size)
     covered = fragments.face[0] >= 0
-    points = interpolate(mesh.vertices, mesh.faces, fragments)[0][covered]
-    normals = nn.functional.normalize(interpolate(mesh.normals, mesh.faces, fragments)[0][covered], dim=-1)
+    points = interpolate(mesh.vertices, mesh.faces, fragments)[0]
+    normals = interpolate(mesh.normals, mesh.faces, fragments)[0]
+    thin = torch.ones(len(mesh.faces), dtype=torch.bool).index_fill(0, fragments.face[0][covered], False)
+    row, column, weights, corners = _crossed_texels(mesh, mesh.faces[thin], covered)
+    points[row, column] = (weights[..., None] * mesh.vertices[corners]).sum(1)
+    normals[row, column] = (weights[..., None] * mesh.normals[corners]).sum(1)
+    covered[row, column] = True
     texture = torch.zeros(texture_size, texture_size, 3)
-    texture[covered] = _ask(color, points, normals, device)
+    texture[covered] = _ask(color, points[covered], nn.functional.normalize(normals[covered], dim=-1), device)
     return fill(texture, covered)
+
+
+def _crossed_texels(mesh: Mesh, faces: Tensor, covered: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows and columns of uncovered texels under faces that hold no texel's centre, with weights and corners of a point in each.
+
+    A chart can be so thin that it has no texel of its own; without these it would show its neighbour's colour.
+    """
+    size = len(covered)
+    steps = torch.combinations(torch.arange(THIN_STEPS + 2), 2)
+    grid = torch.stack([steps[:, 0], steps[:, 1] - steps[:, 0] - 1, THIN_STEPS + 1 - steps[:, 1]], -1) / THIN_STEPS
+    place = torch.einsum("pk,fkc->fpc", grid, mesh.uv[faces]).reshape(-1, 2)
+    column = (place[:, 0] * size).long().clamp(0, size - 1)
+    row = ((1 - place[:, 1]) * size).long().clamp(0, size - 1)
+    free = ~covered[row, column]
+    weights, corners = grid.repeat(len(faces), 1), faces.repeat_interleave(len(grid), 0)
+    return row[free], column[free], weights[free], corners[free]
 
 
 def fill(texture: Float[Tensor, "H W C"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "H W C"]:

@@ -30,7 +30,8 @@ def load_glb(path: Path | str) -> Mesh:
     """The mesh in an exported GLB with its normals, uv and base-colour texture, back in scene axes (+z up, front +x)."""
     import trimesh
 
-    surface = trimesh.load(path, file_type="glb", process=False, force="mesh")
+    # the scene's only geometry as it stands in the file: merging a scene into one mesh would compute the normals anew
+    (surface,) = trimesh.load(path, file_type="glb", process=False).geometry.values()
     image = surface.visual.material.baseColorTexture.convert("RGB")
     return Mesh(
         vertices=to_z_up(_tensor(surface.vertices)),

@@ -14,6 +14,9 @@ from threefusion.types import Mesh
 TAUBIN = (0.5, -0.53)
 """Shrinking and growing factor of a Taubin pass: their sum must be slightly negative."""
 
+VOLUME_CHANGE = 0.05
+"""Share of the volume that decimation may add or take."""
+
 
 def weld(mesh: Mesh) -> Mesh:
     """The mesh with vertices at equal positions merged and faces that thereby lose their area dropped; no normals, no uv."""
@@ -88,14 +91,15 @@ def smooth(mesh: Mesh, passes: int) -> Mesh:
 def decimate(mesh: Mesh, max_faces: int) -> Mesh:
     """At most `max_faces` faces by quadric edge collapse (Garland and Heckbert, SIGGRAPH 1997), still watertight.
 
-    Strong decimation can tear a surface. The budget then grows by half until it does not; in the end the mesh is left as it is.
+    Strong decimation can tear a surface or flatten it. The budget then grows by half until it does not; in the end the mesh is
+    left as it is.
     """
-    budget = max_faces
+    budget, volume = max_faces, signed_volume(mesh)
     while budget < len(mesh.faces):
         reduced = _collapse(mesh, budget)
-        if is_watertight(reduced):
+        if is_watertight(reduced) and abs(signed_volume(reduced) - volume) < VOLUME_CHANGE * abs(volume):
             return reduced
-        budget += budget // 2
+        budget += budget // 2 + 1
     return mesh
 
 

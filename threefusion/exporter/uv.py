@@ -17,8 +17,8 @@ from threefusion.types import Mesh
 
 logger = logging.getLogger(__name__)
 
-PADDING = 2
-"""Texels between charts, so that bilinear look-ups do not mix them."""
+PADDING = 4
+"""Texels between charts: two on either side, so that a bilinear look-up at a chart's edge never reads its neighbour's colour."""
 
 
 def unwrap(mesh: Mesh, texture_size: int, seconds: float = 60.0) -> Mesh:
@@ -84,7 +84,7 @@ def _two_faces_per_chart(mesh: Mesh, texture_size: int) -> tuple[np.ndarray, np.
     cell = torch.stack([face // 2 % side, face // 2 // side], -1)
     corners = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]])[face % 2]
     # a texel of air round each triangle, but never more than a fifth of the cell
-    margin = min(PADDING / 2 * side / texture_size, 0.2)
+    margin = min(side / texture_size, 0.2)
     center = torch.tensor([[0.3, 0.3], [0.7, 0.7]])[face % 2][:, None]
     uv = (cell[:, None] + center + (corners - center) * (1 - 3 * margin)) / side
     return _flat(mesh.faces), np.arange(3 * count).reshape(-1, 3), _flat(uv).reshape(-1, 2)

@@ -21,6 +21,7 @@ from threefusion.exporter.topology import weld
 from threefusion.types import Mesh
 
 if TYPE_CHECKING:
+    import PIL.Image
     import trimesh
 
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -39,18 +40,24 @@ def to_z_up(vectors: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
 
 def write_glb(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path]:
     """One self-contained file: positions, normals, texture coordinates, a rough non-metallic material with `base_color`."""
-    surface = _textured(mesh)
-    data = surface.export(file_type="glb", include_normals=True, tree_postprocessor=_name_buffer_targets)
+    import trimesh
+    from trimesh.visual.material import PBRMaterial
+
+    material = PBRMaterial(name="surface", baseColorTexture=_image(mesh), metallicFactor=0.0, roughnessFactor=1.0)
+    scene = trimesh.Scene({path.stem: _textured(mesh, material)})
+    data = scene.export(file_type="glb", include_normals=True, tree_postprocessor=_name_buffer_targets)
     return _replace({path: data})
 
 
 def write_obj(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path]:
     """The mesh, its material library `.mtl` and its texture `.png`, all under the name of `path`."""
     from trimesh.exchange.obj import export_obj
+    from trimesh.visual.material import SimpleMaterial
 
-    surface = _textured(mesh)
-    surface.visual.material = surface.visual.material.to_simple()
-    surface.visual.material.name = path.stem
+    # viewers multiply the texture by the diffuse colour, hence white
+    white, black = (255, 255, 255), (0, 0, 0)
+    material = SimpleMaterial(name=path.stem, image=_image(mesh), diffuse=white, ambient=white, specular=black)
+    surface = _textured(mesh, material)
     text, extra = export_obj(surface, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl")
     files = {path.with_name(name): data for name, data in extra.items()}
     return _replace({path: text.encode(), **files})
@@ -83,15 +90,17 @@ WRITERS: dict[str, Callable[[Mesh, Tensor, Path], list[Path]]] = {
 """By file extension: (mesh with uv, normals and textures; vertex colours; path) -> the files written, `path` first."""
 
 
-def _textured(mesh: Mesh) -> trimesh.Trimesh:
-    """The mesh for trimesh, +y up."""
-    import trimesh
+def _image(mesh: Mesh) -> PIL.Image.Image:
+    """The base-colour texture as a picture."""
     from PIL import Image
 
-    image = Image.fromarray(_bytes(mesh.textures["base_color"]).numpy())
-    material = trimesh.visual.material.PBRMaterial(
-        name="surface", baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0
-    )
+    return Image.fromarray(_bytes(mesh.textures["base_color"]).numpy())
+
+
+def _textured(mesh: Mesh, material: trimesh.visual.material.Material) -> trimesh.Trimesh:
+    """The mesh for trimesh, +y up."""
+    import trimesh
+
     return trimesh.Trimesh(
         to_y_up(mesh.vertices).numpy(),
         mesh.faces.numpy(),

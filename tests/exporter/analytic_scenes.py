@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -98,15 +97,3 @@ def box(*half: float) -> Field:
 def octant_color(points: Tensor) -> Tensor:
     """Front and back differ in red, left and right in green, top and bottom in blue; smooth in between."""
     return 0.5 + 0.4 * torch.tanh(3 * points)
-
-
-@pytest.fixture
-def ball_scene() -> Scene:
-    """A sphere of radius 0.6 with smoothly changing colours."""
-    return make_scene(soft(sphere(0.6)), octant_color)
-
-
-@pytest.fixture
-def box_scene() -> Scene:
-    """A box that is longer in front (+x) than on the side, red in front and blue on top."""
-    return make_scene(soft(box(0.6, 0.3, 0.45)), octant_color)

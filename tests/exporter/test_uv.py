@@ -1,0 +1,90 @@
+"""Every unwrapping method gives coordinates that cover the texture without overlap."""
+
+import subprocess
+
+import pytest
+import torch
+from analytic_scenes import box
+from test_topology import CUBE, ball
+
+from threefusion.exporter import uv as uv_module
+from threefusion.exporter.topology import vertex_normals
+from threefusion.exporter.uv import unwrap
+from threefusion.geometry.isosurface import marching_cubes, sample_density
+from threefusion.types import Mesh
+
+SIZE = 256
+
+
+def with_normals(mesh: Mesh) -> Mesh:
+    return Mesh(mesh.vertices, mesh.faces, vertex_normals(mesh))
+
+
+def times_covered(mesh: Mesh) -> torch.Tensor:
+    """How many triangles each texel's centre is strictly inside of, by a double loop over triangles and their texels."""
+    count = torch.zeros(SIZE, SIZE, dtype=torch.int64)
+    for corner in (mesh.uv[mesh.faces].double() * SIZE).unbind(0):
+        low, high = (corner.amin(0) - 0.5).ceil().long().clamp_min(0), (corner.amax(0) - 0.5).floor().long().clamp_max(SIZE - 1)
+        x, y = torch.meshgrid(torch.arange(low[0], high[0] + 1), torch.arange(low[1], high[1] + 1), indexing="xy")
+        center = torch.stack([x, y], -1) + 0.5
+        ahead, away = corner.roll(-1, 0) - corner, center[..., None, :] - corner
+        side = ahead[:, 0] * away[..., 1] - ahead[:, 1] * away[..., 0]
+        count[y, x] += ((side > 1e-6).all(-1) | (side < -1e-6).all(-1)).long()
+    return count
+
+
+def use_only(monkeypatch, method: str) -> None:
+    """Make the methods before `method` fail."""
+
+    def refuse(*_):
+        raise RuntimeError("not today")
+
+    order = ["_uvunwrap", "_xatlas", "_two_faces_per_chart"]
+    for earlier in order[: order.index(method)]:
+        monkeypatch.setattr(uv_module, earlier, refuse)
+
+
+SHAPES = {
+    "cube": lambda: CUBE,
+    "ball": lambda: ball(16),
+    "plate": lambda: marching_cubes(sample_density(lambda p: torch.exp(-20 * box(0.6, 0.4, 0.08)(p)), 1.0, 24), 1.0),
+}
+
+
+@pytest.mark.parametrize("method", ["_uvunwrap", "_xatlas", "_two_faces_per_chart"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_charts_do_not_overlap(monkeypatch, method, shape):
+    use_only(monkeypatch, method)
+    mesh = with_normals(SHAPES[shape]())
+    result = unwrap(mesh, SIZE)
+    assert result.uv.min() >= 0
+    assert result.uv.max() <= 1
+    covered = times_covered(result)
+    assert covered.max() == 1
+    assert covered.float().mean() > 0.25
+
+
+@pytest.mark.parametrize("method", ["_uvunwrap", "_xatlas", "_two_faces_per_chart"])
+def test_splitting_moves_no_corner(monkeypatch, method):
+    use_only(monkeypatch, method)
+    mesh = with_normals(ball(16))
+    result = unwrap(mesh, SIZE)
+    assert torch.equal(result.vertices[result.faces], mesh.vertices[mesh.faces])
+    assert torch.equal(result.normals[result.faces], mesh.normals[mesh.faces])
+
+
+def test_a_method_that_takes_too_long_gives_way(monkeypatch, caplog):
+    def slow(*args, timeout, **_):
+        raise subprocess.TimeoutExpired("xatlas", timeout)
+
+    use_only(monkeypatch, "_xatlas")
+    monkeypatch.setattr(subprocess, "run", slow)
+    result = unwrap(with_normals(CUBE), SIZE, seconds=0.5)
+    assert times_covered(result).max() == 1
+    assert "TimeoutExpired" in caplog.text
+
+
+def test_uvunwrap_is_stopped_after_the_time_it_was_given(caplog):
+    result = unwrap(with_normals(ball(96)), SIZE, seconds=0.01)
+    assert result.uv is not None
+    assert "uvunwrap could not unwrap the mesh (TimeoutError" in caplog.text
