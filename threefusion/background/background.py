@@ -1,0 +1,36 @@
+"""The base class of backgrounds."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threefusion.component import Component
+from threefusion.types import ViewBatch
+
+
+class Background(Component):
+    """The colour behind the scene, a function of the ray's direction."""
+
+    kind: ClassVar[str] = "background"
+
+    @abstractmethod
+    def forward(self, directions: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], batch: ViewBatch) -> Float[Tensor, "R 3"]:
+        """Colours in [0, 1] seen along unit directions; `view_index` is the ray's view in the batch."""
+
+    def sometimes_flat(
+        self, color: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], batch: ViewBatch, probability: float
+    ) -> Float[Tensor, "R 3"]:
+        """The colours, in training replaced by one random colour per view with this probability.
+
+        A scene cannot hide behind a background that keeps changing: what it leaves transparent is seen to be.
+        """
+        if not self.training or probability == 0:
+            return color
+        drawn = batch.rand("background", 4)
+        replaced = drawn[:, 0] < probability
+        return torch.where(replaced[view_index, None], drawn[view_index, 1:].to(color), color)

@@ -1,0 +1,1 @@
+"""Where matter is: points to density and features."""

@@ -1,0 +1,1 @@
+"""Points to features that a small network can read."""

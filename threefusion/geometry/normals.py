@@ -1,0 +1,28 @@
+"""Unit normals from gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_SMALLEST = 1e-4
+
+
+def downhill(gradient: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    """-g / |g|, and 0 with a zero derivative where the gradient all but vanishes (|g| < 1e-4)."""
+    square = gradient.square().sum(-1, keepdim=True)
+    enough = square > _SMALLEST**2
+    # the inner choice keeps the derivative of the branch not taken finite
+    length = torch.where(enough, square, torch.ones_like(square)).sqrt()
+    return torch.where(enough, -gradient / length, torch.zeros_like(gradient))
+
+
+def central_gradient(function: Callable[[Tensor], Tensor], points: Float[Tensor, "N 3"], step: float) -> Float[Tensor, "N 3"]:
+    """Central differences of a scalar function of points, six evaluations in one call."""
+    offsets = step * torch.eye(3, device=points.device, dtype=points.dtype)
+    around = torch.cat([points[:, None] + offsets, points[:, None] - offsets], 1).reshape(-1, 3)
+    ahead, behind = function(around).reshape(-1, 2, 3).unbind(1)
+    return (ahead - behind) / (2 * step)

@@ -1,0 +1,1 @@
+"""Terms beside the guidance that keep the scene in shape."""

@@ -1,0 +1,50 @@
+"""No visible surface may face away from the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.errors import UserError
+from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.registry import register
+from threefusion.schedule import Schedule
+from threefusion.types import RenderOutput, ViewBatch
+
+
+@dataclass(frozen=True)
+class OrientationConfig(LossConfig):
+    """Weight of the term."""
+
+    weight: Schedule = Schedule(((0, 1e-4), (5000, 1e-2)))
+    """Factor of the term in the sum, by optimiser step; DreamFusion raises it a hundredfold over 5000 steps."""
+
+
+@register("orientation")
+class Orientation(LossTerm):
+    """Sum over a ray of sg(w) max(0, n . d)^2, averaged over the rays of a view (Ref-NeRF, arXiv 2112.03907, eq. 11).
+
+    n is the normal, d the direction in which the ray travels. The weights are not moved, so the term turns normals and does
+    not make matter disappear.
+    """
+
+    needs_normal: ClassVar[bool] = True
+
+    def __init__(self, cfg: OrientationConfig) -> None:
+        super().__init__(cfg)
+
+    def forward(self, render: RenderOutput, batch: ViewBatch) -> Float[Tensor, ""]:
+        """The term, unweighted, averaged over views.
+
+        Raises:
+            UserError: the renderer gave no samples with normals.
+        """
+        if render.samples is None or render.samples.normal is None:
+            raise UserError("loss: 'orientation' needs a renderer that gives normals of samples, such as 'volume'")
+        samples = render.samples
+        away = (samples.normal * samples.direction).sum(-1).clamp_min(0).square()
+        # all views have as many rays, so one sum over the batch is the mean over views of means over rays
+        return (samples.weights.detach() * away).sum() / render.opacity.numel()

@@ -1,0 +1,1 @@
+"""What matter looks like: features to colours."""

@@ -1,0 +1,60 @@
+"""DreamFusion's shading: an albedo under one point light and ambient light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from threefusion.errors import UserError
+from threefusion.material.material import Material
+from threefusion.registry import register
+from threefusion.types import FieldSample, Lights, Shading
+
+
+@dataclass(frozen=True)
+class DiffuseConfig:
+    """Nothing to choose: the camera sampler decides how each view is shaded."""
+
+
+@register("diffuse")
+class Diffuse(Material):
+    """Lambertian surface: albedo = sigmoid(features), shown as it is, lit, or lit with the albedo replaced by white."""
+
+    feature_width: ClassVar[int] = 3
+
+    def __init__(self, cfg: DiffuseConfig) -> None:
+        super().__init__()
+
+    def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
+        """Whether any view is lit."""
+        return bool((shading != Shading.ALBEDO).any())
+
+    def forward(
+        self, sample: FieldSample, view_dir: Float[Tensor, "N 3"], light: Lights, shading: Int[Tensor, "N"]
+    ) -> Float[Tensor, "N 3"]:
+        """c = rho (l_rho max(0, n . (l - mu) / |l - mu|) + l_a) (DreamFusion, arXiv 2209.14988, eq. 7).
+
+        Albedo views show rho; textureless ones set rho to 1. Lit views need `sample.normal` and `sample.points`.
+
+        Raises:
+            UserError: a view is lit and the geometry gave no normals.
+        """
+        albedo = sample.features.sigmoid()
+        if not self.needs_normal(shading):
+            return albedo
+        if sample.normal is None or sample.points is None:
+            raise UserError("lit views need normals, and this geometry gives none: set camera.lit_probability to 0")
+        towards = normalize(light.position - sample.points, dim=-1)
+        lambert = (sample.normal * towards).sum(-1, keepdim=True).clamp_min(0)
+        shone = light.color * lambert + light.ambient
+        reflected = torch.where((shading == Shading.TEXTURELESS)[:, None], shone, albedo * shone)
+        return torch.where((shading == Shading.ALBEDO)[:, None], albedo, reflected)
+
+    def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
+        """The albedo as `base_color`."""
+        return {"base_color": sample.features.sigmoid()}

@@ -1,0 +1,34 @@
+"""The base class of materials."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threefusion.component import Component
+from threefusion.types import FieldSample, Lights
+
+
+class Material(Component):
+    """Turns what the geometry says about a point into the colour that a camera sees."""
+
+    kind: ClassVar[str] = "material"
+    feature_width: int
+    """How many features the geometry has to provide."""
+
+    @abstractmethod
+    def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
+        """Whether views shaded in these ways (values of `Shading`) need normals."""
+
+    @abstractmethod
+    def forward(
+        self, sample: FieldSample, view_dir: Float[Tensor, "N 3"], light: Lights, shading: Int[Tensor, "N"]
+    ) -> Float[Tensor, "N 3"]:
+        """Colours of samples seen along the unit directions `view_dir`, each under its own light."""
+
+    @abstractmethod
+    def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
+        """What an exporter bakes, by glTF name: `base_color`."""

@@ -1,0 +1,1 @@
+"""Where along a ray the scene is asked."""

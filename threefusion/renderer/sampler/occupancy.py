@@ -1,0 +1,104 @@
+"""Samples only where there may be something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from threefusion.geometry.geometry import ImplicitGeometry
+from threefusion.registry import register
+from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
+from threefusion.types import Rays, RaySamples, ViewBatch
+
+_PHASES = 4
+"""A refresh after the warm-up visits every fourth cell, another fourth each time."""
+
+
+@dataclass(frozen=True)
+class OccupancyConfig:
+    """Steps along the ray, and the grid that culls them (instant-ngp, arXiv 2201.05989, appendix C)."""
+
+    samples_per_ray: int = 64
+    """Steps along the ball's diameter; shorter ways through it take fewer."""
+    resolution: int = 32
+    """Cells of the occupancy grid along each axis."""
+    threshold: float = 0.01
+    """Opacity of one step below which a cell counts as empty, unless the whole scene is thinner than that."""
+    decay: float = 0.95
+    """Factor by which a cell's remembered density shrinks at each refresh unless a new probe finds more."""
+    interval: int = 16
+    """Optimiser steps between refreshes."""
+    warmup_steps: int = 256
+    """Steps during which a refresh probes all cells; later it probes a quarter of them, in turn."""
+
+    def __post_init__(self) -> None:
+        limits = {"samples_per_ray": (1, 4096), "resolution": (2, 512), "interval": (1, 10000)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: between {low} and {high}")
+        for name in ("threshold", "decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 0, less than 1")
+        if self.warmup_steps < 0:
+            raise ValueError("warmup_steps: 0 or more")
+
+
+@register("occupancy")
+class Occupancy(RaySampler):
+    """Steps of equal length inside the ball, those in cells known to be empty left out; per ray jittered in training.
+
+    The grid is a part of the checkpoint, so that a resumed run goes on exactly.
+    """
+
+    def __init__(self, cfg: OccupancyConfig, geometry: ImplicitGeometry) -> None:
+        super().__init__(geometry)
+        self.cfg = cfg
+        self.step_length = 2 * geometry.radius / cfg.samples_per_ray
+        cells = cfg.resolution**3
+        self.register_buffer("remembered", torch.zeros(cells))
+        self.register_buffer("occupied", torch.ones(cells, dtype=torch.bool))
+
+    def forward(self, rays: Rays, batch: ViewBatch) -> RaySamples:
+        """Samples sorted by ray, then distance."""
+        near, far = ball_interval(rays, self.geometry.radius, batch.camera.near)
+        hit = (far > near).nonzero()[:, 0]
+        shift = ray_jitter(batch, 1)[hit] if self.training else torch.full((len(hit), 1), 0.5, device=near.device)
+        steps = torch.arange(self.cfg.samples_per_ray + 1, device=near.device)
+        middle = near[hit, None] + (steps + shift - 0.5) * self.step_length
+        keep = ((middle > near[hit, None]) & (middle < far[hit, None])).flatten().nonzero()[:, 0]
+        ray_index, middle = hit[keep // len(steps)], middle.flatten()[keep]
+        points = rays.origins[ray_index] + rays.directions[ray_index] * middle[:, None]
+        full = self.occupied[self._cell(points)].nonzero()[:, 0]
+        middle, half = middle[full], self.step_length / 2
+        return RaySamples(middle - half, middle + half, ray_index[full])
+
+    @torch.no_grad()
+    def on_step(self, step: int, generator: torch.Generator) -> None:
+        """Probe the density at a random point of each cell, all of them in the warm-up, later a quarter at a time."""
+        if step % self.cfg.interval:
+            return
+        warming = step < self.cfg.warmup_steps
+        turn = 0 if warming else step // self.cfg.interval % _PHASES
+        cells = torch.arange(turn, len(self.occupied), 1 if warming else _PHASES)
+        inside = torch.rand(len(cells), 3, generator=generator)
+        cells, inside = cells.to(self.occupied.device), inside.to(self.occupied.device)
+        density = self.geometry.density(self._points(cells, inside))[:, 0].float()
+        self.remembered[cells] = torch.maximum(self.remembered[cells] * self.cfg.decay, density)
+        opacity = -torch.expm1(-self.remembered * self.step_length)
+        # a young scene may be thin everywhere: never cull what is denser than the average cell
+        self.occupied.copy_(opacity > opacity.mean().clamp_max(self.cfg.threshold))
+
+    def _points(self, cells: Int[Tensor, "M"], inside: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+        """Points in scene units, `inside` their place in the cell."""
+        side = self.cfg.resolution
+        corner = torch.stack([cells // side**2, cells // side % side, cells % side], -1)
+        return ((corner + inside) * (2 / side) - 1) * self.geometry.radius
+
+    def _cell(self, points: Float[Tensor, "N 3"]) -> Int[Tensor, "N"]:
+        """The cell that each point of the ball lies in."""
+        side = self.cfg.resolution
+        x, y, z = ((points.t() / self.geometry.radius + 1) * (side / 2)).long().clamp_(0, side - 1)
+        return (x * side + y) * side + z

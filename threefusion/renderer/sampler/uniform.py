@@ -1,0 +1,48 @@
+"""The same number of samples on every ray that meets the scene's ball."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from threefusion.geometry.geometry import ImplicitGeometry
+from threefusion.registry import register
+from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
+from threefusion.types import Rays, RaySamples, ViewBatch
+
+
+@dataclass(frozen=True)
+class UniformConfig:
+    """How many samples."""
+
+    samples_per_ray: int = 64
+    """Samples between where a ray enters the ball and where it leaves it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples_per_ray <= 4096:
+            raise ValueError("samples_per_ray: between 1 and 4096")
+
+
+@register("uniform")
+class Uniform(RaySampler):
+    """Stretches of equal length inside the ball, their borders jittered in training (mip-NeRF's stratified sampling)."""
+
+    def __init__(self, cfg: UniformConfig, geometry: ImplicitGeometry) -> None:
+        super().__init__(geometry)
+        self.cfg = cfg
+
+    def forward(self, rays: Rays, batch: ViewBatch) -> RaySamples:
+        """Samples sorted by ray, then distance."""
+        count = self.cfg.samples_per_ray
+        near, far = ball_interval(rays, self.geometry.radius, batch.camera.near)
+        hit = (far > near).nonzero()[:, 0]
+        borders = torch.linspace(0, 1, count + 1, device=near.device).expand(len(hit), -1)
+        if self.training:
+            # each border moves between the middles of the stretches on either side of it
+            middle = (borders[:, 1:] + borders[:, :-1]) / 2
+            low = torch.cat([borders[:, :1], middle], -1)
+            high = torch.cat([middle, borders[:, -1:]], -1)
+            borders = low + (high - low) * ray_jitter(batch, count + 1)[hit]
+        distance = near[hit, None] + (far - near)[hit, None] * borders
+        return RaySamples(distance[:, :-1].flatten(), distance[:, 1:].flatten(), hit.repeat_interleave(count))

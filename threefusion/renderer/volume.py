@@ -1,0 +1,117 @@
+"""Volume rendering of implicit geometries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from threefusion.background.background import Background
+from threefusion.config import Choice, slot
+from threefusion.errors import UserError
+from threefusion.geometry.geometry import Geometry, ImplicitGeometry
+from threefusion.geometry.normals import downhill
+from threefusion.material.material import Material
+from threefusion.registry import build, register
+from threefusion.renderer.compositing import accumulate, packed_weights
+from threefusion.renderer.cone import cone_gaussian
+from threefusion.renderer.renderer import Renderer
+from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch
+
+
+@dataclass(frozen=True)
+class VolumeConfig:
+    """How rays are sampled."""
+
+    sampler: Choice = slot("sampler", "uniform")
+    """Where along each ray the scene is asked."""
+    prune_below: float = 0.0
+    """Samples that weigh less are left out after a first look at the density alone; 0 keeps all."""
+    rays_per_chunk: int = 16384
+    """Rays rendered at a time in evaluation; bounds the memory, not the result."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prune_below < 1:
+            raise ValueError("prune_below: at least 0, less than 1")
+        if self.rays_per_chunk < 1:
+            raise ValueError("rays_per_chunk: at least 1")
+
+
+@register("volume")
+class Volume(Renderer):
+    """Emission and absorption along one ray per pixel; colours over the background by what transparency is left."""
+
+    def __init__(self, cfg: VolumeConfig, geometry: Geometry, material: Material, background: Background) -> None:
+        super().__init__(geometry, material, background)
+        if not isinstance(geometry, ImplicitGeometry):
+            name = getattr(geometry, "registered_name", type(geometry).__name__)
+            raise UserError(f"renderer: 'volume' needs a geometry that fills space, and {name!r} does not. Did you mean 'image'?")
+        self.cfg = cfg
+        self.sampler = build(cfg.sampler, geometry)
+
+    def on_step(self, step: int, generator: torch.Generator) -> None:
+        """Let the scene, then the sampler that looks at it, follow the step."""
+        super().on_step(step, generator)
+        self.sampler.on_step(step, generator)
+
+    def forward(self, batch: ViewBatch, normals: bool = False) -> RenderOutput:
+        """Images of the views; `samples`, which only losses read, are given with the normals while gradients are recorded."""
+        rays = batch.camera.rays()
+        normals = normals or self.material.needs_normal(batch.shading)
+        total = len(rays.origins)
+        chunk = total if self.training else self.cfg.rays_per_chunk
+        parts = [self._pixels(_part(rays, start, start + chunk), batch, normals) for start in range(0, total, chunk)]
+        pixels = torch.cat([values for values, _ in parts])
+        pixels = pixels.reshape(len(batch), batch.camera.height, batch.camera.width, -1)
+        return RenderOutput(
+            image=pixels[..., :3],
+            opacity=pixels[..., 3:4],
+            depth=pixels[..., 4:5],
+            normal=pixels[..., 5:] if normals else None,
+            samples=_join([seen for _, seen in parts]) if normals and torch.is_grad_enabled() else None,
+        )
+
+    def _pixels(self, rays: Rays, batch: ViewBatch, normals: bool) -> tuple[Tensor, RenderedSamples]:
+        """Image, opacity, depth and, if asked for, normal of each ray side by side; and what was seen on the way."""
+        samples = self._prune(rays, self.sampler(rays, batch))
+        ray_index = samples.ray_index
+        directions, view_index = rays.directions[ray_index], rays.view_index[ray_index]
+        points, covariance = self._places(rays, samples)
+        field = self.geometry(points, normals, covariance)
+        light = Lights(batch.light.position[view_index], batch.light.color[view_index], batch.light.ambient[view_index])
+        color = self.material(field, directions, light, batch.shading[view_index])
+        count = len(rays.origins)
+        weights = packed_weights(field.density[:, 0] * (samples.t_end - samples.t_start), ray_index, count)
+        channels = [color, torch.ones_like(points[:, :1]), samples.t_mid[:, None]] + ([field.normal] if normals else [])
+        seen = accumulate(torch.cat(channels, -1) * weights[:, None], ray_index, count)
+        image = seen[:, :3] + (1 - seen[:, 3:4]) * self.background(rays.directions, rays.view_index, batch)
+        pixels = torch.cat([image, seen[:, 3:5], -downhill(seen[:, 5:])] if normals else [image, seen[:, 3:5]], -1)
+        return pixels, RenderedSamples(weights, field.normal, directions, view_index)
+
+    def _places(self, rays: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
+        """Where each sample asks the geometry, and the covariance of its part of the cone if the geometry reads it."""
+        origins, directions = rays.origins[samples.ray_index], rays.directions[samples.ray_index]
+        if not self.geometry.needs_covariance:
+            return origins + directions * samples.t_mid[:, None], None
+        mean, covariance = cone_gaussian(directions, rays.radii[samples.ray_index], samples.t_start, samples.t_end)
+        return origins + directions * mean[:, None], covariance
+
+    @torch.no_grad()
+    def _prune(self, rays: Rays, samples: RaySamples) -> RaySamples:
+        """The samples that weigh enough to matter, by a look at the density alone."""
+        if self.cfg.prune_below == 0:
+            return samples
+        density = self.geometry.density(self._places(rays, samples)[0])[:, 0]
+        weights = packed_weights(density * (samples.t_end - samples.t_start), samples.ray_index, len(rays.origins))
+        kept = (weights >= self.cfg.prune_below).nonzero()[:, 0]
+        return RaySamples(samples.t_start[kept], samples.t_end[kept], samples.ray_index[kept])
+
+
+def _part(rays: Rays, start: int, end: int) -> Rays:
+    return Rays(rays.origins[start:end], rays.directions[start:end], rays.radii[start:end], rays.view_index[start:end])
+
+
+def _join(parts: list[RenderedSamples]) -> RenderedSamples:
+    columns = zip(*((part.weights, part.normal, part.direction, part.view_index) for part in parts), strict=True)
+    return RenderedSamples(*(torch.cat(column) for column in columns))
