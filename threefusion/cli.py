@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import threefusion
 from threefusion.errors import UserError
 from threefusion.parser import PROGRAM, Parser, Verb, overview, parse
+from threefusion.suggest import nearest
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -47,9 +48,7 @@ def run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in VERBS:
-        from threefusion.discovery import nearest
-
-        raise UserError(f"no command is called {name!r}. {nearest(name, VERBS)}")
+        raise UserError(f"no command is called {name!r}{nearest(name, VERBS)}")
     return VERBS[name].action(parse(VERBS, name, rest))
 
 

@@ -130,6 +130,8 @@ class RunConfig:
     logger: dict[str, Any]
     """`type` and those of its fields that are not empty."""
     output: OutputConfig
+    plugins: tuple[str, ...] = ()
+    """Folders that hold the plugins among the components, so that the run can be opened from anywhere."""
 
 
 def load_config(path: Path, overrides: list[str]) -> RunConfig:

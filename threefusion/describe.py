@@ -11,9 +11,10 @@ from typing import Any
 from threefusion import config, registry, source
 from threefusion.config import LOGGERS, Choice, OutputConfig
 from threefusion.declarations import Declaration, config_source, shown
-from threefusion.discovery import BUILT_IN, catalogue, find_declaration, nearest
+from threefusion.discovery import BUILT_IN, catalogue, find_declaration
 from threefusion.dump import plain
 from threefusion.errors import UserError
+from threefusion.suggest import nearest
 
 SECTIONS: dict[str, type] = {"output": OutputConfig, **{f"logger.{name}": cls for name, cls in LOGGERS.items()}}
 """Parts of a config that are no components but are described like them."""
@@ -26,7 +27,7 @@ def check_kind(kind: str) -> None:
         UserError: with the nearest kind.
     """
     if kind not in registry.KINDS:
-        raise UserError(f"no kind of component is called {kind!r}. {nearest(kind, registry.KINDS)}")
+        raise UserError(f"no kind of component is called {kind!r}{nearest(kind, registry.KINDS)}")
 
 
 def components(kind: str | None = None) -> list[dict[str, Any]]:

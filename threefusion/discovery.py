@@ -8,15 +8,15 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
 from threefusion.declarations import Declaration, declared, shown
 from threefusion.registry import RegistryError
 from threefusion.source import locate, missing_imports, read
+from threefusion.suggest import nearest
 
 ENTRY_POINTS = "threefusion.plugins"
 BUILT_IN = "threefusion"
@@ -65,40 +65,41 @@ def find_declaration(kind: str, name: str) -> Declaration:
         raise RegistryError(known.clashes[kind, name])
     if (kind, name) in known.declarations:
         return known.declarations[kind, name]
-    raise RegistryError(
-        " ".join([f"no {kind} is called {name!r}. {nearest(name, known.names(kind))}", *map(str, known.failures)])
-    )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`Did you mean …?`, or the list of what there is."""
-    known = sorted(known)
-    close = get_close_matches(name, known, 1, 0.6)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"There is: {', '.join(known)}" if known else "There is none"
+    problem = f"no {kind} is called {name!r}{nearest(name, known.names(kind))}"
+    raise RegistryError("; ".join([problem, *map(str, known.failures)]))
 
 
 _folders: dict[Path, None] = {}
 
 
-def search(beside: Path | None = None) -> None:
-    """Make the `plugins` folder of the current directory known, and the one nearest above the file `beside`."""
-    parents = list(beside.resolve().parents) if beside else []
-    nearest = next((parent / "plugins" for parent in parents if (parent / "plugins").is_dir()), None)
-    for folder in (Path.cwd() / "plugins", nearest):
-        if folder is not None and folder.is_dir():
-            _folders.setdefault(folder.resolve())
+def search(folder: Path) -> None:
+    """Look for plugins in `folder`, if there is such a folder, from now on."""
+    if folder.is_dir():
+        _folders.setdefault(folder.resolve())
+
+
+def search_above(file: Path) -> None:
+    """Look for plugins in the folder `plugins` nearest above `file`."""
+    above = (parent / "plugins" for parent in file.resolve().parents)
+    search(next((folder for folder in above if folder.is_dir()), Path("plugins")))
 
 
 def catalogue() -> Catalogue:
     """All components of the package, of the known plugin folders and of installed entry points."""
-    search()
+    search(Path("plugins"))
     return _catalogue(tuple(_folders))
 
 
+def folder_of(kind: str, name: str) -> Path | None:
+    """The plugin folder that a component comes from; None for those of the package, of installed plugins and of running code."""
+    declaration = catalogue().declarations.get((kind, name))
+    path = declaration.source.module.path.resolve() if declaration else Path()
+    return next((folder for folder in _folders if path.is_relative_to(folder)), None)
+
+
 def refresh() -> None:
-    """Forget what was found, because files changed."""
+    """Forget all folders and everything that was found."""
+    _folders.clear()
     _catalogue.cache_clear()
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 
 from threefusion.config import ConfigError
+from threefusion.suggest import did_you_mean
 
 COMMAND_LINE = "command line"
-TEXT_HINT = "Put text that holds ': ' or ' #' in quotes"
 PLAIN_TAGS = {
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")
 }
@@ -36,13 +36,13 @@ class Scalar:
     place: Place
     quoted: bool = False
     """Written in quotes, hence surely text."""
-    override: bool = False
-    """The right-hand side of `key=value`: text as it stands, or YAML if the field is no text."""
+    key: str = ""
+    """For the right-hand side of an override its whole key: the text counts as it stands, or as YAML if the field is no text."""
 
     @property
     def is_null(self) -> bool:
         """Whether it stands for nothing."""
-        return not self.quoted and self.text in ("null", "Null", "NULL", "~") + (() if self.override else ("",))
+        return not self.quoted and self.text in ("null", "Null", "NULL", "~") + (() if self.key else ("",))
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,8 @@ def _find_parent(item: Scalar, child: Path) -> Path:
 
 
 def _near_file(path: Path) -> str:
-    from difflib import get_close_matches
-
-    folder = path.parent
-    found = [entry.name for entry in folder.glob("*.yaml")] if folder.is_dir() else []
-    close = get_close_matches(path.name, found, 1, 0.6)
-    return f". Did you mean '{folder / close[0]}'?" if close else ""
+    found = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
+    return did_you_mean(str(path), [str(file) for file in found])
 
 
 def read_file(path: Path) -> Mapping:
@@ -138,13 +134,24 @@ def _composed(text: str) -> yaml.Node | None:
     return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+HINTS = {
+    "mapping values": "Put text that holds ': ' in quotes",
+    "cannot start any token": "Indent with spaces, not tabs, and put text that begins with @, % or ` in quotes",
+}
+"""Advice for what goes wrong most often."""
+
+
 def _not_yaml(error: yaml.YAMLError, place: Place) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
+    return ConfigError(f"not valid YAML: {_problem(error)}", Place(place.file, mark.line + 1 if mark else None))
+
+
+def _problem(error: yaml.YAMLError) -> str:
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    hint = f". {TEXT_HINT}" if "mapping values" in problem else ""
-    return ConfigError(
-        f"not valid YAML: {problem}{hint}", Place(place.file, mark.line + 1) if mark and place.line is None else place
-    )
+    if problem.startswith("but "):
+        problem = f"{error.context}, {problem}"
+    hints = [f". {hint}" for part, hint in HINTS.items() if part in problem]
+    return problem + "".join(hints)
 
 
 def _converted(node: yaml.Node, file: str, outer: tuple[yaml.Node, ...], fixed: Place | None = None) -> Node:
@@ -177,12 +184,12 @@ def parsed(node: Node) -> Node:
     Raises:
         ConfigError: it is not YAML.
     """
-    if not isinstance(node, Scalar) or not node.override or node.is_null:
+    if not isinstance(node, Scalar) or not node.key or node.is_null:
         return node
     try:
         composed = _composed(node.text)
     except yaml.YAMLError as error:
-        raise _not_yaml(error, node.place) from error
+        raise ConfigError(f"{node.key}: not valid YAML: {_problem(error)}", node.place) from error
     if composed is None:
         return Scalar("", node.place, quoted=True)
     return _converted(composed, node.place.file, (), node.place)
@@ -200,7 +207,7 @@ def read_overrides(overrides: list[str]) -> Mapping:
         key, equals, value = text.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{text!r}: expected key=value, for example seed=3", place)
-        _insert(root, key.split("."), Scalar(value, place, override=True))
+        _insert(root, key.split("."), Scalar(value, place, key=key))
     return root
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import threefusion
 from threefusion.errors import UserError
+from threefusion.suggest import did_you_mean
 
 PROGRAM = "python launch.py"
 Action = Callable[[argparse.Namespace], int]
@@ -50,12 +51,11 @@ def parse(verbs: Mapping[str, Verb], name: str, arguments: list[str]) -> argpars
     verb.arguments(parser)
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
-        from threefusion.values import suggest
-
         option = unknown[0].partition("=")[0]
         options = [text for action in parser._actions for text in action.option_strings]
+        near = did_you_mean(option, options).rstrip("?")
         what = "option" if option.startswith("-") else "argument"
-        raise UserError(f"{name} takes no {what} {option!r}{suggest(option, options)}. See: {parser.prog} --help")
+        raise UserError(f"{name} takes no {what} {option!r}{near}. See: {parser.prog} --help")
     return parsed
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from threefusion.config import ConfigError
 from threefusion.document import Node, Place
 from threefusion.source import locate, read
-from threefusion.values import convert, suggest
+from threefusion.suggest import did_you_mean
+from threefusion.values import convert
 
 OWNED = {
     "logger": "use the section `logger`",
@@ -68,5 +69,5 @@ def trainer_argument(name: str, node: Node, place: Place) -> Any:
     if name in OWNED and name in signature:
         raise ConfigError(f"trainer.{name}: not to be set here: {OWNED[name]}", place)
     if name not in signature:
-        raise ConfigError(f"trainer.{name}: no such argument of pytorch_lightning.Trainer{suggest(name, signature)}", place)
+        raise ConfigError(f"trainer.{name}: no such argument of pytorch_lightning.Trainer{did_you_mean(name, signature)}", place)
     return convert(node, signature[name], f"trainer.{name}")

@@ -6,20 +6,24 @@ import math
 import types
 import typing
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from threefusion.config import ConfigError
 from threefusion.document import Mapping, Node, Scalar, Sequence, parsed
 from threefusion.schedule import Schedule
+from threefusion.suggest import did_you_mean
 
 PATH_NAMES = ("model", "path", "file", "folder", "checkpoint", "mesh")
 """Text fields with these names, or ending in _ and one of them, may name something on disk."""
 
 
 class Unfit(Exception):
-    """A value does not have the expected form; the message says what was expected."""
+    """A value does not have the expected form; the message says what was expected, `below` where inside the value."""
+
+    def __init__(self, problem: str, below: str = "") -> None:
+        super().__init__(problem)
+        self.below = below
 
 
 def convert(node: Node, annotation: Any, path: str) -> Any:
@@ -31,7 +35,7 @@ def convert(node: Node, annotation: Any, path: str) -> Any:
     try:
         return _convert(node, annotation)
     except Unfit as unfit:
-        raise ConfigError(f"{path}: {unfit}", node.place) from None
+        raise ConfigError(f"{path}{unfit.below}: {unfit}", node.place) from None
 
 
 def got(node: Node) -> str:
@@ -75,7 +79,10 @@ def _union(node: Node, members: tuple[Any, ...]) -> Any:
             reasons.append(str(unfit))
     if len(ranked) == 1:
         raise Unfit(reasons[0].replace(", got", " or null, got") if types.NoneType in members else reasons[0])
-    raise Unfit(f"expected {expected(typing.Union[members])}, got {got(node)}")  # noqa: UP007 (members are known at run time only)
+    options = tuple(
+        option for member in ranked if typing.get_origin(member) is typing.Literal for option in typing.get_args(member)
+    )
+    raise Unfit(f"expected {_either(members)}, got {got(node)}{_near_option(node, options)}")
 
 
 def _bool(node: Node, _: tuple[Any, ...]) -> bool:
@@ -116,14 +123,11 @@ def _literal(node: Node, options: tuple[Any, ...]) -> Any:
         text = str(option).lower() if isinstance(option, bool) else str(option)
         if isinstance(node, Scalar) and node.text == text and not (node.quoted and not isinstance(option, str)):
             return option
-    raise Unfit(f"expected one of {', '.join(map(str, options))}, got {got(node)}{suggest(node, map(str, options))}")
+    raise Unfit(f"expected one of {', '.join(map(str, options))}, got {got(node)}{_near_option(node, options)}")
 
 
-def suggest(node: Node | str, names: typing.Iterable[str]) -> str:
-    """`. Did you mean …?` when a name is near."""
-    text = node if isinstance(node, str) else node.text if isinstance(node, Scalar) else ""
-    close = get_close_matches(text, list(names), 1, 0.6)
-    return f". Did you mean {close[0]!r}?" if close else ""
+def _near_option(node: Node, options: tuple[Any, ...]) -> str:
+    return did_you_mean(node.text, map(str, options)) if isinstance(node, Scalar) else ""
 
 
 def _tuple(node: Node, members: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -133,32 +137,29 @@ def _tuple(node: Node, members: tuple[Any, ...]) -> tuple[Any, ...]:
         count = f" of {len(node.items)}" if isinstance(node, Sequence) else ""
         raise Unfit(f"expected {wanted}, got {got(node)}{count}")
     kinds = [members[0]] * len(node.items) if repeated else members
-    return tuple(_element(item, kind) for item, kind in zip(node.items, kinds, strict=True))
+    return tuple(_inner(item, kind, f"[{place}]") for place, (item, kind) in enumerate(zip(node.items, kinds, strict=True)))
 
 
 def _list(node: Node, members: tuple[Any, ...]) -> list[Any]:
     if not isinstance(node, Sequence):
         raise Unfit(f"expected a list, got {got(node)}. Write [a, b]")
-    return [_element(item, *members) for item in node.items]
+    return [_inner(item, *members, f"[{place}]") for place, item in enumerate(node.items)]
 
 
-def _element(item: Node, annotation: Any) -> Any:
-    return _convert(item, annotation)
+def _inner(node: Node, annotation: Any, below: str) -> Any:
+    """A value inside another one; complaints say where."""
+    try:
+        return _convert(node, annotation)
+    except Unfit as unfit:
+        raise Unfit(str(unfit), below + unfit.below) from None
 
 
 def _dict(node: Node, members: tuple[Any, ...]) -> dict[str, Any]:
     if not isinstance(node, Mapping):
         raise Unfit(f"expected 'name: value' lines, got {got(node)}")
     key_type, value_type = members or (Any, Any)
-    keys = {key: key if key_type in (str, Any) else _convert(Scalar(key, node.place), key_type) for key in node.entries}
-    return {keys[key]: _entry(key, value, value_type) for key, value in node.entries.items()}
-
-
-def _entry(key: str, value: Node, annotation: Any) -> Any:
-    try:
-        return _convert(value, annotation)
-    except Unfit as unfit:
-        raise Unfit(f"{key}: {unfit}") from None
+    keys = {key: key if key_type in (str, Any) else _inner(Scalar(key, node.place), key_type, f".{key}") for key in node.entries}
+    return {keys[key]: _inner(value, value_type, f".{key}") for key, value in node.entries.items()}
 
 
 def _schedule(node: Node, _: tuple[Any, ...]) -> Schedule:
@@ -171,7 +172,7 @@ def _schedule(node: Node, _: tuple[Any, ...]) -> Schedule:
     if knots is None or len(node.entries) != 1 or not isinstance(knots, Mapping):
         raise Unfit(f"expected a number or {{knots: {{step: value, …}}}}, got {got(node)}")
     try:
-        return Schedule(tuple(sorted(_dict(knots, (int, float)).items())))
+        return Schedule(tuple(sorted(_inner(knots, dict[int, float], ".knots").items())))
     except ValueError as error:
         raise Unfit(str(error)) from None
 
@@ -217,9 +218,9 @@ def expected(annotation: Any) -> str:
     """A type in words."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(expected(member) for member in members))
+        return _either(members)
     if origin is typing.Literal:
-        return f"one of {', '.join(map(str, members))}"
+        return f"one of {', '.join(map(str, members))}" if len(members) > 1 else str(members[0])
     if origin is tuple:
         return "a list" if Ellipsis in members else f"a list of {len(members)} values"
     if annotation is Schedule:
@@ -227,6 +228,11 @@ def expected(annotation: Any) -> str:
     if origin in (list, dict) or annotation in (list, dict):
         return "a list" if (origin or annotation) is list else "'name: value' lines"
     return _WORDS.get(annotation, "a value")
+
+
+def _either(members: tuple[Any, ...]) -> str:
+    distinct = [member for member in members if not (member in (int, float) and Schedule in members)]
+    return " or ".join(dict.fromkeys(expected(member) for member in distinct))
 
 
 def names_file(field: str, annotation: Any) -> bool:
