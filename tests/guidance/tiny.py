@@ -78,7 +78,8 @@ def save_tiny_sd(folder: Path, prediction_type: str = "epsilon") -> Path:
         steps_offset=1, prediction_type=prediction_type,
     )  # fmt: skip
     StableDiffusionPipeline(
-        vae=vae, text_encoder=encoder, tokenizer=CLIPTokenizer(vocab=vocabulary, merges=[]), unet=unet, scheduler=scheduler,
+        vae=vae, text_encoder=encoder, unet=unet, scheduler=scheduler,
+        tokenizer=CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
     return folder

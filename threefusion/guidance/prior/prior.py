@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -94,7 +94,7 @@ class DiffusionPrior(Component):
         """
         return []
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffusionPrior:
         """Follow a move to another device, and nothing else: precision is the prior's own business."""
         super()._apply(fn, recurse)
         self._device = fn(torch.empty(0, device=self._device)).device

@@ -1,0 +1,23 @@
+"""Random pipelines, saved once per session."""
+
+import pytest
+from tiny import save_tiny_if, save_tiny_sd
+
+
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory):
+    """Folders by name."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    return {
+        "if-6": save_tiny_if(folder / "if-6", 6),
+        "if-3": save_tiny_if(folder / "if-3", 3),
+        "if-v": save_tiny_if(folder / "if-v", 3, "v_prediction"),
+        "sd-epsilon": save_tiny_sd(folder / "sd-epsilon"),
+        "sd-v": save_tiny_sd(folder / "sd-v", "v_prediction"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Embeddings of tests stay out of the user's cache."""
+    monkeypatch.setenv("THREEFUSION_CACHE", str(tmp_path / "cache"))

@@ -1,0 +1,49 @@
+"""Classifier-free guidance and its rescaling."""
+
+import pytest
+import torch
+
+from threefusion.guidance.combine import cfg_combine, rescale_std
+from threefusion.guidance.noise import signal_and_noise
+from threefusion.guidance.prior.conversion import alphas_cumprod, to_noise
+
+generator = torch.Generator().manual_seed(0)
+uncond, cond = torch.randn(2, 3, 4, 5, 5, generator=generator).double()
+
+
+def test_guidance_at_zero_and_one():
+    assert torch.equal(cfg_combine(uncond, cond, 0.0), uncond)
+    torch.testing.assert_close(cfg_combine(uncond, cond, 1.0), cond)
+
+
+def test_guidance_is_linear_in_the_scale():
+    middle = cfg_combine(uncond, cond, 4.0)
+    torch.testing.assert_close(middle, (cfg_combine(uncond, cond, 1.0) + cfg_combine(uncond, cond, 7.0)) / 2)
+
+
+def test_the_papers_form_has_a_scale_that_is_one_less():
+    omega = 100.0
+    torch.testing.assert_close(cfg_combine(uncond, cond, omega + 1), (1 + omega) * cond - omega * uncond)
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+def test_guidance_commutes_with_the_conversion_of_predictions(prediction_type):
+    table = alphas_cumprod({"beta_schedule": "squaredcos_cap_v2"}).double()
+    alpha, sigma = signal_and_noise(table, torch.tensor([20, 500, 950]))
+    z = torch.randn(3, 4, 5, 5, generator=generator).double()
+    before = to_noise(cfg_combine(uncond, cond, 7.5), z, alpha, sigma, prediction_type)
+    after = cfg_combine(*(to_noise(output, z, alpha, sigma, prediction_type) for output in (uncond, cond)), 7.5)
+    torch.testing.assert_close(before, after)
+
+
+def test_rescale_does_nothing_at_zero_and_at_scale_one():
+    guided = cfg_combine(uncond, cond, 9.0)
+    assert torch.equal(rescale_std(guided, cond, 0.0), guided)
+    torch.testing.assert_close(rescale_std(cfg_combine(uncond, cond, 1.0), cond, 0.7), cond)
+
+
+def test_full_rescale_matches_the_standard_deviation_of_every_item():
+    rescaled = rescale_std(cfg_combine(uncond, cond, 9.0), cond, 1.0)
+    torch.testing.assert_close(rescaled.std((1, 2, 3)), cond.std((1, 2, 3)))
+    alone = rescale_std(cfg_combine(uncond[:1], cond[:1], 9.0), cond[:1], 1.0)
+    torch.testing.assert_close(rescaled[:1], alone)

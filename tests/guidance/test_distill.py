@@ -1,0 +1,58 @@
+"""The injected gradient."""
+
+import pytest
+import torch
+
+from threefusion.guidance.distill import clean_gradient, score_distillation_loss
+
+
+def injected(x, gradient):
+    x = x.clone().requires_grad_()
+    score_distillation_loss(x, gradient).backward()
+    return x.grad
+
+
+def test_the_gradient_arrives_divided_by_the_number_of_views():
+    x, gradient = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(injected(x, gradient), gradient / 4, rtol=0, atol=0)
+
+
+def test_it_agrees_with_the_squared_error_form_where_that_form_is_accurate():
+    x, gradient = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    twin = x.clone().requires_grad_()
+    (0.5 * (twin - (twin - gradient).detach()).square().sum() / len(x)).backward()
+    torch.testing.assert_close(injected(x, gradient).double(), twin.grad, rtol=1e-6, atol=1e-6)
+
+
+def test_tiny_gradients_survive_where_the_squared_error_form_loses_them():
+    x = 10 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    gradient = torch.full_like(x, 1e-6)
+    twin = x.clone().requires_grad_()
+    (0.5 * (twin - (twin - gradient).detach()).square().sum()).backward()
+    assert torch.equal(injected(x, gradient), gradient)
+    assert (twin.grad - gradient).abs().max() > 0.1 * 1e-6
+
+
+def test_loss_weights_and_gradient_scalers_reach_it_under_autocast():
+    x, gradient = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.float16):
+        loss = 0.5 * score_distillation_loss(x, gradient)
+    (loss * 2.0**16).backward()
+    torch.testing.assert_close(x.grad / 2.0**16, 0.5 * gradient / 2, rtol=1e-6, atol=0)
+
+
+def test_elements_that_are_not_finite_are_left_out_and_counted():
+    gradient = torch.full((2, 1, 2, 2), 3.0)
+    gradient[0, 0, 0, 0], gradient[1, 0, 1, 1] = float("nan"), float("inf")
+    cleaned, metrics = clean_gradient(gradient)
+    assert cleaned.sum() == 18
+    assert metrics["grad_nonfinite"] == pytest.approx(0.25)
+    assert metrics["grad_norm"] == pytest.approx(27**0.5)
+
+
+def test_clipping_is_per_element_and_the_norm_is_that_before():
+    gradient = torch.tensor([[[[-5.0, 0.5], [2.0, 0.0]]]])
+    clipped, metrics = clean_gradient(gradient, 1.0)
+    assert clipped.flatten().tolist() == [-1.0, 0.5, 1.0, 0.0]
+    assert metrics["grad_norm"] == pytest.approx(29.25**0.5)

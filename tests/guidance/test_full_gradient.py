@@ -1,0 +1,56 @@
+"""The diffusion loss with the network's Jacobian against score distillation without it."""
+
+import pytest
+import torch
+from oracles import AnisotropicGaussian, Counting
+from views import gaussian_embedding, make_batch
+
+from threefusion.guidance.full_gradient import FullGradient, FullGradientConfig
+from threefusion.guidance.noise import signal_and_noise
+from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
+from threefusion.guidance.sds import SDS, SDSConfig
+from threefusion.schedule import Schedule
+
+ONE = Schedule.constant(1.0)
+
+
+def gradients(prior, scale=1.0, views=3):
+    image = torch.rand(views, 8, 8, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = []
+    for guidance in (
+        FullGradient(FullGradientConfig(guidance_scale=Schedule.constant(scale)), prior),
+        SDS(SDSConfig(guidance_scale=ONE), prior),
+    ):
+        loss = guidance(image, gaussian_embedding(views), make_batch(views)).loss
+        found.append(torch.autograd.grad(loss, image)[0])
+    timesteps = SDS(SDSConfig(), prior).noised(torch.zeros(views, 3, 8, 8), make_batch(views)).timesteps
+    return (*found, *(value.permute(0, 2, 3, 1) for value in signal_and_noise(prior.alphas_cumprod, timesteps)))
+
+
+def test_on_a_gaussian_it_is_score_distillation_times_a_number():
+    full, sds, alpha, sigma = gradients(GaussianPrior(GaussianConfig(image_size=8)))
+    variance = alpha**2 * 0.4**2 + sigma**2
+    torch.testing.assert_close(full, 2 * alpha * sigma / variance * sds, rtol=1e-4, atol=1e-5)
+
+
+def test_on_an_anisotropic_gaussian_its_direction_is_another():
+    spread = torch.logspace(-2, 0.6, 192).view(3, 8, 8)
+    full, sds, *_ = gradients(AnisotropicGaussian(GaussianConfig(image_size=8), spread))
+    cosine = torch.nn.functional.cosine_similarity(full.flatten(1), sds.flatten(1))
+    assert cosine.min() < 0.95
+    assert cosine.min() > 0.1
+
+
+@pytest.mark.parametrize("scale, evaluations", [(1.0, 2), (3.0, 4)])
+def test_evaluations(scale, evaluations):
+    prior = Counting()
+    guidance = FullGradient(FullGradientConfig(guidance_scale=Schedule.constant(scale)), prior)
+    guidance(torch.full((2, 4, 4, 3), 0.2), gaussian_embedding(2), make_batch(2))
+    assert prior.evaluations == evaluations
+
+
+def test_its_loss_is_the_weighted_error():
+    prior = GaussianPrior(GaussianConfig(image_size=8))
+    guidance = FullGradient(FullGradientConfig(weight="uniform"), prior)
+    output = guidance(torch.full((1, 8, 8, 3), 0.2), gaussian_embedding(1), make_batch(1))
+    assert output.loss.item() == pytest.approx(output.metrics["error_norm"].item() ** 2, rel=1e-5)

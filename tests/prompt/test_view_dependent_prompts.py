@@ -1,0 +1,129 @@
+"""What each view is told."""
+
+import math
+
+import pytest
+import torch
+
+from threefusion.config import choose
+from threefusion.guidance.prior.prior import TextEncoder
+from threefusion.registry import build
+from threefusion.types import Cameras
+
+FRONT, SIDE, BACK, OVERHEAD = range(4)
+
+
+class OneHot(TextEncoder):
+    """Each new text gets the next unit vector, so that an embedding says of what it was mixed."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def encode(self, texts: list[str]) -> torch.Tensor:
+        self.texts = texts
+        return torch.eye(8)[: len(texts)][:, None]
+
+
+def cameras(azimuths_deg, elevation_deg=15.0):
+    azimuth = torch.tensor([math.radians(degrees) for degrees in azimuths_deg])
+    count = len(azimuth)
+    elevation = torch.full((count,), math.radians(elevation_deg))
+    return Cameras(torch.eye(4).repeat(count, 1, 1), torch.ones(count), azimuth, elevation, torch.ones(count), 8, 8)
+
+
+def told(name, azimuths_deg, elevation_deg=15.0, **settings):
+    """Shares of front, side, back and overhead in each view's embedding."""
+    prompt = build(choose("prompt", name, text="a car", **settings), OneHot())
+    return prompt(cameras(azimuths_deg, elevation_deg)).text[:, 0, :4]
+
+
+@pytest.mark.parametrize(
+    "degrees, shares",
+    [
+        (0, (1, 0, 0)),
+        (45, (0.5, 0.5, 0)),
+        (-45, (0.5, 0.5, 0)),
+        (90, (0, 1, 0)),
+        (-90, (0, 1, 0)),
+        (120, (0, 2 / 3, 1 / 3)),
+        (180, (0, 0, 1)),
+    ],
+)
+def test_interpolated_views_are_blended_by_azimuth(degrees, shares):
+    torch.testing.assert_close(told("interpolated", [degrees]), torch.tensor([[*shares, 0.0]]), atol=1e-6, rtol=0)
+
+
+def test_interpolation_is_continuous_and_its_shares_sum_to_one():
+    shares = told("interpolated", [-180 + step for step in range(361)])
+    torch.testing.assert_close(shares.sum(1), torch.ones(361))
+    assert (shares[1:] - shares[:-1]).abs().max() < 1 / 89
+    torch.testing.assert_close(shares, shares.flip(0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "degrees, view", [(0, FRONT), (44, FRONT), (-46, SIDE), (90, SIDE), (134, SIDE), (136, BACK), (-180, BACK)]
+)
+def test_binned_views_are_told_one_text(degrees, view):
+    assert told("binned", [degrees])[0].tolist() == torch.eye(4)[view].tolist()
+
+
+@pytest.mark.parametrize("name", ["interpolated", "binned"])
+def test_above_the_threshold_a_view_is_overhead(name):
+    assert told(name, [0, 100], 61)[:, OVERHEAD].tolist() == [1, 1]
+    assert told(name, [0, 100], 59)[:, OVERHEAD].tolist() == [0, 0]
+    assert told(name, [0], 31, overhead_deg=30.0)[0, OVERHEAD] == 1
+
+
+def test_bins_can_be_moved():
+    assert told("binned", [25, 25], front_deg=20.0)[0, SIDE] == 1
+    assert told("binned", [100], back_deg=85.0)[0, BACK] == 1
+
+
+def test_plain_prompts_tell_every_view_the_same():
+    prompt = build(choose("prompt", "plain", text="a car"), encoder := OneHot())
+    text = prompt(cameras([0, 180], 80)).text
+    assert encoder.texts == ["a car", ""]
+    assert torch.equal(text[0], text[1])
+
+
+def test_texts_follow_the_template_and_what_overrides_it():
+    encoder = OneHot()
+    build(choose("prompt", "binned", text="a {car}: 1", template="{view} view of {prompt}", side="from the side"), encoder)
+    assert encoder.texts == [
+        "front view of a {car}: 1",
+        "from the side",
+        "back view of a {car}: 1",
+        "overhead view of a {car}: 1",
+        "",
+    ]
+
+
+def test_the_empty_prompt_is_always_there_and_the_negative_one_apart():
+    prompt = build(choose("prompt", "interpolated", text="a car", negative="ugly"), encoder := OneHot())
+    embeddings = prompt(cameras([0, 90, 180]))
+    assert encoder.texts[-2:] == ["", "ugly"]
+    assert embeddings.uncond.shape == embeddings.text.shape == (3, 1, 8)
+    assert embeddings.uncond[:, 0, 4].tolist() == [1, 1, 1]
+    assert embeddings.negative.shape == (3, 1, 1, 8)
+    assert embeddings.negative[:, 0, 0, 5].tolist() == [1, 1, 1]
+    assert build(choose("prompt", "plain", text="a car"), OneHot())(cameras([0])).negative is None
+
+
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("plain", {"text": " "}, "text: must be given"),
+        ("binned", {"text": "a", "template": "{view} view"}, "template: must contain"),
+        ("binned", {"text": "a", "front_deg": 100.0, "back_deg": 90.0}, "front_deg"),
+        ("interpolated", {"text": "a", "overhead_deg": 91.0}, "overhead_deg: 0 to 90"),
+    ],
+)
+def test_nonsense_is_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(choose("prompt", name, **settings), OneHot())
+
+
+def test_embeddings_are_in_no_checkpoint_but_follow_the_module():
+    prompt = build(choose("prompt", "interpolated", text="a car", negative="ugly"), OneHot())
+    assert prompt.state_dict() == {}
+    assert prompt.to("meta").tokens.device.type == "meta"
