@@ -67,13 +67,14 @@ class Occupancy(RaySampler):
         hit = (far > near).nonzero()[:, 0]
         shift = ray_jitter(batch, 1)[hit] if self.training else torch.full((len(hit), 1), 0.5, device=near.device)
         steps = torch.arange(self.cfg.samples_per_ray + 1, device=near.device)
-        middle = near[hit, None] + (steps + shift - 0.5) * self.step_length
-        keep = ((middle > near[hit, None]) & (middle < far[hit, None])).flatten().nonzero()[:, 0]
-        ray_index, middle = hit[keep // len(steps)], middle.flatten()[keep]
-        points = rays.origins[ray_index] + rays.directions[ray_index] * middle[:, None]
-        full = self.occupied[self._cell(points)].nonzero()[:, 0]
-        middle, half = middle[full], self.step_length / 2
-        return RaySamples(middle - half, middle + half, ray_index[full])
+        near, far = near[hit, None], far[hit, None]
+        middle = near + (steps + shift - 0.5) * self.step_length
+        origins, directions = rays.origins[hit, :, None], rays.directions[hit, :, None]
+        place = [origins[:, axis] + directions[:, axis] * middle for axis in range(3)]
+        full = self.occupied[self._cell(*place)] & (middle > near) & (middle < far)
+        chosen = full.flatten().nonzero()[:, 0]
+        middle, half = middle.flatten()[chosen], self.step_length / 2
+        return RaySamples(middle - half, middle + half, hit[chosen // len(steps)])
 
     @torch.no_grad()
     def on_step(self, step: int, generator: torch.Generator) -> None:
@@ -88,8 +89,8 @@ class Occupancy(RaySampler):
         density = self.geometry.density(self._points(cells, inside))[:, 0].float()
         self.remembered[cells] = torch.maximum(self.remembered[cells] * self.cfg.decay, density)
         opacity = -torch.expm1(-self.remembered * self.step_length)
-        # a young scene may be thin everywhere: never cull what is denser than the average cell
-        self.occupied.copy_(opacity > opacity.mean().clamp_max(self.cfg.threshold))
+        # a young scene may be thin everywhere: never cull what is half as dense as the average cell
+        self.occupied.copy_(opacity >= (0.5 * opacity.mean()).clamp_max(self.cfg.threshold))
 
     def _points(self, cells: Int[Tensor, "M"], inside: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
         """Points in scene units, `inside` their place in the cell."""
@@ -97,8 +98,9 @@ class Occupancy(RaySampler):
         corner = torch.stack([cells // side**2, cells // side % side, cells % side], -1)
         return ((corner + inside) * (2 / side) - 1) * self.geometry.radius
 
-    def _cell(self, points: Float[Tensor, "N 3"]) -> Int[Tensor, "N"]:
-        """The cell that each point of the ball lies in."""
+    def _cell(self, *place: Tensor) -> Tensor:
+        """The cell in which points with these three coordinates lie, those outside the ball in some cell too."""
         side = self.cfg.resolution
-        x, y, z = ((points.t() / self.geometry.radius + 1) * (side / 2)).long().clamp_(0, side - 1)
+        scale = side / (2 * self.geometry.radius)
+        x, y, z = ((axis * scale + side / 2).int().clamp_(0, side - 1) for axis in place)
         return (x * side + y) * side + z

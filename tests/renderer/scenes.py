@@ -1,0 +1,43 @@
+"""Scenes whose images are known in closed form."""
+
+import torch
+
+from threefusion.background.solid import Solid, SolidConfig
+from threefusion.config import choose
+from threefusion.geometry.density_field import DensityField, DensityFieldConfig
+from threefusion.geometry.geometry import ImplicitGeometry
+from threefusion.material.diffuse import Diffuse, DiffuseConfig
+from threefusion.renderer.volume import Volume, VolumeConfig
+from threefusion.types import FieldSample
+
+
+class Ball(ImplicitGeometry):
+    """A ball of constant density; colours are constant or given by a function of the points."""
+
+    def __init__(self, density=2.0, size=0.6, radius=1.0, center=(0.0, 0.0, 0.0), features=lambda p: torch.zeros_like(p)):
+        super().__init__()
+        self.level, self.size, self.radius, self.features = density, size, radius, features
+        self.center = torch.tensor(center)
+
+    def forward(self, points, normals, covariance=None):
+        normal = torch.nn.functional.normalize(points - self.center, dim=-1) if normals else None
+        return FieldSample(self.features(points), self.density(points), normal=normal, points=points)
+
+    def density(self, points):
+        return self.level * ((points - self.center).norm(dim=-1, keepdim=True) < self.size)
+
+
+def volume(geometry, sampler="uniform", samples_per_ray=64, background=None, prune_below=0.0, rays_per_chunk=16384, **sampling):
+    choice = choose("sampler", sampler, samples_per_ray=samples_per_ray, **sampling)
+    config = VolumeConfig(sampler=choice, prune_below=prune_below, rays_per_chunk=rays_per_chunk)
+    return Volume(config, geometry, Diffuse(DiffuseConfig()), background or Solid(SolidConfig(color="#000000")))
+
+
+def small_field(encoding="dense-grid", **settings):
+    torch.manual_seed(0)
+    size = {"dense-grid": {"levels": 1, "features": 4, "base_resolution": 8}, "integrated": {"frequencies": 3}}[encoding]
+    field = DensityField(DensityFieldConfig(encoding=choose("encoding", encoding, **size), hidden_width=16, **settings), 3)
+    for name, parameter in field.named_parameters():
+        if "tables" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return field

@@ -1,0 +1,200 @@
+from dataclasses import replace
+from math import pi
+
+import pytest
+import torch
+from scenes import Ball, small_field, volume
+
+from threefusion.background.environment import Environment, EnvironmentConfig
+from threefusion.background.solid import Solid, SolidConfig
+from threefusion.camera.orbit import orbit_views
+from threefusion.camera.orbital import OrbitalCameras, OrbitalConfig
+from threefusion.errors import UserError
+from threefusion.geometry.canvas import Canvas, CanvasConfig
+from threefusion.loss.orientation import Orientation, OrientationConfig
+from threefusion.material.diffuse import Diffuse, DiffuseConfig
+from threefusion.renderer.image import Image, ImageConfig
+from threefusion.types import Shading, ViewBatch, view_generator
+
+
+def views(count=3, size=8, **settings):
+    return orbit_views(count, 0.3, 2.2, 0.8, size, size, **settings)
+
+
+def chord(batch, size):
+    rays = batch.camera.rays()
+    closest = torch.linalg.cross(rays.origins, rays.directions).norm(dim=-1)
+    return 2 * (size**2 - closest**2).clamp_min(0).sqrt()
+
+
+def test_a_ball_of_constant_density_is_as_opaque_as_its_chords():
+    batch = views(size=16)
+    out = volume(Ball(density=2.0, size=0.6), samples_per_ray=512).eval()(batch)
+    expected = (1 - (-2.0 * chord(batch, 0.6)).exp()).reshape(out.opacity.shape)
+    assert (out.opacity - expected).abs().max() < 0.02
+    assert torch.allclose(out.image, 0.5 * out.opacity.expand_as(out.image), atol=1e-6)
+
+
+def test_depth_and_normal_of_an_opaque_ball():
+    batch = views(size=16)
+    out = volume(Ball(density=1000.0, size=0.6), samples_per_ray=1024).eval()(batch, normals=True)
+    rays = batch.camera.rays()
+    seen = chord(batch, 0.6) > 0.2
+    middle = -(rays.origins * rays.directions).sum(-1)
+    distance = middle - chord(batch, 0.6) / 2
+    assert (out.depth.flatten() - distance)[seen].abs().max() < 0.01
+    surface = rays.origins + rays.directions * distance[:, None]
+    assert (out.normal.reshape(-1, 3) - surface / 0.6)[seen].abs().max() < 0.05
+    lengths = out.normal.norm(dim=-1)
+    assert torch.allclose(lengths[out.opacity[..., 0] > 0.5], torch.tensor(1.0)) and not lengths[out.opacity[..., 0] == 0].any()
+
+
+def test_transparency_shows_the_background():
+    white = volume(Ball(), background=Solid(SolidConfig(color="#ffffff"))).eval()(views())
+    black = volume(Ball()).eval()(views())
+    assert torch.allclose(white.image - black.image, (1 - white.opacity).expand_as(white.image), atol=1e-6)
+
+
+def test_rotating_the_scene_is_rotating_the_camera():
+    turn = 2 * pi / 3
+    rotation = torch.tensor(
+        [
+            [torch.tensor(turn).cos(), -torch.tensor(turn).sin(), 0],
+            [torch.tensor(turn).sin(), torch.tensor(turn).cos(), 0],
+            [0, 0, 1],
+        ]
+    )
+    center = torch.tensor([0.3, 0.1, 0.2])
+    still = volume(Ball(size=0.4, center=center.tolist(), features=lambda p: 4 * p)).eval()
+    turned = volume(Ball(size=0.4, center=(rotation @ center).tolist(), features=lambda p: 4 * p @ rotation)).eval()
+    before, after = still(views(3)), turned(views(3))
+    # view i + 1 of three stands one turn further than view i
+    assert torch.allclose(after.image.roll(-1, 0), before.image, atol=1e-4)
+    assert before.image.std() > 0.05
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "occupancy"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_equals_its_views_one_by_one(sampler, training):
+    cameras = OrbitalCameras(OrbitalConfig(height=8, width=8, albedo_steps=0, lit_probability=1.0))
+    background = Environment(EnvironmentConfig())
+    renderer = volume(small_field(), sampler, 16, background).train(training)
+    whole = renderer(cameras.sample(5, 0, torch.arange(4)), normals=True)
+    for view in range(4):
+        alone = renderer(cameras.sample(5, 0, torch.tensor([view])), normals=True)
+        for name in ("image", "opacity", "depth", "normal"):
+            assert torch.allclose(getattr(whole, name)[view], getattr(alone, name)[0], atol=1e-5)
+
+
+def test_chunks_change_nothing():
+    field, background = small_field(), Environment(EnvironmentConfig())
+    batch = views(shading=Shading.LIT)
+    whole = volume(field, background=background).eval()(batch)
+    pieces = volume(field, background=background, rays_per_chunk=50).eval()(batch)
+    for name in ("image", "opacity", "depth", "normal"):
+        assert torch.allclose(getattr(whole, name), getattr(pieces, name), atol=1e-6)
+    assert torch.allclose(whole.samples.weights, pieces.samples.weights)
+    assert torch.equal(whole.samples.view_index, pieces.samples.view_index)
+
+
+def test_culling_with_an_up_to_date_grid_does_not_change_the_image():
+    renderer = volume(small_field(), "occupancy", resolution=16, threshold=1e-4).eval()
+    batch = views(size=16)
+    before = renderer(batch)
+    count = len(renderer.sampler(batch.camera.rays(), batch).t_start)
+    for step in range(0, 256, 16):
+        renderer.on_step(step, view_generator(0, step, 0, "on_step"))
+    assert len(renderer.sampler(batch.camera.rays(), batch).t_start) < 0.8 * count
+    assert (renderer(batch).image - before.image).abs().max() < 0.01
+
+
+def test_pruning_drops_samples_that_weigh_next_to_nothing():
+    batch = views(size=16, shading=Shading.LIT)
+    whole = volume(Ball(density=50.0)).eval()(batch)
+    pruned = volume(Ball(density=50.0), prune_below=1e-3).eval()(batch)
+    assert len(pruned.samples.weights) < 0.3 * len(whole.samples.weights)
+    assert (pruned.image - whole.image).abs().max() < 0.02
+
+
+def test_normals_are_given_when_a_view_is_lit_or_when_asked_for():
+    renderer = volume(small_field())
+    assert renderer(views()).normal is None and renderer(views()).samples is None
+    for out in (renderer(views(), normals=True), renderer(views(shading=Shading.TEXTURELESS))):
+        assert out.normal.shape == (3, 8, 8, 3) and out.samples.normal.shape == out.samples.direction.shape
+    with torch.no_grad():
+        assert renderer(views(), normals=True).samples is None
+
+
+def test_cones_reach_the_integrated_encoding():
+    renderer = volume(small_field("integrated", blob="none")).eval()
+    coarse, fine = renderer(views(1, size=2)), renderer(views(1, size=32))
+    plain = volume(small_field("integrated", blob="none")).eval()
+    plain.geometry.needs_covariance = False
+    # the fewer the pixels, the wider their cones and the smoother what they see
+    differences = [(out.image - plain(views(1, size=n)).image).abs().max() for n, out in ((2, coarse), (32, fine))]
+    assert differences[0] > 5 * differences[1]
+
+
+def away(batch: ViewBatch) -> ViewBatch:
+    c2w = batch.camera.c2w.clone()
+    c2w[:, :3, :3] = c2w[:, :3, :3] @ torch.diag(torch.tensor([-1.0, 1.0, -1.0]))
+    return replace(batch, camera=replace(batch.camera, c2w=c2w))
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "occupancy"])
+@pytest.mark.parametrize("encoding", ["dense-grid", "integrated"])
+def test_views_that_miss_everything_show_the_background_and_train(sampler, encoding):
+    renderer = volume(small_field(encoding), sampler, background=Solid(SolidConfig(color="#336699", learned=True))).train()
+    batch = away(views(2, shading=Shading.LIT))
+    out = renderer(batch, normals=True)
+    assert not out.opacity.any() and torch.allclose(out.image, torch.tensor([0.2, 0.4, 0.6]).expand(2, 8, 8, 3))
+    loss = out.image.sum() + Orientation(OrientationConfig())(out, batch)
+    loss.backward()
+    assert all(p.grad is not None and not p.grad.any() for p in renderer.geometry.parameters())
+
+
+def test_every_parameter_learns_from_lit_views():
+    renderer = volume(small_field(), background=Environment(EnvironmentConfig(random_probability=0.0))).train()
+    batch = views(shading=Shading.LIT)
+    out = renderer(batch)
+    (out.image.square().mean() + Orientation(OrientationConfig())(out, batch)).backward()
+    for name, parameter in renderer.named_parameters():
+        assert torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
+
+
+def test_the_state_of_a_renderer_names_every_part_once():
+    names = set(volume(small_field(), "occupancy").state_dict())
+    assert {name.split(".")[0] for name in names} == {"geometry", "sampler"}
+    assert not any("sampler.geometry" in name for name in names)
+
+
+def test_a_flat_scene_needs_the_renderer_for_pictures():
+    parts = Canvas(CanvasConfig(), 3), Diffuse(DiffuseConfig()), Solid(SolidConfig())
+    with pytest.raises(UserError, match="Did you mean 'image'"):
+        volume(parts[0])
+    with pytest.raises(UserError, match="renderer 'volume'"):
+        Image(ImageConfig(), small_field(), *parts[1:])
+    renderer = Image(ImageConfig(), *parts)
+    out = renderer(views(2))
+    assert out.image.shape == (2, 64, 64, 3) and (out.opacity == 1).all()
+    out.image.sum().backward()
+    assert torch.allclose(parts[0].logits.grad, torch.full((64, 64, 3), 0.5))
+    with pytest.raises(UserError, match="normals"):
+        renderer(views(2), normals=True)
+
+
+def test_a_few_steps_of_descent_paint_the_target():
+    renderer = volume(small_field(), "occupancy", 24).train()
+    cameras = OrbitalCameras(OrbitalConfig(height=12, width=12))
+    target = torch.tensor([0.9, 0.2, 0.1])
+    optimiser = torch.optim.Adam(renderer.parameters(), 0.05)
+    losses = []
+    for step in range(30):
+        renderer.on_step(step, view_generator(0, step, 0, "on_step"))
+        out = renderer(cameras.sample(step, 0, torch.arange(4)))
+        loss = (out.image - target * out.opacity.detach()).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.05 * losses[0]
