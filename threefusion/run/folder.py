@@ -47,8 +47,11 @@ def environment() -> dict[str, Any]:
     """Versions that matter for repeating a run."""
     from importlib.metadata import version
 
-    packages = ("threefusion", "torch", "pytorch-lightning", "diffusers", "transformers", "numpy")
-    return {"python": sys.version.split()[0], "argv": sys.argv, "packages": {name: version(name) for name in packages}}
+    import threefusion
+
+    packages = ("torch", "pytorch-lightning", "diffusers", "transformers", "numpy")
+    versions = {"python": sys.version.split()[0], "threefusion": threefusion.__version__}
+    return {"argv": sys.argv, "versions": versions | {name: version(name) for name in packages}}
 
 
 def open_run(run: Path) -> RunConfig:

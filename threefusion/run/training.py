@@ -23,7 +23,10 @@ def quiet() -> None:
     """Silence what libraries say about things that are decided here on purpose."""
     import logging
 
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "diffusers", "transformers"):
+    # Lightning sets its own levels when it is imported, so it has to come first.
+    import pytorch_lightning  # noqa: F401
+
+    for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "diffusers", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for text in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*Checkpoint directory.*", ".*TypedStorage.*"):
         warnings.filterwarnings("ignore", text)
