@@ -198,3 +198,15 @@ def test_a_few_steps_of_descent_paint_the_target():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.05 * losses[0]
+
+
+def test_half_precision_networks_give_single_precision_images():
+    renderer = volume(small_field()).train()
+    batch = views(shading=Shading.LIT)
+    whole = renderer(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = renderer(batch)
+    assert half.image.dtype == half.opacity.dtype == half.normal.dtype == torch.float32
+    assert (half.image - whole.image).abs().max() < 0.05
+    half.image.mean().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in renderer.parameters())

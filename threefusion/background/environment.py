@@ -37,7 +37,7 @@ class EnvironmentConfig:
 
 @register("environment")
 class Environment(Background):
-    """A small network from the encoded direction to a colour (DreamFusion, arXiv 2209.14988, section 3.1)."""
+    """A small network from the encoded direction to a colour (DreamFusion, arXiv 2209.14988)."""
 
     def __init__(self, cfg: EnvironmentConfig) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ def around_camera_direction(
 ) -> Float[Tensor, "B 3"]:
     """Lights at `distance` from the origin in the direction of camera + noise.
 
-    DreamFusion (arXiv 2209.14988, section 3.1) draws the light round the camera; the numbers are threestudio's.
+    DreamFusion (arXiv 2209.14988) draws the light round the camera; the numbers are threestudio's.
     """
     return normalize(camera + noise, dim=-1) * distance[:, None]
 
@@ -25,7 +25,7 @@ def around_camera_direction(
 def cone_about_camera(
     camera: Float[Tensor, "B 3"], half_angle: float, uniform: Float[Tensor, "B 2"], distance: Float[Tensor, "B"]
 ) -> Float[Tensor, "B 3"]:
-    """Lights at `distance` from the origin inside a cone about the camera's direction (Magic3D, arXiv 2211.10440); radians.
+    """Lights at `distance` from the origin inside a cone about the camera's direction, threestudio's rule for Magic3D (arXiv 2211.10440); radians.
 
     The angle to the axis is uniform in [0, half_angle], the turn about it uniform.
     """

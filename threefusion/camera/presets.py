@@ -11,7 +11,7 @@ from threefusion.registry import register
 
 @dataclass(frozen=True)
 class DreamFusionCamerasConfig(OrbitalConfig):
-    """DreamFusion, arXiv 2209.14988, section 3; what the paper leaves open is taken from threestudio 0.2.3, and says so."""
+    """DreamFusion, arXiv 2209.14988; what the paper leaves open is taken from threestudio 0.2.3, and says so."""
 
     batch_size: int = 4
     """Views per optimiser step: the paper's four chips render one each."""

@@ -84,7 +84,7 @@ class DensityField(ImplicitGeometry):
             repeated = None if covariance is None else covariance.repeat_interleave(6, 0)
             gradient = central_gradient(lambda p: self._level(p, self._raw(p, repeated)), points, self.cfg.difference_step)
         return FieldSample(
-            features=raw[:, 1:],
+            features=raw[:, 1:].to(points.dtype),
             density=self._density(points, raw),
             normal=None if gradient is None else downhill(gradient),
             points=points,

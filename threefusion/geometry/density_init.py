@@ -9,13 +9,13 @@ from torch.autograd import Function
 
 
 def dreamfusion_blob(points: Float[Tensor, "N 3"], scale: float, std: float) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
-    """scale exp(-r^2 / 2 std^2), and its gradient (DreamFusion, arXiv 2209.14988, appendix: scale 5, std 0.2)."""
+    """scale exp(-r^2 / 2 std^2), and its gradient (DreamFusion, arXiv 2209.14988, with scale 5, std 0.2)."""
     bump = scale * (-0.5 * points.square().sum(-1) / std**2).exp()
     return bump, -points / std**2 * bump[:, None]
 
 
 def magic3d_blob(points: Float[Tensor, "N 3"], scale: float, std: float) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
-    """scale (1 - r / std), and its gradient, 0 at the origin (Magic3D, arXiv 2211.10440, section 4: scale 10, std 0.5)."""
+    """scale (1 - r / std), and its gradient, 0 at the origin (Magic3D, arXiv 2211.10440, with scale 10, std 0.5)."""
     distance = points.norm(dim=-1)
     return scale * (1 - distance / std), -scale / std * points / distance.clamp_min(1e-12)[:, None]
 

@@ -25,7 +25,7 @@ class OrientationConfig(LossConfig):
 
 @register("orientation")
 class Orientation(LossTerm):
-    """Sum over a ray of sg(w) max(0, n . d)^2, averaged over the rays of a view (Ref-NeRF, arXiv 2112.03907, eq. 11).
+    """Sum over a ray of sg(w) max(0, n . d)^2, averaged over the rays of a view (Ref-NeRF, arXiv 2112.03907).
 
     n is the normal, d the direction in which the ray travels. The weights are not moved, so the term turns normals and does
     not make matter disappear.

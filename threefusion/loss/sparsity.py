@@ -23,7 +23,7 @@ class SparsityConfig(LossConfig):
 
 @register("sparsity")
 class Sparsity(LossTerm):
-    """Mean over pixels of sqrt(opacity^2 + 0.01) (DreamFusion, arXiv 2209.14988, appendix): empties space nobody needs."""
+    """Mean over pixels of sqrt(opacity^2 + 0.01) (DreamFusion, arXiv 2209.14988): empties space nobody needs."""
 
     def __init__(self, cfg: SparsityConfig) -> None:
         super().__init__(cfg)

@@ -37,7 +37,7 @@ class Diffuse(Material):
     def forward(
         self, sample: FieldSample, view_dir: Float[Tensor, "N 3"], light: Lights, shading: Int[Tensor, "N"]
     ) -> Float[Tensor, "N 3"]:
-        """c = rho (l_rho max(0, n . (l - mu) / |l - mu|) + l_a) (DreamFusion, arXiv 2209.14988, eq. 7).
+        """c = rho (l_rho max(0, n . (l - mu) / |l - mu|) + l_a) (DreamFusion, arXiv 2209.14988, its shading equation).
 
         Albedo views show rho; textureless ones set rho to 1. Lit views need `sample.normal` and `sample.points`.
 
@@ -45,10 +45,10 @@ class Diffuse(Material):
             UserError: a view is lit and the geometry gave no normals.
         """
         albedo = sample.features.sigmoid()
-        if not self.needs_normal(shading):
-            return albedo
         if sample.normal is None or sample.points is None:
-            raise UserError("lit views need normals, and this geometry gives none: set camera.lit_probability to 0")
+            if self.needs_normal(shading):
+                raise UserError("lit views need normals, and this geometry gives none: set camera.lit_probability to 0")
+            return albedo
         towards = normalize(light.position - sample.points, dim=-1)
         lambert = (sample.normal * towards).sum(-1, keepdim=True).clamp_min(0)
         shone = light.color * lambert + light.ambient

@@ -9,7 +9,7 @@ from torch import Tensor
 def cone_gaussian(
     direction: Float[Tensor, "N 3"], radius: Float[Tensor, "N 1"], t_start: Float[Tensor, "N"], t_end: Float[Tensor, "N"]
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
-    """Mean distance along the ray and diagonal covariance of each conical frustum (mip-NeRF, arXiv 2103.13415, eq. 7-8, 16).
+    """Mean distance along the ray and diagonal covariance of each conical frustum (mip-NeRF, arXiv 2103.13415, section 3.1).
 
     `radius` is the cone's radius at unit distance, `direction` of unit length.
     """

@@ -40,7 +40,7 @@ class Integrated(Encoding):
     def forward(
         self, points: Float[Tensor, "N 3"], covariance: Float[Tensor, "N 3"] | None = None
     ) -> Float[Tensor, "N {self.width}"]:
-        """E[sin(a x)] = sin(a mu) exp(-a^2 sigma^2 / 2), likewise for cos (mip-NeRF, eq. 13-14)."""
+        """E[sin(a x)] = sin(a mu) exp(-a^2 sigma^2 / 2), likewise for cos (mip-NeRF, section 3.1)."""
         phase = phases(points, self.cfg.frequencies)
         waves = torch.stack([phase.sin(), phase.cos()], 1)
         if covariance is not None:

@@ -42,7 +42,7 @@ class _Interpolate(Function):
         if table.shape[1] > _GATHER_FEATURES:
             return embedding_bag(index.t().contiguous(), table, mode="sum", per_sample_weights=weight.t().contiguous())
         flat = index.flatten()
-        columns = [(column.index_select(0, flat).view_as(weight) * weight).sum(0) for column in table.t().contiguous()]
+        columns = [column.index_select(0, flat).view_as(weight).mul_(weight).sum(0) for column in table.t().contiguous()]
         return torch.stack(columns, -1)
 
     @staticmethod

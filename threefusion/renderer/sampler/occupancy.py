@@ -19,7 +19,7 @@ _PHASES = 4
 
 @dataclass(frozen=True)
 class OccupancyConfig:
-    """Steps along the ray, and the grid that culls them (instant-ngp, arXiv 2201.05989, appendix C)."""
+    """Steps along the ray, and the grid that culls them (instant-ngp, arXiv 2201.05989, its occupancy grids)."""
 
     samples_per_ray: int = 64
     """Steps along the ball's diameter; shorter ways through it take fewer."""
