@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def _search_listed(layers: Layers) -> None:
             discovery.search(folder)
 
 
-def _folders_of(choice: Choice | None) -> typing.Iterator[Path]:
+def _folders_of(choice: Choice | None) -> Iterator[Path]:
     """The plugin folders of a component and of those inside it."""
     if choice is None:
         return

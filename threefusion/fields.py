@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 from threefusion import registry
@@ -16,7 +17,7 @@ Layers = list[tuple[Node, Place]]
 """What was written for one thing, each with the place of its key: later ones are laid over earlier ones."""
 
 
-def under(mappings: typing.Iterable[Mapping], key: str) -> Layers:
+def under(mappings: Iterable[Mapping], key: str) -> Layers:
     """What each of the mappings holds under `key`."""
     return [(mapping.entries[key], mapping.key_place(key)) for mapping in mappings if key in mapping.entries]
 

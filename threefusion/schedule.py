@@ -21,7 +21,7 @@ class Schedule:
             raise ValueError("knots need at least one step, steps >= 0 in increasing order")
 
     @classmethod
-    def constant(cls, value: float) -> Schedule:
+    def constant(cls, value: int | float) -> Schedule:
         """The schedule that is `value` at every step."""
         return cls(((0, float(value)),))
 

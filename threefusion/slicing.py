@@ -81,8 +81,8 @@ class _Slice:
 
     def _imported(self, target: str) -> Any:
         module, _, attribute = target.partition(":")
-        own = module.split(".")[0] == self.source.name.split(".")[0]
-        if own and attribute and module not in SHARED and (path := locate(module)) is not None:
+        readable = module.split(".")[0] in ("threefusion", self.source.name.split(".")[0])
+        if readable and attribute and module not in SHARED and (path := locate(module)) is not None:
             source = read(module, path)
             if attribute in source.bindings or attribute in source.imports:
                 return _Slice.of(source).value(attribute)

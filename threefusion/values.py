@@ -60,7 +60,7 @@ def _convert(node: Node, annotation: Any) -> Any:
 
 
 def _text(node: Node) -> str:
-    if isinstance(node, Scalar) and not node.is_null:
+    if isinstance(node, Scalar) and (node.key or not node.is_null):
         return node.text
     raise Unfit(f"expected text, got {got(node)}. Put it in quotes if it is meant as text")
 
@@ -68,8 +68,8 @@ def _text(node: Node) -> str:
 def _union(node: Node, members: tuple[Any, ...]) -> Any:
     if types.NoneType in members and isinstance(node, Scalar) and node.is_null:
         return None
-    # The strictest first; a number means a Schedule wherever one is possible, and anything can be text.
-    order = (bool, Schedule, int, float, typing.Literal, tuple, list, dict, Path, str, Any)
+    # The strictest first, because anything can be text.
+    order = (bool, int, float, Schedule, typing.Literal, tuple, list, dict, Path, str, Any)
     ranked = sorted((m for m in members if m is not types.NoneType), key=lambda m: order.index(typing.get_origin(m) or m))
     reasons = []
     for member in ranked:
@@ -154,7 +154,7 @@ def _inner(node: Node, annotation: Any, below: str) -> Any:
         raise Unfit(str(unfit), below + unfit.below) from None
 
 
-def _dict(node: Node, members: tuple[Any, ...]) -> dict[str, Any]:
+def _dict(node: Node, members: tuple[Any, ...]) -> dict[Any, Any]:
     if not isinstance(node, Mapping):
         raise Unfit(f"expected 'name: value' lines, got {got(node)}")
     key_type, value_type = members or (Any, Any)
