@@ -52,10 +52,14 @@ def run(arguments: list[str]) -> int:
     return VERBS[name].action(parse(VERBS, name, rest))
 
 
-def _path_exists(text: str) -> Path:
-    path = Path(text)
-    if not path.exists():
-        raise UserError(f"{text}: no such run folder")
+def run_folder(path: Path) -> Path:
+    """`path`, if a run lies there.
+
+    Raises:
+        UserError: none does.
+    """
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path}: {'not a run folder (it has no config.yaml)' if path.is_dir() else 'no such run folder'}")
     return path
 
 
@@ -64,7 +68,7 @@ def train_arguments(parser: Parser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="the YAML file that says how")
     parser.add_argument("--prompt", metavar="TEXT", help="what to make; short for prompt.text=TEXT")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; default runs/<config>/<prompt>-<n>")
-    parser.add_argument("--resume", type=_path_exists, metavar="RUN", help="continue the run in this folder; needs no --config")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder; needs no --config")
     parser.add_argument("--anyway", action="store_true", help="train although the prior does not know the prompt's words")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the config")
 
@@ -81,7 +85,7 @@ def make(arguments: argparse.Namespace) -> int:
         raise UserError(f"train needs --config FILE or --resume RUN. See: {PROGRAM} train --help")
     if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
         raise UserError("--resume RUN takes its config and its folder from RUN: leave --config and --out away")
-    file = arguments.config or arguments.resume / "config.yaml"
+    file = arguments.config or run_folder(arguments.resume) / "config.yaml"
     config = load_config(file, overrides)
     if not arguments.anyway:
         check_words(config)
@@ -116,7 +120,7 @@ def prepare() -> None:
 
 def render_arguments(parser: Parser) -> None:
     """Arguments of `render`."""
-    parser.add_argument("run", type=_path_exists, metavar="RUN", help="a run folder")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("--views", type=int, default=60, metavar="N", help="frames of one turn (60)")
     parser.add_argument(
         "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what is shown (color)"
@@ -132,25 +136,27 @@ def film(arguments: argparse.Namespace) -> int:
     """Write a turntable."""
     if arguments.views < 1 or arguments.size < 2 or arguments.size % 2:
         raise UserError("--views: at least 1; --size: an even number of at least 2")
+    folder = run_folder(arguments.run)
     prepare()
     from threefusion.run.results import render
 
-    print(render(arguments.run, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out))
+    print(render(folder, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out))
     return 0
 
 
 def export_arguments(parser: Parser) -> None:
     """Arguments of `export`."""
-    parser.add_argument("run", type=_path_exists, metavar="RUN", help="a run folder")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("--format", nargs="+", choices=("glb", "obj", "ply", "stl"), default=["glb"], help="file formats (glb)")
 
 
 def write_meshes(arguments: argparse.Namespace) -> int:
     """Write mesh files."""
+    folder = run_folder(arguments.run)
     prepare()
     from threefusion.run.results import export
 
-    for path in export(arguments.run, arguments.format):
+    for path in export(folder, arguments.format):
         print(path)
     return 0
 

@@ -53,9 +53,9 @@ def parse(verbs: Mapping[str, Verb], name: str, arguments: list[str]) -> argpars
     if unknown:
         option = unknown[0].partition("=")[0]
         options = [text for action in parser._actions for text in action.option_strings]
-        near = did_you_mean(option, options).rstrip("?")
+        near = did_you_mean(option, options) or "."
         what = "option" if option.startswith("-") else "argument"
-        raise UserError(f"{name} takes no {what} {option!r}{near}. See: {parser.prog} --help")
+        raise UserError(f"{name} takes no {what} {option!r}{near} See: {parser.prog} --help")
     return parsed
 
 

@@ -1,0 +1,164 @@
+"""Questions and mistakes are answered without loading anything heavy: that is what makes them quick."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from threefusion.doctor import as_page
+
+ROOT = Path(__file__).parents[2]
+HEAVY = (
+    "torch",
+    "numpy",
+    "pytorch_lightning",
+    "lightning",
+    "diffusers",
+    "transformers",
+    "jaxtyping",
+    "PIL",
+    "trimesh",
+    "huggingface_hub",
+)
+SCRIPT = """
+import json, sys
+from threefusion.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    print(json.dumps({"code": end.code, "modules": [name for name in sys.modules if "." not in name]}), file=sys.stderr)
+"""
+
+
+def ask(*words, cwd=ROOT):
+    """What the command line prints, its exit code, and the top-level modules that it loaded."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": "/nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=60
+    )
+    *lines, last = done.stderr.splitlines()
+    end = json.loads(last)
+    return done.stdout, "\n".join(lines), end["code"], end["modules"]
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text(
+        "prompt: {text: a cat}\nlogger: {type: wandb, mode: offline}\ntrainer: {max_steps: 3}\nloss: {sparsity: {}}\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        [],
+        ["--version"],
+        ["train", "--help"],
+        ["list"],
+        ["list", "loss", "--json"],
+        ["describe", "guidance", "sds"],
+        ["describe", "prior", "latent", "--json"],
+        ["check", "GOOD", "seed=3"],
+    ],
+)
+def test_answers_load_nothing_heavy(words, good):
+    out, errors, code, modules = ask(*[good if word == "GOOD" else word for word in words])
+    assert (code, errors) == (0, "")
+    assert len(out.splitlines()) >= 1
+    assert not set(HEAVY) & set(modules)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lst"], "error: no command is called 'lst'. Did you mean 'list'?"),
+        (["eval"], "error: no command is called 'eval'. There is: train, render, export, check, list, describe, doctor"),
+        (["train"], "error: train needs --config FILE or --resume RUN. See: python launch.py train --help"),
+        (
+            ["train", "--confg", "x"],
+            "error: train takes no option '--confg'. Did you mean '--config'? See: python launch.py train --help",
+        ),
+        (["train", "GOOD"], "error: 'GOOD': expected key=value. A config is given with --config GOOD"),
+        (["train", "--config", "GOOD", "sed=3"], "command line: sed: no such part of a run. Did you mean 'seed'?"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["train", "--config"], "error: argument --config: expected one argument. See: python launch.py train --help"),
+        (["train", "--resume", "nowhere"], "error: nowhere: no such run folder"),
+        (
+            ["train", "--resume", ".", "--config", "GOOD"],
+            "error: --resume RUN takes its config and its folder from RUN: leave --config and --out away",
+        ),
+        (
+            ["check", "GOOD", "loss.sparsity.weigth=3"],
+            "command line: loss.sparsity.weigth: no such field of 'sparsity'. Did you mean 'weight'?",
+        ),
+        (["check", "seed=3"], "error: check needs at least one config file. See: python launch.py check --help"),
+        (["list", "los"], "error: no kind of component is called 'los'. Did you mean 'loss'?"),
+        (["describe", "guidance", "sdss"], "error: no guidance is called 'sdss'. Did you mean 'sds'?"),
+        (["describe", "guidance"], "error: the following arguments are required: NAME. See: python launch.py describe --help"),
+        (["render", "nowhere"], "error: nowhere: no such run folder"),
+        (["render", "tests"], "error: tests: not a run folder (it has no config.yaml)"),
+        (["render", ".", "--size", "33"], "error: --views: at least 1; --size: an even number of at least 2"),
+    ],
+)
+def test_mistakes_are_one_line_and_load_nothing_heavy(words, message, good):
+    out, errors, code, modules = ask(*[good if word == "GOOD" else word for word in words])
+    assert (code, out) == (2, "")
+    assert errors == message.replace("GOOD", good)
+    assert not set(HEAVY) & set(modules)
+
+
+def test_a_format_that_cannot_be_written_is_refused_with_those_that_can():
+    _, errors, code, _ = ask("export", ".", "--format", "fbx")
+    assert code == 2 and errors.count("\n") == 0
+    assert all(word in errors for word in ("fbx", "glb", "obj", "ply", "stl"))
+
+
+def test_import_of_the_package_loads_nothing_heavy():
+    code = "import threefusion, sys; threefusion.register; threefusion.Schedule; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout.split()
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_check_looks_at_every_file(good, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("sed: 3\n")
+    out, errors, code, _ = ask("check", str(bad), good)
+    assert (out.strip(), code) == (f"{good}: ok", 2)
+    assert errors == f"{bad}:1: sed: no such part of a run. Did you mean 'seed'?"
+
+
+def test_json_holds_what_people_see(good):
+    listed = json.loads(ask("list", "guidance", "--json")[0])
+    assert {"kind": "guidance", "name": "sds"}.items() <= listed["components"][-1].items()
+    assert listed["components"][-1]["file"] == "threefusion/guidance/sds.py"
+    described = json.loads(ask("describe", "guidance", "sds", "--json")[0])
+    prior = next(field for field in described["fields"] if field["name"] == "prior")
+    assert prior["default"] == "pixel" and {"gaussian", "latent", "pixel"} <= set(prior["options"])
+
+
+def test_unknown_object_ends_before_anything_heavy_is_loaded(good, tmp_path):
+    (tmp_path / "model").mkdir()
+    vocabulary = {"object_words": ["car"], "classes": ["car"], "colors": ["red"], "known_words": ["a", "red", "car"]}
+    (tmp_path / "model/toyworld.json").write_text(json.dumps(vocabulary))
+    _, errors, code, modules = ask(
+        "train", "--config", good, f"guidance.prior.model={tmp_path}/model", "--prompt", "a purple unicorn"
+    )
+    assert code == 2 and "knows no object in 'a purple unicorn'" in errors and "--anyway" in errors and "\n" not in errors
+    assert not set(HEAVY) & set(modules)
+
+
+def test_doctor_names_the_command_for_what_is_missing():
+    found = json.loads(ask("doctor", "--json")[0])
+    assert found["packages"]["torch"] and found["devices"][0]["name"] == "cpu"
+    assert found["optional"]["nerfacc"]["command"] == "python -m pip install nerfacc"
+    floyd = found["models"]["deepfloyd-if-xl"]
+    assert floyd["available"] or floyd["command"].startswith("hf download DeepFloyd/IF-I-XL-v1.0 ")
+    found["packages"]["xatlas"] = None
+    found["problems"] = ["plugin x could not be loaded: y"]
+    page = as_page(found)
+    assert "MISSING xatlas" in page and "hf download" in page and page.endswith("  plugin x could not be loaded: y")

@@ -1,0 +1,74 @@
+"""Process settings are made before torch is loaded, and never against the user."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from threefusion import process
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Whether the allocator was told to keep memory."""
+    calls = []
+    monkeypatch.setattr(process, "is_glibc", lambda: True)
+    monkeypatch.setattr(process, "keep_freed_memory", lambda: calls.append(True))
+    return calls
+
+
+def test_defaults(kept):
+    environment = {}
+    process.prepare_process(environment)
+    assert environment == {"OMP_WAIT_POLICY": "PASSIVE"} and kept == [True]
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_waiting_that_the_user_chose_stays(kept, name):
+    environment = {name: "7"}
+    process.prepare_process(environment)
+    assert environment == {name: "7"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MALLOC_TRIM_THRESHOLD_", "1"), ("MALLOC_ARENA_MAX", "1"), ("GLIBC_TUNABLES", "glibc.malloc.check=1")]
+)
+def test_allocation_that_the_user_chose_stays(kept, name, value):
+    process.prepare_process({name: value})
+    assert not kept
+
+
+def test_other_libraries_are_left_alone(kept, monkeypatch):
+    monkeypatch.setattr(process, "is_glibc", lambda: False)
+    process.prepare_process({})
+    assert not kept
+
+
+@pytest.mark.skipif(not process.is_glibc(), reason="a setting of GNU libc")
+def test_large_blocks_come_from_the_heap():
+    """A freed block of 16 MiB stays with the process after the settings and goes back to the system before."""
+    code = (
+        "import ctypes, json, sys\n"
+        "from threefusion.process import keep_freed_memory\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]\n"
+        "pages = lambda: int(open('/proc/self/statm').read().split()[1])\n"
+        "def left():\n"
+        "    before = pages()\n"
+        "    block = libc.malloc(1 << 24)\n"
+        "    ctypes.memset(block, 1, 1 << 24)\n"
+        "    libc.free(block)\n"
+        "    return pages() - before\n"
+        "first = left()\n"
+        "keep_freed_memory()\n"
+        "print(json.dumps([first, left()]))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
+    returned, kept_pages = json.loads(done.stdout)
+    assert returned < 1000 and kept_pages > 3000
