@@ -6,6 +6,8 @@ from oracles import Counting
 from views import gaussian_embedding, make_batch
 
 from threefusion.config import choose
+from threefusion.errors import UserError
+from threefusion.guidance.conditions import predict
 from threefusion.guidance.noise import WEIGHTS, signal_and_noise
 from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
 from threefusion.guidance.sds import SDS, SDSConfig
@@ -29,14 +31,14 @@ def gradient(guidance, image, embedding, batch):
     return image.grad.permute(0, 3, 1, 2) / 2  # an image in [0, 1] is half as wide as its twin in [-1, 1]
 
 
-def optimise(guidance, embedding, steps=600, views=8):
+def optimise(guidance, embedding, steps=150, views=8):
     """The canvas that a decaying gradient descent ends with, as a mean over its pixels."""
     canvas = torch.full((8, 8, 3), 0.5, requires_grad=True)
     for step in range(steps):
         loss = guidance(canvas.expand(views, -1, -1, -1), embedding, make_batch(views, step)).loss
         (grad,) = torch.autograd.grad(loss, canvas)
         with torch.no_grad():
-            canvas -= 0.5 * grad / (1 + step / 20)
+            canvas -= 0.5 * grad / (1 + step / 15)
     return canvas.detach().mean().item()
 
 
@@ -101,6 +103,34 @@ def test_the_x0_form_is_the_distance_to_the_predicted_clean_image():
     torch.testing.assert_close(gradient(guidance, image, embedding, batch), (views.x - clean) / 2, rtol=1e-3, atol=1e-4)
 
 
+def test_with_equal_weights_it_is_sjc_in_its_own_variance_exploding_form():
+    image, embedding, batch = picture(2), gaussian_embedding(2), make_batch(2)
+    guidance = sds(scale=1.0, weight="uniform")
+    views = guidance.noised(guidance.encode(image, batch), batch)
+    ratio = views.sigma / views.alpha
+    exploding = views.x + ratio * views.noise
+    inside = exploding / (1 + ratio**2).sqrt()
+    denoised = exploding - ratio * guidance.prior.predict_noise(inside, views.timesteps, embedding.text)
+    tolerance = {"rtol": 1e-3, "atol": 1e-4}
+    with_reduction = -(denoised - views.x) / ratio / 2
+    torch.testing.assert_close(gradient(guidance, image, embedding, batch), with_reduction, **tolerance)
+    without = -(denoised - exploding) / ratio / 2
+    torch.testing.assert_close(
+        gradient(sds(scale=1.0, weight="uniform", baseline="none"), image, embedding, batch), without, **tolerance
+    )
+
+
+def test_under_the_flow_weight_it_is_the_velocity_error_of_rectified_flow():
+    image, embedding, batch = picture(2), gaussian_embedding(2), make_batch(2)
+    guidance = sds(scale=1.0, weight="flow")
+    views = guidance.noised(guidance.encode(image, batch), batch)
+    noise = guidance.prior.predict_noise(views.z, views.timesteps, embedding.text)
+    clean = (views.z - views.sigma * noise) / views.alpha
+    velocity_error = (noise - clean) - (views.noise - views.x)
+    found = gradient(guidance, image, embedding, batch)
+    torch.testing.assert_close(found, velocity_error / 2, rtol=1e-3, atol=1e-4)
+
+
 def test_clamping_keeps_the_target_inside_the_range_of_images():
     image, embedding, batch = picture(2), gaussian_embedding(2, (0.9, 0.2), (0.1, 0.2)), make_batch(2)
     free, clamped = (sds(scale=20.0, weight="sigma_over_alpha", clamp_x0=limit) for limit in (None, 1.0))
@@ -126,6 +156,13 @@ def test_only_predictions_that_are_needed_are_made_in_one_call(scale, evaluation
     prior = Counting()
     sds(prior, scale)(picture(3)[:, :4, :4], gaussian_embedding(3, negative=(0.1, 0.4)), make_batch(3))
     assert (prior.evaluations, prior.calls) == (evaluations, 1)
+
+
+def test_an_objective_that_needs_a_negative_prompt_says_so():
+    guidance = sds()
+    views = guidance.noised(torch.zeros(1, 3, 8, 8), make_batch(1))
+    with pytest.raises(UserError, match=r"prompt\.negative"):
+        predict(guidance.prior, views, gaussian_embedding(1), ("text", "negative"))
 
 
 def test_the_scale_follows_its_schedule():

@@ -18,7 +18,7 @@ def cfg_combine(uncond: Float[Tensor, "B *shape"], cond: Float[Tensor, "B *shape
 def rescale_std(guided: Float[Tensor, "B *shape"], cond: Float[Tensor, "B *shape"], amount: float) -> Float[Tensor, "B *shape"]:
     """`guided`, mixed by `amount` in [0, 1] with itself at the standard deviation that `cond` has, item by item.
 
-    CFG rescale, arXiv 2305.08891, eq. 15 and 16: guidance far above 1 inflates the prediction's contrast, which shows as
+    CFG rescale, arXiv 2305.08891, section 3.4: guidance far above 1 inflates the prediction's contrast, which shows as
     over-saturation.
     """
     axes = tuple(range(1, guided.ndim))

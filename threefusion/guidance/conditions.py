@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threefusion.errors import UserError
 from threefusion.guidance.combine import cfg_combine
 from threefusion.guidance.guidance import NoisedViews
 from threefusion.guidance.prior.prior import DiffusionPrior
@@ -35,7 +36,12 @@ def predict(
 
     Items are laid out condition by condition, each holding the whole batch: latents, timesteps and tokens are tiled here and
     nowhere else.
+
+    Raises:
+        UserError: a negative prompt is needed and there is none.
     """
+    if "negative" in conditions and embedding.negative is None:
+        raise UserError("prompt.negative: must be given, because the chosen guidance needs a negative prompt")
     negative = None if embedding.negative is None else embedding.negative[:, 0]
     known = {"uncond": embedding.uncond, "text": embedding.text, "negative": negative}
     tokens = torch.cat([known[name] for name in conditions])

@@ -25,7 +25,7 @@ class FullGradientConfig(GuidanceConfig):
 
 @register("full-gradient")
 class FullGradient(Guidance):
-    """w(t) ‖predicted noise - noise‖², differentiated through the network (arXiv 2209.14988, eq. 2 and section 3.1).
+    """w(t) ‖predicted noise - noise‖², differentiated through the network (arXiv 2209.14988, eq. 2).
 
     Its gradient is that of score distillation multiplied by 2 alpha Jᵀ, with J the network's Jacobian, which at low noise is
     badly conditioned: the results are poor, at three times the memory. It is here so that anyone can see why the Jacobian is

@@ -44,7 +44,7 @@ class SDS(LinearDistillation):
     """The prediction under classifier-free guidance minus the added noise.
 
     A negative prompt takes the place of the empty one. With `weight: uniform` this is SJC with variance reduction (arXiv
-    2212.00774); `weight: sigma_over_alpha` with `rescale` is the reconstruction form of MVDream (arXiv 2308.16512, eq. 4).
+    2212.00774); `weight: sigma_over_alpha` with `rescale` is the reconstruction form of MVDream (arXiv 2308.16512).
     """
 
     def __init__(self, cfg: SDSConfig, prior: DiffusionPrior) -> None:

@@ -94,7 +94,7 @@ class InterpolatedConfig(ViewDependentConfig):
 
 @register("interpolated")
 class Interpolated(ViewDependent):
-    """DreamFusion's view-dependent prompts (arXiv 2209.14988, section 3.2): front, side and back, blended by azimuth.
+    """DreamFusion's view-dependent prompts (arXiv 2209.14988): front, side and back, blended by azimuth.
 
     The blend is linear between the front at 0°, the side at 90° and the back at 180°.
     """

@@ -99,15 +99,16 @@ class PretrainedPrior(DiffusionPrior):
         folder = self.folder(self.parts) / part
         dtype = {dtype_keyword(): stored_dtype(folder)}
         network = network_class(part).from_pretrained(folder, **dtype, **reading_options(folder))
-        return network.eval().requires_grad_(False).to(self.device)
+        return network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
 
     def network(self, part: str, dtype: torch.dtype) -> nn.Module:
         """A frozen network, ready to run in `dtype`."""
         self.load()
         network = self._networks[part]
         if next(network.parameters()).dtype != dtype:
+            # Not the method of diffusers, which warns of parts to be kept in float32 although these networks have none.
             nn.Module.to(network, dtype=dtype)
-        return network.to(memory_format=torch.channels_last)
+        return network
 
     def predict_noise(
         self, z: Float[Tensor, "B C h w"], timesteps: Int[Tensor, "B"], tokens: Float[Tensor, "B L D"]

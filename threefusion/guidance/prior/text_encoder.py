@@ -59,7 +59,9 @@ class PretrainedTextEncoder(TextEncoder):
     def network(self) -> PreTrainedModel:
         """The encoder, freshly read."""
         from transformers import CLIPTextModel, T5EncoderModel
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         cls = T5EncoderModel if self.kind == "t5" else CLIPTextModel
         folder = self.folder / "text_encoder"
         return cls.from_pretrained(folder, dtype=self.dtype, **reading_options(folder)).eval()
