@@ -64,8 +64,14 @@ def test_component_of_another_plugins_class(plugins):
 
 BROKEN = {
     "syntax": ("def broken(:\n@register('x')\n", "bad.py:1: invalid syntax"),
-    "missing package": (plugin("x", imports="import no_such_package"), "plugins/bad.py imports 'no_such_package', which is not installed"),
-    "no base class": ("from threefusion.registry import register\n@register('x')\nclass X: ...\n", "X derives from no component base class"),
+    "missing package": (
+        plugin("x", imports="import no_such_package"),
+        "plugins/bad.py imports 'no_such_package', which is not installed",
+    ),
+    "no base class": (
+        "from threefusion.registry import register\n@register('x')\nclass X: ...\n",
+        "X derives from no component base class",
+    ),
     "name from a variable": (plugin("x").replace('"x"', "NAME"), "@register needs its name as a string literal"),
 }
 
@@ -90,7 +96,9 @@ def test_import_that_fails_only_when_run(plugins):
 
 def test_name_taken_from_the_package(plugins):
     (plugins / "thief.py").write_text(plugin("sparsity"))
-    with pytest.raises(RegistryError, match=r"'sparsity' is declared twice: .*threefusion/loss/sparsity.py:\d+ and plugins/thief.py:\d+"):
+    with pytest.raises(
+        RegistryError, match=r"'sparsity' is declared twice: .*threefusion/loss/sparsity.py:\d+ and plugins/thief.py:\d+"
+    ):
         lookup_fresh("loss", "sparsity")
     assert config_type("loss", "orientation")
 

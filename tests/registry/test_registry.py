@@ -39,7 +39,7 @@ def test_names_known_to_type_checkers_only_do_not_matter():
 def test_the_same_name_from_another_module_is_refused(plugins):
     register("registry-test-term")(Term)
     twin = type("Twin", (Term,), {"__module__": "elsewhere"})
-    with pytest.raises(RegistryError, match="registered by both .* and elsewhere"):
+    with pytest.raises(RegistryError, match=r"registered by both .* and elsewhere"):
         register("registry-test-term")(twin)
 
 

@@ -1,0 +1,33 @@
+"""Every component of the package keeps the contract of its kind."""
+
+import pytest
+
+from threefusion import discovery
+from threefusion.errors import UserError
+from threefusion.guidance.prior.models import ModelError
+from threefusion.registry import KINDS
+from threefusion.testing import check_component, judges, scene
+
+BUILT_IN = sorted(key for key, found in discovery.catalogue().declarations.items() if found.origin == discovery.BUILT_IN)
+SMALL = {
+    "prompt": {"text": "a red car"},
+    "exporter": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},
+}
+"""What has to be given, or makes a kind quick enough to test."""
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILT_IN)
+def test_contract(kind, name):
+    try:
+        check_component(kind, name, **SMALL.get(kind, {}))
+    except ModelError as error:
+        pytest.skip(str(error))
+
+
+def test_every_kind_has_a_contract():
+    assert set(scene.CONTRACTS | judges.CONTRACTS) == set(KINDS)
+
+
+def test_unknown_kind():
+    with pytest.raises(UserError, match="Did you mean 'loss'"):
+        check_component("los", "sparsity")

@@ -1,0 +1,36 @@
+"""What every component has to keep to, ready for the tests of a plugin.
+
+from threefusion.testing import check_component
+
+def test_contract():
+    check_component("loss", "color-variance")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from threefusion.config import choose
+from threefusion.errors import UserError
+from threefusion.suggest import nearest
+from threefusion.testing.samples import gaussian_embedding, small_scene, synthetic_render, views
+
+__all__ = ["check_component", "gaussian_embedding", "small_scene", "synthetic_render", "views"]
+
+
+def check_component(kind: str, name: str, **settings: Any) -> None:
+    """Build a component from its defaults (and `settings`) and hold it to the contract of its kind.
+
+    Shapes and types, finite values and gradients, empty input, the `state_dict` and back, the same answer to the same question;
+    for what judges images, also that the judgement of a batch is the mean over its views.
+
+    Raises:
+        AssertionError: it breaks the contract; the message says which part.
+        UserError: there is no such kind or component, or it cannot be built.
+    """
+    from threefusion.testing import judges, scene
+
+    contracts = scene.CONTRACTS | judges.CONTRACTS
+    if kind not in contracts:
+        raise UserError(f"no kind of component is called {kind!r}{nearest(kind, contracts)}")
+    contracts[kind](choose(kind, name, **settings))

@@ -1,0 +1,73 @@
+"""Small inputs of every kind."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from threefusion.camera.orbit import orbit_views
+from threefusion.config import Choice, choose
+from threefusion.registry import build
+from threefusion.types import PromptEmbeddings, RenderedSamples, RenderOutput, Scene, Shading, ViewBatch
+
+
+def views(count: int = 2, size: int = 8, first: int = 0, shading: Shading = Shading.ALBEDO, of: int = 4) -> ViewBatch:
+    """Views `first` to `first + count - 1` of `of` views round the object; a view is the same in whatever batch it comes."""
+    circle = orbit_views(of, elevation=0.3, distance=2.0, fovy=0.8, height=size, width=size, shading=shading)
+    return select(circle, torch.arange(first, first + count))
+
+
+def select(batch: ViewBatch, index: Tensor) -> ViewBatch:
+    """Some views of a batch."""
+
+    def rows(value: Any) -> Any:
+        parts = {f.name: getattr(value, f.name) for f in fields(value)}
+        return replace(value, **{name: part[index] for name, part in parts.items() if isinstance(part, Tensor)})
+
+    return replace(rows(batch), camera=rows(batch.camera), light=rows(batch.light))
+
+
+def gaussian_embedding(count: int, negative: bool = True) -> PromptEmbeddings:
+    """Texts for the prior `gaussian`: a token holds the mean colour and the standard deviation that it stands for."""
+
+    def tokens(mean: float, std: float) -> Tensor:
+        return torch.tensor([mean, 0.5 * mean, 0.2, std]).expand(count, 1, 4)
+
+    return PromptEmbeddings(tokens(0.8, 0.4), tokens(0.5, 0.6), tokens(0.1, 0.5)[:, None] if negative else None)
+
+
+def small_scene(
+    geometry: Choice | None = None,
+    material: Choice | None = None,
+    background: Choice | None = None,
+    renderer: Choice | None = None,
+) -> Scene:
+    """An untrained scene, each part the default one unless given; the same parameters every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        built_material = build(material or choose("material", "diffuse"))
+        built_geometry = build(geometry or choose("geometry", "density-field"), built_material.feature_width)
+        built_background = build(background or choose("background", "solid"))
+        parts = built_geometry, built_material, built_background
+        return Scene(*parts, build(renderer or choose("renderer", "volume"), *parts))
+
+
+def synthetic_render(batch: ViewBatch) -> RenderOutput:
+    """Made-up images of a batch, each a function of its view's index, with gradients wherever a render has them."""
+    camera = batch.camera
+    count, height, width = len(camera), camera.height, camera.width
+    per_view = 3 * height * width
+    image = batch.rand("image", height, width, 3).requires_grad_()
+    opacity = (0.1 + 0.8 * batch.rand("opacity", height, width, 1)).requires_grad_()
+    depth = (1 + batch.rand("depth", height, width, 1)).requires_grad_()
+    normal = torch.nn.functional.normalize(batch.randn("normal", height, width, 3), dim=-1).requires_grad_()
+    samples = RenderedSamples(
+        weights=(batch.rand("weights", per_view).flatten() / 3).requires_grad_(),
+        normal=torch.nn.functional.normalize(batch.randn("sample normal", per_view, 3).flatten(0, 1), dim=-1).requires_grad_(),
+        direction=torch.nn.functional.normalize(batch.randn("direction", per_view, 3).flatten(0, 1), dim=-1),
+        view_index=torch.arange(count).repeat_interleave(per_view),
+    )
+    return RenderOutput(image, opacity, depth, normal, samples)
