@@ -7,12 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from threefusion.geometry.geometry import ImplicitGeometry
 from threefusion.types import FieldSample, RenderOutput, Scene, ViewBatch
 
 Field = Callable[[Tensor], Tensor]
 
 
-class AnalyticGeometry(nn.Module):
+class AnalyticGeometry(ImplicitGeometry):
     """Density by a formula; the points themselves are the features."""
 
     def __init__(self, density: Field, radius: float = 1.0) -> None:
@@ -48,7 +49,7 @@ class Magenta(nn.Module):
 class Marcher(nn.Module):
     """The emission-absorption integral on evenly spaced samples, nothing else."""
 
-    def __init__(self, geometry: nn.Module, material: nn.Module, background: nn.Module, samples: int = 128) -> None:
+    def __init__(self, geometry: nn.Module, material: nn.Module, background: nn.Module, samples: int = 96) -> None:
         super().__init__()
         self.geometry, self.material, self.background, self.samples = geometry, material, background, samples
 

@@ -1,13 +1,17 @@
 """Colours reach the right texels and are those that a ray would see."""
 
+from math import exp, log
+
 import pytest
 import torch
 from analytic_scenes import AnalyticGeometry, AnalyticMaterial, octant_color, soft, sphere
 from test_topology import ball
 from test_uv import with_normals
 
-from threefusion.exporter.bake import FieldColor, bake, fill, vertex_colors
+from threefusion.exporter.bake import absorption_layers, bake, field_color, fill, vertex_colors
 from threefusion.exporter.uv import unwrap
+from threefusion.geometry.isosurface import sample_density
+from threefusion.types import Mesh
 
 SIZE = 128
 
@@ -20,68 +24,70 @@ def test_fill_copies_the_nearest_known_texel():
     filled = fill(texture, known)[..., 0]
     places = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(5.0), indexing="ij"), -1)
     first, second = places.norm(dim=-1), (places - torch.tensor([3.0, 4.0])).norm(dim=-1)
-    assert torch.equal(filled[first < second], torch.ones(int((first < second).sum())))
-    assert torch.equal(filled[first > second], torch.full((int((first > second).sum()),), 2.0))
+    assert (filled[first < second] == 1).all()
+    assert (filled[first > second] == 2).all()
 
 
 def test_texture_at_a_vertex_is_the_colour_there():
+    """Also on charts so thin that no texel has its centre on them."""
     mesh = unwrap(with_normals(ball(32)), SIZE)
-
-    def color(points, normals):
-        return octant_color(points)
-
-    texture = bake(mesh, color, SIZE, "cpu")
+    texture = bake(mesh, mesh.vertices[None], octant_color, SIZE, "cpu")
     place = torch.stack([2 * mesh.uv[:, 0] - 1, 1 - 2 * mesh.uv[:, 1]], -1)[None, None]
     looked_up = torch.nn.functional.grid_sample(texture.permute(2, 0, 1)[None], place, align_corners=False)[0, :, 0].T
-    expected = vertex_colors(mesh, color, "cpu")
+    expected = vertex_colors(mesh.vertices[None], octant_color, "cpu")
     assert torch.equal(expected, octant_color(mesh.vertices))
     assert (looked_up - expected).abs().mean() < 0.01
     assert (looked_up - expected).abs().max() < 0.06
 
 
-def test_normals_handed_to_the_colour_are_unit_and_outward():
-    seen = []
-
-    def color(points, normals):
-        seen.append((normals.norm(dim=-1), (normals * points).sum(-1)))
-        return points
-
-    bake(unwrap(with_normals(ball(32)), SIZE), color, SIZE, "cpu")
-    length, outward = (torch.cat(part) for part in zip(*seen, strict=True))
-    assert torch.allclose(length, torch.ones_like(length), atol=1e-5)
-    assert outward.min() > 0.4
+def test_several_layers_give_the_mean_of_their_textures():
+    mesh = unwrap(with_normals(ball(16)), SIZE)
+    layers = torch.stack([mesh.vertices, 0.5 * mesh.vertices])
+    both = bake(mesh, layers, octant_color, SIZE, "cpu")
+    apart = [bake(mesh, layer[None], octant_color, SIZE, "cpu") for layer in layers]
+    assert torch.allclose(both, (apart[0] + apart[1]) / 2, atol=1e-6)
 
 
-def layered(points):
-    """Red outside radius 0.5, blue inside."""
-    inside = (points.norm(dim=-1, keepdim=True) < 0.5).float()
-    return torch.cat([1 - inside, torch.zeros_like(inside), inside], -1)
+def test_field_colour_is_the_material_s_and_asks_for_the_covariance_only_where_needed():
+    asked = []
+
+    class Blurred(AnalyticGeometry):
+        def forward(self, points, normals, covariance=None):
+            asked.append(covariance)
+            return super().forward(points, normals)
+
+    points = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    geometry = Blurred(soft(sphere(0.5)))
+    for covariance in (None, 0.25):
+        color = field_color(geometry, AnalyticMaterial(octant_color), covariance)
+        assert torch.equal(color(points), octant_color(points))
+    assert asked[0] is None
+    assert torch.equal(asked[1], torch.full((5, 3), 0.25))
 
 
-def test_one_sample_takes_the_colour_at_the_surface():
-    color = FieldColor(AnalyticGeometry(soft(sphere(0.5))), AnalyticMaterial(layered), 0.1, 1)
-    point = torch.tensor([[0.49, 0.0, 0.0]])
-    assert color(point, torch.tensor([[1.0, 0.0, 0.0]])).tolist() == [[0.0, 0.0, 1.0]]
+def one_vertex(*place: float) -> Mesh:
+    vertices = torch.tensor([place])
+    return Mesh(vertices, torch.zeros(1, 3, dtype=torch.int64), torch.nn.functional.normalize(vertices, dim=-1))
 
 
-@pytest.mark.parametrize(("density", "expected"), [(0.001, [0.5, 0.0, 0.5]), (1000.0, [1.0, 0.0, 0.0])])
-def test_thin_matter_shows_its_mean_colour_and_thick_matter_its_skin(density, expected):
-    geometry = AnalyticGeometry(lambda points: torch.full_like(points[:, :1], density))
-    color = FieldColor(geometry, AnalyticMaterial(layered), 0.1, 8)
-    shown = color(torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
-    assert shown[0].tolist() == pytest.approx(expected, abs=0.01)
+@pytest.mark.parametrize("density", [3.0, 30.0])
+def test_layers_lie_where_equal_shares_are_lost(density):
+    """In uniform matter the share 1 - exp(-density depth) is lost down to a depth."""
+    grid = sample_density(lambda points: torch.full_like(points[:, :1], density), 1.0, 65)
+    layers = absorption_layers(grid, one_vertex(0.9, 0.0, 0.0), 4)
+    # the walk begins one cell outside and is at most one radius deep
+    total = 1 - exp(-density * (1 + grid.cell))
+    expected = [0.9 + grid.cell + log(1 - (part + 0.5) / 4 * total) / density for part in range(4)]
+    assert layers[:, 0, 0].tolist() == pytest.approx(expected, abs=0.002)
+    assert layers[:, 0, 1:].abs().max() < 1e-6
 
 
-def test_samples_composite_as_the_double_loop_does():
-    geometry = AnalyticGeometry(soft(sphere(0.5), density=20.0, width=0.05))
-    color = FieldColor(geometry, AnalyticMaterial(octant_color), 0.15, 6)
-    direction = torch.nn.functional.normalize(torch.tensor([[0.3, -0.5, 0.8]]), dim=-1)
-    point = 0.5 * direction
-    transmittance, total, seen = 1.0, torch.zeros(3), 0.0
-    for step in range(6):
-        place = point - (-0.15 + step * 0.06) * direction
-        alpha = 1 - torch.exp(-geometry.density(place)[0, 0] * 0.06)
-        total += transmittance * alpha * octant_color(place)[0]
-        seen += transmittance * alpha
-        transmittance *= 1 - alpha
-    assert torch.allclose(color(point, direction)[0], total / seen, atol=1e-4)
+def test_layers_of_a_sharp_field_lie_on_its_surface():
+    grid = sample_density(soft(sphere(0.5), density=1000.0, width=0.002), 1.0, 129)
+    layers = absorption_layers(grid, one_vertex(0.3, -0.2, 0.36), 3)
+    assert (layers.norm(dim=-1) - 0.5).abs().max() < 1.5 * grid.cell
+
+
+def test_layers_in_empty_space_stay_near_the_surface_and_finite():
+    grid = sample_density(lambda points: torch.zeros_like(points[:, :1]), 1.0, 33)
+    assert absorption_layers(grid, one_vertex(0.5, 0.0, 0.0), 2).isfinite().all()

@@ -10,13 +10,13 @@ import trimesh
 from analytic_scenes import box, make_scene, octant_color, soft, sphere
 
 from threefusion.errors import UserError
-from threefusion.exporter.fidelity import evaluation_mode, field_views, view_ring
+from threefusion.exporter.fidelity import evaluation_mode, field_views, views_around
 from threefusion.exporter.mesh import MeshExporter, MeshExporterConfig
 from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.topology import is_watertight, signed_volume, weld
 from threefusion.types import Scene
 
-SMALL = {"resolution": 64, "texture_size": 128, "max_faces": 4000, "views": 2, "view_size": 48}
+SMALL = {"resolution": 64, "texture_size": 128, "max_faces": 4000, "views": 4, "view_size": 40}
 
 
 def export(scene, folder, **settings):
@@ -74,7 +74,7 @@ def test_colours_of_the_file_are_those_of_the_field(exported):
     """Read from the file and seen from above and below, where no view of the report looked."""
     scene, _, _, mesh = exported
     for elevation in (75.0, -60.0):
-        ring = view_ring(1.0, 2, elevation, 64)
+        ring = views_around(1.0, 2, 64, elevations=(elevation,))
         truth, shown = field_views(scene, ring), rasterised_views(mesh, ring.camera)
         both = (truth.mask & (shown.mask > 0)).expand_as(truth.albedo)
         assert (truth.albedo - shown.base_color)[both].abs().mean() < 0.02

@@ -9,7 +9,7 @@ from test_topology import ball
 from test_uv import with_normals
 
 from threefusion.exporter.bake import bake
-from threefusion.exporter.fidelity import view_ring
+from threefusion.exporter.fidelity import views_around
 from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.uv import unwrap
 from threefusion.exporter.writers import write_glb
@@ -19,13 +19,13 @@ from threefusion.exporter.writers import write_glb
 def views(tmp_path_factory):
     """A ball whose front half (+x) is red and whose left half (+y) is green, from the front, the left, the back, the right."""
 
-    def color(points, normals):
+    def color(points):
         return torch.cat([(points[:, :2] > 0).float(), torch.zeros(len(points), 1)], -1)
 
     mesh = unwrap(with_normals(ball(48)), 256)
-    mesh = replace(mesh, textures={"base_color": bake(mesh, color, 256, "cpu")})
+    mesh = replace(mesh, textures={"base_color": bake(mesh, mesh.vertices[None], color, 256, "cpu")})
     path = write_glb(mesh, mesh.vertices, tmp_path_factory.mktemp("preview") / "model.glb")[0]
-    return rasterised_views(load_glb(path), view_ring(1.0, 4, 0.0, 96).camera)
+    return rasterised_views(load_glb(path), views_around(1.0, 4, 96, elevations=(0.0,)).camera)
 
 
 def test_mask_has_the_area_of_the_seen_disc(views):

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
+from threefusion.geometry.isosurface import DensityGrid, sample_grid
 from threefusion.ops.rasterize import interpolate, rasterize_plane
 from threefusion.types import Mesh
 
@@ -18,55 +19,67 @@ CHUNK = 1 << 17
 THIN_STEPS = 8
 """Faces between the texels' centres are looked at on a triangular grid of this many steps along each edge."""
 
-SurfaceColor = Callable[[Tensor, Tensor], Tensor]
-"""(points [N 3], outward unit normals [N 3]) -> base colour [N 3]."""
+STEPS = 128
+"""Samples of the density along each inward normal, closer together near the surface."""
+
+PointColor = Callable[[Tensor], Tensor]
+"""Points [N 3] -> base colour [N 3]."""
 
 
-class FieldColor:
-    """The base colour that a ray sees which meets a surface head-on.
+def field_color(geometry: nn.Module, material: nn.Module, covariance: float | None) -> PointColor:
+    """The base colour of a scene at points; `covariance` (variance along each axis) is for geometries that ask for one."""
 
-    A density field has no surface: what a picture shows is the mean colour over the depth in which the ray is absorbed.
-    `samples` points from `-depth` (outside) to `depth` (inside) along the inward normal are composited as the volume renderer
-    does; 1 takes the colour at the surface itself.
+    def color(points: Tensor) -> Tensor:
+        spread = None if covariance is None else torch.full_like(points, covariance)
+        return material.textures(geometry(points, False, spread))["base_color"].clamp(0, 1)
+
+    return color
+
+
+@torch.no_grad()
+def absorption_layers(grid: DensityGrid, mesh: Mesh, count: int) -> Float[Tensor, "K V 3"]:
+    """Under every vertex, `count` points at which a ray that enters head-on has lost equal shares of what it loses.
+
+    A density field has no surface: a picture shows the mean colour over the depth in which rays are absorbed, a hair in a
+    sharp field and much of the object in a foggy one. The mean colour of the layers is that mean, in equal parts.
     """
-
-    def __init__(self, geometry: nn.Module, material: nn.Module, depth: float, samples: int) -> None:
-        self.geometry = geometry
-        self.material = material
-        self.offsets = torch.linspace(-depth, depth, samples) if samples > 1 else torch.zeros(1)
-        self.step = 2 * depth / max(samples - 1, 1)
-
-    @torch.no_grad()
-    def __call__(self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """Base colours in [0, 1], sRGB."""
-        inward = points[:, None] - normals[:, None] * self.offsets.to(points)[:, None]
-        sample = self.geometry(inward.reshape(-1, 3), False)
-        color = self.material.textures(sample)["base_color"].view(*inward.shape[:2], 3)
-        optical = sample.density.view(inward.shape[:2]) * self.step
-        before = optical.cumsum(-1) - optical
-        weight = (-before).exp() * -torch.expm1(-optical) + 1e-6
-        return ((weight[..., None] * color).sum(1) / weight.sum(1, keepdim=True)).clamp(0, 1)
+    device = grid.log_density.device
+    vertices, normals = mesh.vertices.to(device), mesh.normals.to(device)
+    depth = torch.linspace(0, 1, STEPS + 1, device=device).square() * (grid.radius + grid.cell) - grid.cell
+    points = vertices[:, None] - 0.5 * (depth[1:] + depth[:-1])[:, None] * normals[:, None]
+    lost = -torch.expm1(-(sample_grid(grid, points).exp() * depth.diff()).cumsum(-1))
+    lost = torch.cat([torch.zeros_like(lost[:, :1]), lost], -1)
+    share = (torch.arange(count, device=device) + 0.5) / count * lost[:, -1:]
+    after = torch.searchsorted(lost, share, right=True).clamp(1, STEPS)
+    low, high = lost.gather(1, after - 1), lost.gather(1, after)
+    part = ((share - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+    reached = torch.lerp(depth[after - 1], depth[after], part)
+    return (vertices[:, None] - reached[..., None] * normals[:, None]).transpose(0, 1).cpu()
 
 
-def vertex_colors(mesh: Mesh, color: SurfaceColor, device: torch.device | str) -> Float[Tensor, "V 3"]:
-    """The colour at every vertex; needs normals."""
-    return _ask(color, mesh.vertices, mesh.normals, device)
+def vertex_colors(layers: Float[Tensor, "K V 3"], color: PointColor, device: torch.device | str) -> Float[Tensor, "V 3"]:
+    """The mean colour of every vertex's layers."""
+    return torch.stack([_ask(color, layer, device) for layer in layers]).mean(0)
 
 
-def bake(mesh: Mesh, color: SurfaceColor, texture_size: int, device: torch.device | str) -> Float[Tensor, "T T 3"]:
-    """The square texture of a mesh with uv and normals, row 0 on top; texels outside all charts copy the nearest inside."""
+def bake(
+    mesh: Mesh, layers: Float[Tensor, "K V 3"], color: PointColor, texture_size: int, device: torch.device | str
+) -> Float[Tensor, "T T 3"]:
+    """The square texture of a mesh with uv, row 0 on top: under each texel the mean colour of its points in the `layers`.
+
+    Texels outside all charts copy the nearest inside.
+    """
     fragments = rasterize_plane(mesh.uv, mesh.faces, texture_size, texture_size)
     covered = fragments.face[0] >= 0
-    points = interpolate(mesh.vertices, mesh.faces, fragments)[0]
-    normals = interpolate(mesh.normals, mesh.faces, fragments)[0]
     thin = torch.ones(len(mesh.faces), dtype=torch.bool).index_fill(0, fragments.face[0][covered], False)
     row, column, weights, corners = _crossed_texels(mesh, mesh.faces[thin], covered)
-    points[row, column] = (weights[..., None] * mesh.vertices[corners]).sum(1)
-    normals[row, column] = (weights[..., None] * mesh.normals[corners]).sum(1)
-    covered[row, column] = True
+    known = covered.index_put((row, column), torch.tensor(True))
     texture = torch.zeros(texture_size, texture_size, 3)
-    texture[covered] = _ask(color, points[covered], nn.functional.normalize(normals[covered], dim=-1), device)
-    return fill(texture, covered)
+    for layer in layers:
+        points = interpolate(layer, mesh.faces, fragments)[0]
+        points[row, column] = (weights[..., None] * layer[corners]).sum(1)
+        texture[known] += _ask(color, points[known], device) / len(layers)
+    return fill(texture, known)
 
 
 def _crossed_texels(mesh: Mesh, faces: Tensor, covered: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -91,7 +104,7 @@ def fill(texture: Float[Tensor, "H W C"], known: Bool[Tensor, "H W"]) -> Float[T
     return texture[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
 
 
-def _ask(color: SurfaceColor, points: Tensor, normals: Tensor, device: torch.device | str) -> Float[Tensor, "N 3"]:
+@torch.no_grad()
+def _ask(color: PointColor, points: Tensor, device: torch.device | str) -> Float[Tensor, "N 3"]:
     """Colours chunk by chunk, back on the CPU."""
-    pairs = zip(points.split(CHUNK), normals.split(CHUNK), strict=True)
-    return torch.cat([color(p.to(device), n.to(device)).float().cpu() for p, n in pairs])
+    return torch.cat([color(part.to(device)).float().cpu() for part in points.split(CHUNK)])

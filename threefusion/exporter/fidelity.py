@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from math import asin, radians
+from dataclasses import dataclass
+from math import asin, log10, pi
 
 import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
-from threefusion.camera.orbit import orbit_views
+from threefusion.camera.projection import look_at, sphere_position, wrap_angle
 from threefusion.exporter.preview import rasterised_views
-from threefusion.types import Mesh, Scene, ViewBatch
+from threefusion.types import Cameras, Lights, Mesh, Scene, Shading, ViewBatch
 
-SEARCH_ELEVATIONS = (15.0, 55.0, -25.0)
-"""Degrees; the views in which the surface's level is chosen."""
-HELD_OUT_ELEVATIONS = (0.0, 35.0, -15.0)
-"""Degrees; the views in which the exported mesh is judged."""
+ELEVATIONS = (10.0, 45.0, -20.0)
+"""Degrees; taken in turn by the views round the object."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,23 @@ def evaluation_mode(scene: Scene) -> Iterator[None]:
             part.training = flag
 
 
-def view_ring(radius: float, count: int, elevation_deg: float, size: int) -> ViewBatch:
-    """`count` square views round the object in which the ball of `radius` just fits."""
-    distance = 3 * radius
-    batch = orbit_views(count, radians(elevation_deg), distance, 2 * asin(radius / distance), size, size)
-    return replace(batch, camera=replace(batch.camera, near=1.5 * radius, far=4.5 * radius))
+def views_around(
+    radius: float, count: int, size: int, start: float = 0.0, elevations: tuple[float, ...] = ELEVATIONS
+) -> ViewBatch:
+    """`count` square views evenly round the object in which the ball of `radius` just fits, unlit.
+
+    The first stands at `start` intervals from the front; `elevations`, in degrees, alternate.
+    """
+    azimuth = wrap_angle((torch.arange(count) + start) * (2 * pi / count))
+    elevation = torch.tensor(elevations).deg2rad().repeat(count)[:count]
+    distance = torch.full((count,), 3.0 * radius)
+    position = sphere_position(azimuth, elevation, distance)
+    fovy = torch.full((count,), 2 * asin(1 / 3))
+    c2w = look_at(position, torch.zeros_like(position))
+    cameras = Cameras(c2w, fovy, azimuth, elevation, distance, size, size, near=1.5 * radius, far=4.5 * radius)
+    white = torch.ones_like(position)
+    unlit = torch.full((count,), int(Shading.ALBEDO))
+    return ViewBatch(cameras, Lights(position, 0 * white, white), unlit, step=0, index=torch.arange(count))
 
 
 @torch.no_grad()
@@ -75,17 +85,13 @@ def device_of(module: nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
-def compare(mesh: Mesh, views: list[FieldViews]) -> dict[str, float | None]:
+def compare(mesh: Mesh, field: FieldViews) -> dict[str, float | None]:
     """`silhouette_iou` and `albedo_psnr` (dB, where both show the object; None if nowhere) of the mesh against the field."""
-    overlap = union = shared = 0
-    error = 0.0
-    for view in views:
-        surface = rasterised_views(mesh, view.batch.camera)
-        covered = surface.mask > 0
-        both = covered & view.mask
-        overlap += int(both.sum())
-        union += int((covered | view.mask).sum())
-        shared += 3 * int(both.sum())
-        error += float(((surface.base_color - view.albedo) * both).square().sum())
-    psnr = -10 * torch.tensor(max(error / shared, 1e-10)).log10().item() if shared else None
-    return {"silhouette_iou": overlap / max(union, 1), "albedo_psnr": psnr}
+    surface = rasterised_views(mesh, field.batch.camera)
+    covered = surface.mask > 0
+    both = covered & field.mask
+    overlap = int(both.sum()) / max(int((covered | field.mask).sum()), 1)
+    if not both.any():
+        return {"silhouette_iou": overlap, "albedo_psnr": None}
+    error = float((surface.base_color - field.albedo)[both[..., 0]].square().mean())
+    return {"silhouette_iou": overlap, "albedo_psnr": -10 * log10(max(error, 1e-10))}

@@ -10,22 +10,22 @@ from pathlib import Path
 import torch
 
 from threefusion.errors import UserError
-from threefusion.exporter.bake import FieldColor, bake, vertex_colors
+from threefusion.exporter.bake import absorption_layers, bake, field_color, vertex_colors
 from threefusion.exporter.exporter import Exporter
 from threefusion.exporter.fidelity import (
-    HELD_OUT_ELEVATIONS,
-    SEARCH_ELEVATIONS,
     FieldViews,
     compare,
     device_of,
     evaluation_mode,
     field_views,
-    view_ring,
+    views_around,
 )
 from threefusion.exporter.topology import decimate, is_watertight, largest_component, smooth, vertex_normals
 from threefusion.exporter.uv import unwrap
 from threefusion.exporter.writers import WRITERS
+from threefusion.geometry.geometry import ImplicitGeometry
 from threefusion.geometry.isosurface import (
+    Density,
     DensityGrid,
     best_level,
     highest_density,
@@ -35,7 +35,7 @@ from threefusion.geometry.isosurface import (
     sample_density,
 )
 from threefusion.registry import register
-from threefusion.types import Mesh, Rays, Scene
+from threefusion.types import Mesh, Scene
 
 logger = logging.getLogger(__name__)
 
@@ -62,15 +62,13 @@ class MeshExporterConfig:
     """Upper limit of the number of triangles, at least 100; exceeded only where the surface would otherwise tear."""
     smoothing: int = 3
     """Passes of Taubin smoothing before decimation, 0 to 100."""
-    texture_size: int = 1024
+    texture_size: int = 512
     """Width and height of the texture in texels, 64 to 8192."""
-    color_samples: int = 4
-    """Points along the normal whose colours are blended as a ray would see them, 1 to 64; 1 takes the surface's own colour."""
-    color_depth: float = 2.0
-    """How far from the surface those points lie, in grid cells, 0.1 to 10."""
-    views: int = 4
-    """Views per ring of three, in which the level is chosen and the result is judged, 1 to 64."""
-    view_size: int = 96
+    color_samples: int = 2
+    """Points under each texel whose colours are blended, 1 to 64; they lie as deep as light gets into the field there."""
+    views: int = 8
+    """Views in which the level is chosen, and as many others in which the result is judged, 1 to 256."""
+    view_size: int = 64
     """Width and height of those views in pixels, 16 to 1024."""
     unwrap_seconds: float = 60.0
     """After this time a slow unwrapping method gives way to the next one; above 0."""
@@ -84,8 +82,7 @@ class MeshExporterConfig:
             "smoothing": (0, 100),
             "texture_size": (64, 8192),
             "color_samples": (1, 64),
-            "color_depth": (0.1, 10),
-            "views": (1, 64),
+            "views": (1, 256),
             "view_size": (16, 1024),
         }
         for name, (low, high) in ranges.items():
@@ -113,7 +110,7 @@ class MeshExporter(Exporter):
             UserError: the scene has no density field, is empty, or has diverged. Nothing is written then.
         """
         started = time.perf_counter()
-        if not hasattr(scene.geometry, "density"):
+        if not isinstance(scene.geometry, ImplicitGeometry):
             raise UserError(
                 f"the geometry {type(scene.geometry).__name__} has no density, so there is no surface to export: "
                 "choose a volumetric geometry, or set exporter to null"
@@ -121,25 +118,23 @@ class MeshExporter(Exporter):
         with evaluation_mode(scene):
             grid, level, fit = self._level(scene)
             mesh, facts = self._surface(grid, level)
-            mesh, colors = self._texture(scene, mesh, grid.cell)
-            comparison = compare(mesh, self._ring_views(scene, HELD_OUT_ELEVATIONS))
+            mesh, colors = self._texture(scene, mesh, grid)
+            comparison = compare(mesh, self._views(scene, start=0.5))
         formats = ["glb", *(name for name in self.cfg.formats if name != "glb")]
         paths = [path for name in formats for path in WRITERS[name](mesh, colors, Path(folder) / f"model.{name}")]
         self.report = {**comparison, **fit, **facts, "seconds": time.perf_counter() - started}
         self._warn()
         return paths
 
-    def _ring_views(self, scene: Scene, elevations: tuple[float, ...]) -> list[FieldViews]:
-        """The field in one ring of views per elevation."""
-        rings = [view_ring(scene.geometry.radius, self.cfg.views, degrees, self.cfg.view_size) for degrees in elevations]
-        return [field_views(scene, ring) for ring in rings]
+    def _views(self, scene: Scene, start: float) -> FieldViews:
+        """The field from all sides; other values of `start` give other views."""
+        return field_views(scene, views_around(scene.geometry.radius, self.cfg.views, self.cfg.view_size, start))
 
     def _level(self, scene: Scene) -> tuple[DensityGrid, float, dict]:
         """The sampled density, the level of its surface, and how well that level's silhouettes match."""
-        density, radius, device = scene.geometry.density, scene.geometry.radius, device_of(scene.geometry)
-        views = self._ring_views(scene, SEARCH_ELEVATIONS)
-        seen = torch.cat([view.mask.flatten() for view in views]).to(device)
-        rays = _join([view.batch.camera.rays().to(device) for view in views])
+        density, radius, device = _density(scene.geometry, self.cfg.resolution), scene.geometry.radius, device_of(scene.geometry)
+        views = self._views(scene, start=0.0)
+        seen, rays = views.mask.flatten().to(device), views.batch.camera.rays().to(device)
         least = least_level(radius)
         if not self.cfg.sparse or self.cfg.resolution <= 16 * COARSE:
             grid = sample_density(density, radius, self.cfg.resolution, device)
@@ -168,13 +163,14 @@ class MeshExporter(Exporter):
         }
         return replace(mesh, normals=vertex_normals(mesh)), facts
 
-    def _texture(self, scene: Scene, mesh: Mesh, cell: float) -> tuple[Mesh, torch.Tensor]:
+    def _texture(self, scene: Scene, mesh: Mesh, grid: DensityGrid) -> tuple[Mesh, torch.Tensor]:
         """The mesh with uv and its baked base colour, and one colour per vertex."""
         device = device_of(scene.geometry)
-        color = FieldColor(scene.geometry, scene.material, self.cfg.color_depth * cell, self.cfg.color_samples)
+        color = field_color(scene.geometry, scene.material, _covariance(scene.geometry, self.cfg.resolution))
         mesh = unwrap(mesh, self.cfg.texture_size, self.cfg.unwrap_seconds)
-        mesh = replace(mesh, textures={"base_color": bake(mesh, color, self.cfg.texture_size, device)})
-        return mesh, vertex_colors(mesh, color, device)
+        layers = absorption_layers(grid, mesh, self.cfg.color_samples)
+        texture = bake(mesh, layers, color, self.cfg.texture_size, device)
+        return replace(mesh, textures={"base_color": texture}), vertex_colors(layers, color, device)
 
     def _warn(self) -> None:
         """Say what in the report deserves a look."""
@@ -191,20 +187,27 @@ class MeshExporter(Exporter):
             )
 
 
-def _join(rays: list[Rays]) -> Rays:
-    """All rays in one; the view indices start anew in each part."""
-    names = ("origins", "directions", "radii", "view_index")
-    return Rays(*(torch.cat([getattr(part, name) for part in rays]) for name in names))
+def _covariance(geometry: ImplicitGeometry, resolution: int) -> float | None:
+    """Variance of a grid cell's footprint, for geometries that blur: unblurred they show frequencies no training view saw."""
+    return (2 * geometry.radius / resolution) ** 2 / 12 if geometry.needs_covariance else None
 
 
-def _refuse_empty(grid: DensityGrid, views: list[FieldViews], least: float) -> None:
+def _density(geometry: ImplicitGeometry, resolution: int) -> Density:
+    """The density at points, blurred over a grid cell where the geometry can."""
+    covariance = _covariance(geometry, resolution)
+    if covariance is None:
+        return geometry.density
+    return lambda points: geometry(points, False, torch.full_like(points, covariance)).density
+
+
+def _refuse_empty(grid: DensityGrid, views: FieldViews, least: float) -> None:
     """End with a sentence if nothing is to be seen.
 
     Raises:
         UserError: no view has an opaque pixel, or no density reaches `least`.
     """
     highest = float(grid.log_density.max().exp())
-    opacity = max(float(view.opacity.max()) for view in views)
+    opacity = float(views.opacity.max())
     if highest <= least or opacity <= 0.5:
         raise UserError(
             f"the scene is empty: no ray is more than half absorbed (highest opacity {opacity:.2g}, highest density "

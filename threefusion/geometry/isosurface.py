@@ -124,6 +124,13 @@ def marching_cubes(grid: DensityGrid, level: float) -> Mesh:
     return Mesh(placed, torch.from_numpy(faces.astype(np.int64)))
 
 
+def sample_grid(grid: DensityGrid, points: Float[Tensor, "*S 3"]) -> Float[Tensor, "*S"]:
+    """Log density at world points, trilinear, on the grid's device."""
+    volume = grid.log_density.permute(2, 1, 0)[None, None]
+    places = (points / grid.radius).reshape(1, -1, 1, 1, 3)
+    return grid_sample(volume, places, align_corners=True, padding_mode="border").view(points.shape[:-1])
+
+
 @torch.no_grad()
 def highest_density(grid: DensityGrid, rays: Rays) -> Float[Tensor, "R"]:
     """The highest log density that each ray meets.
@@ -131,16 +138,13 @@ def highest_density(grid: DensityGrid, rays: Rays) -> Float[Tensor, "R"]:
     The silhouette of the surface at any level is the set of rays whose highest density exceeds it, so one walk along the rays
     answers for every level at once.
     """
-    volume = grid.log_density.permute(2, 1, 0)[None, None]
     steps = 2 * len(grid.log_density)
     parts = []
     rows = max(1, CHUNK // steps)
     for origins, directions in zip(rays.origins.split(rows), rays.directions.split(rows), strict=True):
         nearest = -(origins * directions).sum(-1, keepdim=True)
         along = nearest + torch.linspace(-grid.radius, grid.radius, steps, device=origins.device)
-        points = origins[:, None] + along[..., None] * directions[:, None]
-        values = grid_sample(volume, points[None, :, :, None] / grid.radius, align_corners=True, padding_mode="border")
-        parts.append(values[0, 0, :, :, 0].amax(-1))
+        parts.append(sample_grid(grid, origins[:, None] + along[..., None] * directions[:, None]).amax(-1))
     return torch.cat(parts)
 
 
