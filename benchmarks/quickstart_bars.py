@@ -47,7 +47,11 @@ def cell(prompt: str, seed: int, out: Path, threads: int, overrides: list[str]) 
     report = folder / "report.json"
     if not report.exists():
         resumed = (folder / "config.yaml").exists()
-        start = ["--resume", str(folder)] if resumed else ["--config", "configs/quickstart.yaml", "--prompt", prompt, "--out", str(folder)]
+        start = (
+            ["--resume", str(folder)]
+            if resumed
+            else ["--config", "configs/quickstart.yaml", "--prompt", prompt, "--out", str(folder)]
+        )
         command = [sys.executable, "launch.py", "train", *start, *([] if resumed else [f"seed={seed}", *overrides])]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -57,7 +61,12 @@ def cell(prompt: str, seed: int, out: Path, threads: int, overrides: list[str]) 
 
 def table(cells: list[dict], header: str) -> str:
     """Markdown: a row per cell, then the means and the bars."""
-    lines = [header, "", "| prompt | pair | seed | retrieved | " + " | ".join(COLUMNS.values()) + " | s |", "|---" * (len(COLUMNS) + 5) + "|"]
+    lines = [
+        header,
+        "",
+        "| prompt | pair | seed | retrieved | " + " | ".join(COLUMNS.values()) + " | s |",
+        "|---" * (len(COLUMNS) + 5) + "|",
+    ]
     scored = [c for c in cells if c["metrics"]]
     for c in cells:
         m = c["metrics"]
@@ -98,9 +107,9 @@ def main() -> None:
     cells.sort(key=lambda c: (list(PROMPTS).index(c["prompt"]), c["seed"]))
     header = (
         "# The quickstart against the exact truth\n\n"
-        f"Made by `benchmarks/quickstart_bars.py` on {os.cpu_count()} cores ({platform.machine()}), {arguments.jobs} runs at a time.\n"
-        "Definitions: [toy world](../toyworld.md). IoU is the mean silhouette IoU of the exported mesh over 24 views; the ellipsoid is the\n"
-        "truth's bounding ellipsoid; constant colour and grey are what painting everything in one colour scores."
+        f"Made by `benchmarks/quickstart_bars.py` on {os.cpu_count()} cores ({platform.machine()}), {arguments.jobs} at a time.\n"
+        "Definitions: [toy world](../toyworld.md). IoU is the mean silhouette IoU of the exported mesh over 24 views; the ellipsoid\n"
+        "is the truth's bounding ellipsoid; constant colour and grey are what painting everything in one colour scores."
     )
     text = table(cells, header)
     TABLE.parent.mkdir(parents=True, exist_ok=True)

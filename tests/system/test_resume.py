@@ -33,7 +33,9 @@ def train(*arguments: str, die_at: int | None = None) -> int:
     """Run the command line in a process of its own; the exit code."""
     script = ["-c", KILLER] if die_at is not None else ["launch.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DIE_AT": str(die_at)}
-    done = subprocess.run([sys.executable, *script, "train", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *script, "train", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
 

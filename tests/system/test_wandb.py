@@ -47,7 +47,9 @@ def test_wandb_offline_holds_scalars_images_video_and_config(tiny: Path, tmp_pat
     for record in records(file):
         for item in record.history.item:
             history.setdefault("/".join(item.nested_key) or item.key, []).append(item.value_json)
-        config += "".join(item.value_json for item in record.config.update) + "".join(item.value_json for item in record.run.config.update)
+        config += "".join(item.value_json for item in record.config.update) + "".join(
+            item.value_json for item in record.run.config.update
+        )
     assert len(history["loss"]) == 12
     assert "a blue thing" in config
     assert any(key.startswith("views") for key in history)

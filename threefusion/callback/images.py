@@ -64,7 +64,9 @@ def take(batch: ViewBatch, place: int) -> ViewBatch:
     from dataclasses import fields, replace
 
     def cut(value: Any) -> Any:
-        parts = {f.name: getattr(value, f.name)[place : place + 1] for f in fields(value) if isinstance(getattr(value, f.name), Tensor)}
+        parts = {
+            f.name: getattr(value, f.name)[place : place + 1] for f in fields(value) if isinstance(getattr(value, f.name), Tensor)
+        }
         return replace(value, **parts)
 
     return replace(cut(batch), camera=cut(batch.camera), light=cut(batch.light))
@@ -110,7 +112,9 @@ class Previews(pl.Callback):
         return torch.cat(rows, dim=0)
 
 
-def evaluation_orbit(camera: CameraSampler, count: int, size: int, shading: Shading = Shading.ALBEDO, light: str = "camera") -> ViewBatch:
+def evaluation_orbit(
+    camera: CameraSampler, count: int, size: int, shading: Shading = Shading.ALBEDO, light: str = "camera"
+) -> ViewBatch:
     """`count` views round the scene, 15 degrees up, at the mean distance and field of view that the camera sampler draws."""
     drawn = camera.sample(0, 0, torch.arange(64)).camera
     distance, fovy = float(drawn.distance.mean()), float(drawn.fovy.mean())

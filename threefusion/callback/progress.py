@@ -23,12 +23,19 @@ class ProgressLine(pl.Callback):
         self._began = self._said = time.monotonic()
         self._first = trainer.global_step
         if trainer.is_global_zero and sys.stderr.isatty():
-            columns = ("[bold]step", TextColumn("{task.completed:.0f}/{task.total:.0f}"), BarColumn(None), TextColumn("{task.fields[rate]}"))
+            columns = (
+                "[bold]step",
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(None),
+                TextColumn("{task.fields[rate]}"),
+            )
             self._bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[loss]}"), expand=True)
             self._task = self._bar.add_task("train", total=trainer.max_steps, completed=self._first, rate="", loss="")
             self._bar.start()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Refresh at most ten times a second: reading the loss waits for the device."""
         now = time.monotonic()
         if not trainer.is_global_zero or now - self._said < (0.1 if self._bar else 10.0):

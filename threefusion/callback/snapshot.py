@@ -20,7 +20,9 @@ class Snapshot(pl.Callback):
         self.interval, self.keep = interval, keep
         self._saved = -1
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Save when a multiple of the interval is reached (once, however many micro-batches a step has)."""
         if trainer.global_step % self.interval == 0 and trainer.global_step != self._saved and trainer.global_step > 0:
             self.save(trainer)
@@ -54,7 +56,9 @@ class Interrupt(pl.Callback):
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._request)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Stop when asked to, all processes at the same step."""
         if trainer.strategy.reduce_boolean_decision(self.requested, all=False) if trainer.world_size > 1 else self.requested:
             self.requested = True

@@ -74,9 +74,15 @@ class Adam(OptimizerFactory):
         empty = [name for name in self.cfg.groups if not members[name]]
         if empty:
             parts = sorted({name.rsplit(".", 1)[0] for name, _ in scene.named_parameters()})
-            raise UserError(f"optimizer.groups.{empty[0]}: no trainable part of the scene has this name. Parts: {', '.join(parts)}")
+            raise UserError(
+                f"optimizer.groups.{empty[0]}: no trainable part of the scene has this name. Parts: {', '.join(parts)}"
+            )
         groups = [
-            {"params": parameters, "lr": self.cfg.groups.get(name, self.cfg.lr), "initial_lr": self.cfg.groups.get(name, self.cfg.lr)}
+            {
+                "params": parameters,
+                "lr": self.cfg.groups.get(name, self.cfg.lr),
+                "initial_lr": self.cfg.groups.get(name, self.cfg.lr),
+            }
             for name, parameters in members.items()
             if parameters
         ]

@@ -26,7 +26,9 @@ def new_run_folder(config: RunConfig, out: Path | None) -> Path:
         return Path(os.environ[RUN_VARIABLE])
     if out is not None:
         if out.exists() and any(out.iterdir()):
-            raise UserError(f"--out {out}: the folder is not empty. Continue that run with --resume {out}, or name another folder")
+            raise UserError(
+                f"--out {out}: the folder is not empty. Continue that run with --resume {out}, or name another folder"
+            )
         run = out
     else:
         prompt = dict(config.prompt.settings).get("text", "")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +39,9 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         write_report(run, report)
 
 
-def turntable(path: Path, scene: Scene, camera: CameraSampler, frames: int, size: int, mode: str = "albedo", light: str = "camera") -> Path:
+def turntable(
+    path: Path, scene: Scene, camera: CameraSampler, frames: int, size: int, mode: str = "albedo", light: str = "camera"
+) -> Path:
     """A video of one turn round the scene."""
     from threefusion.callback.images import SHADING, evaluation_orbit, look, write_video
 
@@ -50,7 +50,9 @@ def turntable(path: Path, scene: Scene, camera: CameraSampler, frames: int, size
     return path
 
 
-def export_scene(config: RunConfig, scene: Scene, folder: Path, formats: list[str] | None = None) -> tuple[list[Path], dict[str, float]]:
+def export_scene(
+    config: RunConfig, scene: Scene, folder: Path, formats: list[str] | None = None
+) -> tuple[list[Path], dict[str, float]]:
     """Write the scene's mesh files; the paths and how well the mesh agrees with the field."""
     from threefusion.config import choose
     from threefusion.registry import build
@@ -64,10 +66,15 @@ def export_scene(config: RunConfig, scene: Scene, folder: Path, formats: list[st
 
 def scores(config: RunConfig, mesh: Path) -> dict[str, Any] | None:
     """The exported mesh against the exact truth, None where the prompt names no toy-world object."""
-    from threefusion.toyworld.score import find_object, score_mesh
+    from threefusion.exporter.preview import load_glb, rasterised_views
+    from threefusion.toyworld.score import find_object, score, scoring_cameras
 
     target = find_object(dict(config.prompt.settings).get("text", ""))
-    return None if target is None else score_mesh(mesh, target)
+    if target is None:
+        return None
+    cameras = scoring_cameras()
+    views = rasterised_views(load_glb(mesh), cameras)
+    return score(views.mask[..., 0], views.base_color, target, cameras)
 
 
 def load_scene(run: Path) -> tuple[RunConfig, Scene, CameraSampler]:

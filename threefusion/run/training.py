@@ -28,7 +28,12 @@ def quiet() -> None:
 
     for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "diffusers", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for text in (".*does not have many workers.*", ".*isinstance.treespec, LeafSpec.*", ".*Checkpoint directory.*", ".*TypedStorage.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*Checkpoint directory.*",
+        ".*TypedStorage.*",
+    ):
         warnings.filterwarnings("ignore", text)
 
 
@@ -66,10 +71,12 @@ def train(config: RunConfig, run: Path) -> int:
     if interrupt.requested and trainer.global_step < trainer.max_steps:
         print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
         return 130
-    finish(run, config, system, cost(system, seconds, trainer.global_step, first))
-    for logger in trainer.loggers:
-        if hasattr(logger, "log_video") and (run / "turntable.mp4").exists():
-            logger.log_video("turntable", [str(run / "turntable.mp4")])
+    try:
+        finish(run, config, system, cost(system, seconds, trainer.global_step, first))
+    finally:
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_video") and (run / "turntable.mp4").exists():
+                logger.log_video("turntable", [str(run / "turntable.mp4")])
     return 0
 
 

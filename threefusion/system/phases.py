@@ -12,7 +12,7 @@ PHASES = ("render", "guidance", "backward")
 
 
 class PhaseClock:
-    """Adds up seconds by phase. On CUDA events are recorded and read only once, at the end, so that no step waits for the device."""
+    """Adds up seconds by phase. On CUDA events are recorded and read once, at the end: no step waits for the device."""
 
     def __init__(self) -> None:
         self._seconds = dict.fromkeys(PHASES, 0.0)

@@ -33,7 +33,7 @@ def build_scene(config: RunConfig) -> Scene:
 class Placeholders(IterableDataset[int]):
     """An endless stream of nothing: views come from the system's own counter, which a checkpoint holds."""
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self):
         """Zeros without end."""
         while True:
             yield 0
@@ -130,7 +130,9 @@ class TextTo3D(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave out everything frozen; hold the view counter, because a resumed loader starts again from its first batch."""
         checkpoint["batches_seen"] = self.batches_seen
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(("guidance.", "prompt."))}
+        checkpoint["state_dict"] = {
+            k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(("guidance.", "prompt."))
+        }
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuse a checkpoint that lacks a part of the scene.
