@@ -27,10 +27,14 @@ class Ball(ImplicitGeometry):
         return self.level * ((points - self.center).norm(dim=-1, keepdim=True) < self.size)
 
 
-def volume(geometry, sampler="uniform", samples_per_ray=64, background=None, prune_below=0.0, rays_per_chunk=16384, **sampling):
-    choice = choose("sampler", sampler, samples_per_ray=samples_per_ray, **sampling)
-    config = VolumeConfig(sampler=choice, prune_below=prune_below, rays_per_chunk=rays_per_chunk)
-    return Volume(config, geometry, Diffuse(DiffuseConfig()), background or Solid(SolidConfig(color="#000000")))
+def volume(geometry, sampler="uniform", samples_per_ray=64, background=None, sampling=None, **settings):
+    choice = choose("sampler", sampler, samples_per_ray=samples_per_ray, **(sampling or {}))
+    return Volume(
+        VolumeConfig(sampler=choice, **settings),
+        geometry,
+        Diffuse(DiffuseConfig()),
+        background or Solid(SolidConfig(color="#000000")),
+    )
 
 
 def small_field(encoding="dense-grid", **settings):

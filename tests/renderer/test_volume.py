@@ -97,8 +97,21 @@ def test_chunks_change_nothing():
     assert torch.equal(whole.samples.view_index, pieces.samples.view_index)
 
 
+@pytest.mark.parametrize("encoding", ["dense-grid", "integrated"])
+def test_computing_activations_again_changes_no_gradient(encoding):
+    batch = views(shading=Shading.LIT)
+    found = []
+    for size in (10**6, 1000):
+        renderer = volume(small_field(encoding, network="residual"), samples_per_ray=24, samples_per_chunk=size).train()
+        out = renderer(batch)
+        (out.image.square().mean() + Orientation(OrientationConfig())(out, batch)).backward()
+        found.append([out.image, out.normal, *(parameter.grad for parameter in renderer.parameters())])
+    for whole, pieces in zip(*found, strict=True):
+        assert torch.allclose(whole, pieces, atol=1e-6)
+
+
 def test_culling_with_an_up_to_date_grid_does_not_change_the_image():
-    renderer = volume(small_field(), "occupancy", resolution=16, threshold=1e-4).eval()
+    renderer = volume(small_field(), "occupancy", sampling={"resolution": 16, "threshold": 1e-4}).eval()
     batch = views(size=16)
     before = renderer(batch)
     count = len(renderer.sampler(batch.camera.rays(), batch).t_start)

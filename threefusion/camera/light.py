@@ -25,7 +25,7 @@ def around_camera_direction(
 def cone_about_camera(
     camera: Float[Tensor, "B 3"], half_angle: float, uniform: Float[Tensor, "B 2"], distance: Float[Tensor, "B"]
 ) -> Float[Tensor, "B 3"]:
-    """Lights at `distance` from the origin inside a cone about the camera's direction, threestudio's rule for Magic3D (arXiv 2211.10440); radians.
+    """Lights at `distance` from the origin in a cone about the camera's direction, threestudio's rule for Magic3D; radians.
 
     The angle to the axis is uniform in [0, half_angle], the turn about it uniform.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from threefusion.material.material import Material
 from threefusion.registry import build, register
 from threefusion.renderer.compositing import accumulate, packed_weights
 from threefusion.renderer.cone import cone_gaussian
+from threefusion.renderer.recompute import recomputed
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch
 
@@ -28,14 +30,17 @@ class VolumeConfig:
     """Where along each ray the scene is asked."""
     prune_below: float = 0.0
     """Samples that weigh less are left out after a first look at the density alone; 0 keeps all."""
+    samples_per_chunk: int = 262144
+    """Samples looked at together; training keeps one chunk's activations and computes the others' again. Bounds the memory."""
     rays_per_chunk: int = 16384
     """Rays rendered at a time in evaluation; bounds the memory, not the result."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.prune_below < 1:
             raise ValueError("prune_below: at least 0, less than 1")
-        if self.rays_per_chunk < 1:
-            raise ValueError("rays_per_chunk: at least 1")
+        for name in ("samples_per_chunk", "rays_per_chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1")
 
 
 @register("volume")
@@ -75,19 +80,32 @@ class Volume(Renderer):
     def _pixels(self, rays: Rays, batch: ViewBatch, normals: bool) -> tuple[Tensor, RenderedSamples]:
         """Image, opacity, depth and, if asked for, normal of each ray side by side; and what was seen on the way."""
         samples = self._prune(rays, self.sampler(rays, batch))
-        ray_index = samples.ray_index
-        directions, view_index = rays.directions[ray_index], rays.view_index[ray_index]
-        points, covariance = self._places(rays, samples)
-        field = self.geometry(points, normals, covariance)
-        light = Lights(batch.light.position[view_index], batch.light.color[view_index], batch.light.ambient[view_index])
-        color = self.material(field, directions, light, batch.shading[view_index])
-        count = len(rays.origins)
-        weights = packed_weights(field.density[:, 0] * (samples.t_end - samples.t_start), ray_index, count)
-        channels = [color, torch.ones_like(points[:, :1]), samples.t_mid[:, None]] + ([field.normal] if normals else [])
-        seen = accumulate(torch.cat(channels, -1) * weights[:, None], ray_index, count)
+        ray_index, count = samples.ray_index, len(rays.origins)
+        density, color, normal = self._look(rays, samples, batch, normals).split([1, 3, 3 * normals], -1)
+        weights = packed_weights(density[:, 0] * (samples.t_end - samples.t_start), ray_index, count)
+        channels = torch.cat([color, torch.ones_like(density), samples.t_mid[:, None], normal], -1)
+        seen = accumulate(channels * weights[:, None], ray_index, count)
         image = seen[:, :3] + (1 - seen[:, 3:4]) * self.background(rays.directions, rays.view_index, batch)
         pixels = torch.cat([image, seen[:, 3:5], -downhill(seen[:, 5:])] if normals else [image, seen[:, 3:5]], -1)
-        return pixels, RenderedSamples(weights, field.normal, directions, view_index)
+        view_index = rays.view_index[ray_index]
+        return pixels, RenderedSamples(weights, normal if normals else None, rays.directions[ray_index], view_index)
+
+    def _look(self, rays: Rays, samples: RaySamples, batch: ViewBatch, normals: bool) -> Tensor:
+        """Density, colour and, if asked for, normal of each sample side by side, so many samples at a time."""
+        size = self.cfg.samples_per_chunk
+        parts = [_stretch(samples, start, start + size) for start in range(0, max(len(samples.t_start), 1), size)]
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self._look_at(rays, part, batch, normals) for part in parts])
+        looks = [partial(self._look_at, rays, part, batch, normals) for part in parts]
+        return torch.cat([recomputed(look, self.geometry, self.material) for look in looks])
+
+    def _look_at(self, rays: Rays, samples: RaySamples, batch: ViewBatch, normals: bool) -> Tensor:
+        points, covariance = self._places(rays, samples)
+        view_index = rays.view_index[samples.ray_index]
+        field = self.geometry(points, normals, covariance)
+        light = Lights(batch.light.position[view_index], batch.light.color[view_index], batch.light.ambient[view_index])
+        color = self.material(field, rays.directions[samples.ray_index], light, batch.shading[view_index])
+        return torch.cat([field.density, color, field.normal] if normals else [field.density, color], -1)
 
     def _places(self, rays: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
         """Where each sample asks the geometry, and the covariance of its part of the cone if the geometry reads it."""
@@ -106,6 +124,10 @@ class Volume(Renderer):
         weights = packed_weights(density * (samples.t_end - samples.t_start), samples.ray_index, len(rays.origins))
         kept = (weights >= self.cfg.prune_below).nonzero()[:, 0]
         return RaySamples(samples.t_start[kept], samples.t_end[kept], samples.ray_index[kept])
+
+
+def _stretch(samples: RaySamples, start: int, end: int) -> RaySamples:
+    return RaySamples(samples.t_start[start:end], samples.t_end[start:end], samples.ray_index[start:end])
 
 
 def _part(rays: Rays, start: int, end: int) -> Rays:
