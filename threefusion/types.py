@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import IntEnum
-from typing import Self
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -25,10 +25,13 @@ class Shading(IntEnum):
     LIT = 2
 
 
+Moved = TypeVar("Moved", bound="Movable")
+
+
 class Movable:
     """Mixin: `.to(device)` for frozen dataclasses, moving every tensor inside."""
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: Moved, device: torch.device | str) -> Moved:
         """The same value with every tensor on `device`."""
         moved = {
             f.name: value.to(device)

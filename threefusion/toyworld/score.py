@@ -1,0 +1,161 @@
+"""How near a reconstruction comes to the exact truth, beside baselines that show what the numbers are worth."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from threefusion.ops.rasterize import rasterize
+from threefusion.toyworld.captions import find_object
+from threefusion.toyworld.catalogue import CLASSES, CONVEX
+from threefusion.toyworld.objects import ToyObject, class_mesh
+from threefusion.toyworld.palette import COLORS
+from threefusion.toyworld.render import clip_coordinates, render_surface, scoring_cameras
+from threefusion.types import Cameras
+
+__all__ = ["find_object", "score", "scoring_cameras", "truth_views"]
+
+MESH_RESOLUTION = 96
+SILHOUETTES = Path(__file__).parents[1] / "bundled" / "toyworld-silhouettes.npz"
+GREY = 0.5
+
+
+class _Views:
+    """Cameras as a key of caches: equal when they see the same."""
+
+    def __init__(self, cameras: Cameras) -> None:
+        self.cameras = cameras
+        self.key = (cameras.height, cameras.width, cameras.c2w.cpu().numpy().tobytes(), cameras.fovy.cpu().numpy().tobytes())
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Views) and self.key == other.key
+
+
+def truth_views(thing: ToyObject, cameras: Cameras) -> tuple[Bool[Tensor, "V H W"], Float[Tensor, "V H W 3"]]:
+    """Exact silhouettes and sRGB albedo of an object, 0 outside it."""
+    surface = render_surface(thing.name, cameras, MESH_RESOLUTION)
+    return surface.mask, surface.albedo(COLORS[thing.color])
+
+
+def pack_silhouettes(folder: Path) -> Path:
+    """Write the silhouettes of every class from the scoring cameras to a file in `folder`: to make them takes most of a minute."""
+    views = _Views(scoring_cameras())
+    masks = {name.replace(" ", "_"): np.packbits(_rendered_masks(name, views).numpy()) for name in CLASSES}
+    path = folder / SILHOUETTES.name
+    np.savez_compressed(path, **masks)
+    return path
+
+
+@lru_cache(maxsize=256)
+def _class_masks(name: str, views: _Views) -> Bool[Tensor, "V H W"]:
+    """Exact silhouettes of a class; those of the scoring cameras come with the package."""
+    cameras = scoring_cameras()
+    if SILHOUETTES.exists() and views == _Views(cameras):
+        shape = (len(cameras), cameras.height, cameras.width)
+        with np.load(SILHOUETTES) as packed:
+            bits = np.unpackbits(packed[name.replace(" ", "_")], count=prod(shape))
+        return torch.from_numpy(bits.reshape(shape).astype(bool))
+    return _rendered_masks(name, views)
+
+
+def _rendered_masks(name: str, views: _Views) -> Bool[Tensor, "V H W"]:
+    """Silhouettes of a class's mesh."""
+    vertices, faces = class_mesh(name, MESH_RESOLUTION)
+    return _silhouettes(vertices, faces, views.cameras)
+
+
+def _silhouettes(vertices: Tensor, faces: Tensor, cameras: Cameras) -> Bool[Tensor, "V H W"]:
+    """Where the cameras see a closed mesh."""
+    clip = clip_coordinates(vertices, cameras)
+    return rasterize(clip, faces, cameras.height, cameras.width, cull=True).face >= 0
+
+
+@lru_cache(maxsize=256)
+def _ellipsoid_masks(name: str, views: _Views) -> Bool[Tensor, "V H W"]:
+    """Silhouettes of the axis-aligned ellipsoid whose extent along x, y and z is the truth's."""
+    vertices, _ = class_mesh(name, MESH_RESOLUTION)
+    low, high = vertices.amin(0), vertices.amax(0)
+    sphere, faces = class_mesh("ball", MESH_RESOLUTION)
+    unit = sphere / sphere.norm(dim=-1, keepdim=True)
+    return _silhouettes(unit * (high - low) / 2 + (high + low) / 2, faces, views.cameras)
+
+
+def mean_iou(first: Bool[Tensor, "V H W"], second: Bool[Tensor, "V H W"]) -> float:
+    """Intersection over union, averaged over views; a view where both are empty counts as 1."""
+    both = (first & second).sum((1, 2)).double()
+    either = (first | second).sum((1, 2)).double()
+    return torch.where(either > 0, both / either.clamp_min(1), 1.0).mean().item()
+
+
+def color_error(albedo: Float[Tensor, "N 3"], truth: Float[Tensor, "N 3"]) -> float:
+    """Mean over pixels of the Euclidean distance of sRGB colours (0 to √3)."""
+    return (albedo - truth).norm(dim=-1).mean().item()
+
+
+def best_gain(albedo: Float[Tensor, "N 3"], truth: Float[Tensor, "N 3"]) -> float:
+    """The one factor on all channels that brings colours nearest in least squares."""
+    return ((albedo * truth).sum() / (albedo * albedo).sum().clamp_min(1e-12)).item()
+
+
+def score(
+    masks: Float[Tensor, "V H W"] | Bool[Tensor, "V H W"],
+    albedo: Float[Tensor, "V H W 3"],
+    thing: ToyObject,
+    cameras: Cameras,
+) -> dict[str, float | str | bool]:
+    """Numbers that compare a reconstruction, seen by `cameras`, with an object's truth.
+
+    `masks` are silhouettes or opacities (inside from 0.5 on), `albedo` is unlit sRGB colour, not premultiplied.
+
+    - `silhouette_iou`: mean IoU over views; `best_class`, `geometric_retrieval`: the class whose truth has the highest mean IoU
+      with the reconstruction, and whether it is the right one.
+    - `ellipsoid_iou`: what the truth's bounding ellipsoid would score; `skill` = (iou - ellipsoid) / (1 - ellipsoid).
+      `best_wrong_class`, `best_wrong_class_iou`: what the truth of another class would score at best. `convex`: the class is.
+    - `albedo_error`: mean Euclidean sRGB distance over pixels inside both silhouettes (√3 if there are none);
+      `albedo_error_after_gain`: the same after one best gain. `constant_color_error`, `grey_error`: what the truth's silhouette
+      painted in the caption's colour, or in mid grey, would score.
+    """
+    views = _Views(cameras)
+    inside = masks if masks.dtype == torch.bool else masks >= 0.5
+    truth, color = truth_views(thing, cameras)
+    iou = {name: mean_iou(inside, _class_masks(name, views)) for name in CLASSES}
+    wrong = {name: mean_iou(truth, _class_masks(name, views)) for name in CLASSES if name != thing.name}
+    ellipsoid = mean_iou(truth, _ellipsoid_masks(thing.name, views))
+    best = max(iou, key=iou.__getitem__)
+    worst_rival = max(wrong, key=wrong.__getitem__)
+    return {
+        "silhouette_iou": iou[thing.name],
+        "best_class": best,
+        "geometric_retrieval": best == thing.name,
+        "ellipsoid_iou": ellipsoid,
+        "skill": (iou[thing.name] - ellipsoid) / (1 - ellipsoid),
+        "best_wrong_class": worst_rival,
+        "best_wrong_class_iou": wrong[worst_rival],
+        "convex": thing.name in CONVEX,
+        **_color_scores(inside, albedo, thing, truth, color),
+    }
+
+
+def _color_scores(
+    inside: Tensor, albedo: Tensor, thing: ToyObject, truth: Tensor, color: Tensor
+) -> dict[str, float | str | bool]:
+    """The part of the score that is about colour."""
+    shared = inside & truth
+    mine, exact = albedo[shared].clamp(0, 1), color[shared]
+    whole = color[truth]
+    some = bool(shared.any())
+    return {
+        "albedo_error": color_error(mine, exact) if some else 3**0.5,
+        "albedo_error_after_gain": color_error(mine * best_gain(mine, exact), exact) if some else 3**0.5,
+        "constant_color_error": color_error(whole.new_tensor(COLORS[thing.color]).expand_as(whole), whole),
+        "grey_error": color_error(torch.full_like(whole, GREY), whole),
+    }
