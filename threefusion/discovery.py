@@ -24,6 +24,17 @@ NOT_PLUGIN = re.compile(r"(tests|configs|docs|build|dist|__pycache__|setup\.py|c
 
 
 @dataclass(frozen=True)
+class Plugin:
+    """Modules that come together."""
+
+    origin: str
+    modules: list[tuple[str, Path]]
+    """Name and file of each."""
+    fault: str = ""
+    """Why it cannot be used, if that is known before its modules are read."""
+
+
+@dataclass(frozen=True)
 class Failure:
     """A plugin that cannot be used, and why."""
 
@@ -106,36 +117,34 @@ def refresh() -> None:
 @lru_cache(maxsize=4)
 def _catalogue(folders: tuple[Path, ...]) -> Catalogue:
     found = Catalogue()
-    for module in _modules(Path(__file__).parent, "threefusion"):
-        _collect(found, BUILT_IN, [module])
-    for folder in folders:
-        for plugin in sorted(folder.iterdir()):
-            if not NOT_PLUGIN.match(plugin.name) and (plugin.is_dir() or plugin.suffix == ".py"):
-                _collect(found, f"{shown(plugin)}", _plugin_modules(plugin))
-    for origin, modules in _entry_points():
-        _collect(found, origin, modules)
+    for module in _modules(Path(__file__).parent, BUILT_IN):
+        _collect(found, Plugin(BUILT_IN, [module]))
+    entries = (entry for folder in folders for entry in sorted(folder.iterdir()) if not NOT_PLUGIN.match(entry.name))
+    local = [_plugin(entry) for entry in entries if entry.is_dir() or entry.suffix == ".py"]
+    # Those at fault come last: all that is left to say of them is whether they take somebody's name.
+    for plugin in sorted([*local, *_installed_plugins()], key=lambda plugin: bool(plugin.fault)):
+        _collect(found, plugin)
     return found
 
 
-def _collect(found: Catalogue, origin: str, modules: list[tuple[str, Path]] | str) -> None:
+def _collect(found: Catalogue, plugin: Plugin) -> None:
     """Add what a plugin declares, or the reason why it cannot be used."""
-    if isinstance(modules, str):
-        found.failures.append(Failure(origin, modules))
-        return
+    fault, declarations = plugin.fault, []
     try:
-        declarations: list[Declaration] = []
-        for name, path in modules:
+        for name, path in plugin.modules:
             if _registers(path):
                 source = read(name, path)
-                if origin != BUILT_IN and (missing := missing_imports(source)):
+                if plugin.origin != BUILT_IN and (missing := missing_imports(source)):
                     raise ImportError(f"{shown(path)} imports {missing[0]!r}, which is not installed")
-                declarations += declared(source, origin)
+                declarations += declared(source, plugin.origin)
     except SyntaxError as error:
-        found.failures.append(Failure(origin, f"{shown(Path(error.filename or origin))}:{error.lineno}: {error.msg}"))
+        fault = fault or f"{shown(Path(error.filename or plugin.origin))}:{error.lineno}: {error.msg}"
     except (ImportError, RegistryError, OSError, ValueError) as error:
-        found.failures.append(Failure(origin, str(error)))
-    else:
-        for declaration in declarations:
+        fault = fault or str(error)
+    if fault:
+        found.failures.append(Failure(plugin.origin, fault))
+    for declaration in declarations:
+        if not fault or (declaration.kind, declaration.name) in found.declarations:
             found.add(declaration)
 
 
@@ -154,44 +163,45 @@ def _modules(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
             yield (package if path.stem == "__init__" else f"{package}.{path.stem}"), path
 
 
-def _plugin_modules(plugin: Path) -> list[tuple[str, Path]] | str:
-    """The modules of one entry of `plugins/`: a file, a package, a folder of files, or a pip project.
+def _plugin(entry: Path) -> Plugin:
+    """One entry of `plugins/`: a file, a package, a folder of files, or a pip project.
 
-    Their parent folder goes to the end of `sys.path`, so that they are imported under the names they have when installed.
+    Its parent folder goes to the end of `sys.path`, so that its modules have the names that they have when installed.
     """
-    project = plugin.is_dir() and any((plugin / name).exists() for name in ("pyproject.toml", "setup.py"))
-    if not project:
-        root, modules = plugin.parent, list(_modules(plugin, plugin.name)) if plugin.is_dir() else [(plugin.stem, plugin)]
-    else:
-        root = plugin / "src" if (plugin / "src").is_dir() else plugin
-        modules = [
-            module
-            for path in sorted(root.iterdir())
-            if not NOT_PLUGIN.match(path.name)
-            for module in (_modules(path, path.name) if path.is_dir() else [(path.stem, path)] if path.suffix == ".py" else [])
-        ]
+    root, modules = entry.parent, _module_or_package(entry)
+    if entry.is_dir() and any((entry / name).exists() for name in ("pyproject.toml", "setup.py")):
+        root = entry / "src" if (entry / "src").is_dir() else entry
+        modules = [module for inner in sorted(root.iterdir()) for module in _module_or_package(inner)]
     if str(root) not in sys.path:
         sys.path.append(str(root))
-    for head in {name.split(".")[0] for name, _ in modules}:
-        spec = importlib.util.find_spec(head) if head.isidentifier() else None
-        places = [*(spec.submodule_search_locations or [spec.origin])] if spec else []
-        if not any(str(place).startswith(str(root)) for place in places):
-            return (
-                f"its name {head!r} is already taken by {places[0]}"
-                if places
-                else f"{head!r} is no module name: use letters, digits and _"
-            )
-    return modules
+    faults = (_name_fault(head, root) for head in {name.split(".")[0] for name, _ in modules})
+    return Plugin(str(shown(entry)), modules, next(filter(None, faults), ""))
 
 
-def _entry_points() -> Iterator[tuple[str, list[tuple[str, Path]] | str]]:
-    """Installed plugins: where they come from, and their modules or what is wrong."""
+def _module_or_package(path: Path) -> list[tuple[str, Path]]:
+    if NOT_PLUGIN.match(path.name):
+        return []
+    return list(_modules(path, path.name)) if path.is_dir() else [(path.stem, path)] if path.suffix == ".py" else []
+
+
+def _name_fault(head: str, root: Path) -> str:
+    """Why importing `head` would not find what lies in `root`; nothing if it would."""
+    if not head.isidentifier():
+        return f"{head!r} is no module name: use letters, digits and _"
+    spec = importlib.util.find_spec(head)
+    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin])] if spec else [Path("nothing")]
+    return "" if any(place.is_relative_to(root) for place in places) else f"its name {head!r} is already taken by {places[0]}"
+
+
+def _installed_plugins() -> Iterator[Plugin]:
+    """Plugins that pip has installed."""
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS):
         origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.name
         path = locate(point.module)
         if path is None:
-            yield origin, f"its entry point {point.name!r} names the module {point.module!r}, which does not exist"
+            yield Plugin(origin, [], f"its entry point {point.name!r} names the module {point.module!r}, which does not exist")
         else:
-            yield origin, list(_modules(path.parent, point.module)) if path.name == "__init__.py" else [(point.module, path)]
+            package = path.name == "__init__.py"
+            yield Plugin(origin, list(_modules(path.parent, point.module)) if package else [(point.module, path)])

@@ -14,7 +14,7 @@ def workplace(tmp_path, monkeypatch):
     """An empty current directory with the zoo plugin and base.yaml, and no plugins but its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(discovery, "_entry_points", lambda: [])
+    monkeypatch.setattr(discovery, "_installed_plugins", lambda: [])
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     discovery.refresh()
     yield tmp_path

@@ -10,7 +10,7 @@ def plugins(tmp_path, monkeypatch):
     """An empty `plugins` folder of an empty current directory; everything it brings in is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(discovery, "_entry_points", lambda: [])
+    monkeypatch.setattr(discovery, "_installed_plugins", lambda: [])
     loaded = set(sys.modules)
     discovery.refresh()
     (tmp_path / "plugins").mkdir()
