@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from threefusion.declarations import Declaration, declared, shown
@@ -56,6 +56,10 @@ class Catalogue:
     def names(self, kind: str) -> list[str]:
         """The names of one kind, sorted."""
         return sorted(name for known, name in self.declarations if known == kind)
+
+    def copy(self) -> Catalogue:
+        """Another one that can be added to."""
+        return Catalogue(dict(self.declarations), list(self.failures), dict(self.clashes))
 
     def add(self, declaration: Declaration) -> None:
         """Take a declaration in, or note that its name is taken."""
@@ -116,14 +120,21 @@ def refresh() -> None:
 
 @lru_cache(maxsize=4)
 def _catalogue(folders: tuple[Path, ...]) -> Catalogue:
-    found = Catalogue()
-    for module in _modules(Path(__file__).parent, BUILT_IN):
-        _collect(found, Plugin(BUILT_IN, [module]))
+    found = _package().copy()
     entries = (entry for folder in folders for entry in sorted(folder.iterdir()) if not NOT_PLUGIN.match(entry.name))
     local = [_plugin(entry) for entry in entries if entry.is_dir() or entry.suffix == ".py"]
     # Those at fault come last: all that is left to say of them is whether they take somebody's name.
     for plugin in sorted([*local, *_installed_plugins()], key=lambda plugin: bool(plugin.fault)):
         _collect(found, plugin)
+    return found
+
+
+@cache
+def _package() -> Catalogue:
+    """What the package itself declares, module by module: one that cannot be read leaves the others alone."""
+    found = Catalogue()
+    for module in _modules(Path(__file__).parent, BUILT_IN):
+        _collect(found, Plugin(BUILT_IN, [module]))
     return found
 
 
