@@ -1,0 +1,80 @@
+"""Every config that is shipped is right, and those that name the real models train on models of the same shape."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from threefusion import cli
+from threefusion.config import RunConfig, config_to_yaml, load_config
+from threefusion.run.folder import RUN_VARIABLE
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("plugins/*/configs/**/*.yaml")])
+WHOLE = [path for path in SHIPPED if path.parent.name != "base"]
+PARTS = [path for path in SHIPPED if path.parent.name == "base"]
+REAL = {"dreamfusion-if": "pixel", "dreamfusion-sd": "latent", "dreamfusion-paper": "pixel"}
+
+SMALL = ["trainer.max_steps=1", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "camera.height=8", "camera.width=8"]
+SMALL += ["output.image_size=8", "output.turntable_size=8", "output.turntable_frames=1", "exporter=null"]
+"""What does not name the model: one step, on the processor, with pictures that take seconds rather than minutes."""
+
+
+def name(path: Path) -> str:
+    """How a config is called in a report."""
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=name)
+def test_a_shipped_config_is_right_and_survives_being_written_out(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, [])
+    (tmp_path / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml", []) == config
+
+
+@pytest.mark.parametrize("path", PARTS, ids=name)
+def test_a_shared_part_is_right_once_it_has_a_prompt(path: Path) -> None:
+    assert isinstance(load_config(path, ["prompt.text=a red ball"]), RunConfig)
+
+
+def test_every_config_that_is_said_to_run_a_real_model_does_so() -> None:
+    from threefusion.guidance.prior.models import MODELS
+    from threefusion.registry import settings
+
+    for config, prior in REAL.items():
+        choice = settings(load_config(ROOT / "configs" / f"{config}.yaml", []).guidance).prior
+        model = MODELS[settings(choice).model]
+        assert choice.name == model.prior == prior
+        assert model.sources
+
+
+@pytest.fixture(scope="module")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Random pipelines shaped as DeepFloyd IF and as Stable Diffusion."""
+    spec = importlib.util.spec_from_file_location("tiny_pipelines", ROOT / "tests" / "guidance" / "tiny.py")
+    tiny = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiny)
+    folder = tmp_path_factory.mktemp("models")
+    return {"pixel": tiny.save_tiny_if(folder / "if"), "latent": tiny.save_tiny_sd(folder / "sd")}
+
+
+@pytest.mark.parametrize("config", REAL)
+def test_a_real_models_config_takes_a_step_with_the_model_replaced_and_small_pictures(
+    config: str, tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THREEFUSION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    run = tmp_path / "run"
+    model = f"guidance.prior.model={tiny_models[REAL[config]]}"
+    words = ["train", "--config", str(ROOT / "configs" / f"{config}.yaml"), "--out", str(run), model, *SMALL]
+    assert cli.run(words) == 0
+    monkeypatch.delenv(RUN_VARIABLE)
+    (row,) = csv.DictReader((run / "metrics.csv").open())
+    assert float(row["grad_nonfinite"]) == 0
+    assert float(row["grad_norm"]) > 0
+    written = load_config(run / "config.yaml", [])
+    assert written.guidance == load_config(ROOT / "configs" / f"{config}.yaml", [model]).guidance

@@ -1,0 +1,143 @@
+"""A copy of what a reader has, in which the blocks of a page are run in order.
+
+- A `yaml` block whose first line is a comment with a path is that file and stands alone; any other is laid over the quickstart.
+- A `python` block whose first line is such a comment is that file; any other is executed, all of a page in one namespace.
+- `python launch.py …` in a `bash` block is run. `RUN` and `runs/…` mean a small finished run. A training is checked as it
+  stands, then run for one step at a tiny size with the closed-form prior, in this process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import glob
+from pathlib import Path
+from types import ModuleType
+
+from doc_blocks import ROOT, Block
+
+from threefusion import cli, discovery, registry
+from threefusion.config import RunConfig, load_config
+from threefusion.run.folder import RUN_VARIABLE
+
+COPIED = ("configs", "plugins", "examples")
+TINY = ["trainer.max_steps=1", "trainer.accelerator=cpu", "output.image_size=8", "output.image_interval=1"]
+TINY += ["output.turntable_size=8", "output.turntable_frames=2"]
+OTHER_PROCESSES = ("trainer.devices", "logger.", "guidance.prior.")
+"""What a training in this process does without; tests/system trains with several processes and with W&B."""
+
+
+class Workspace:
+    """Runs blocks in the current directory."""
+
+    def __init__(self, finished: Path) -> None:
+        self.finished = finished
+        self.namespace = ModuleType("documented")
+        sys.modules["documented"] = self.namespace
+
+    def run(self, block: Block) -> None:
+        """Do what the block says."""
+        if block.language == "yaml":
+            self.check(block)
+        elif block.language == "python":
+            self.execute(block)
+        elif block.language == "bash":
+            for words in block.commands:
+                self.command(words)
+
+    def check(self, block: Block) -> None:
+        """The block as a config."""
+        path = Path(block.file or "configs/block.yaml")
+        alone = block.file or "extends:" in block.text
+        path.write_text(block.text if alone else f"extends: quickstart.yaml\n{block.text}", encoding="utf-8")
+        load_config(path, [])
+
+    def execute(self, block: Block) -> None:
+        """The block as a file, or as a piece of a script."""
+        if block.file:
+            Path(block.file).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.file).write_text(block.text, encoding="utf-8")
+            known_again()
+        if not block.file or not block.file.startswith("plugins/"):
+            exec(compile(block.text, str(block), "exec"), self.namespace.__dict__)
+
+    def command(self, words: list[str]) -> None:
+        """One call of the program."""
+        verb, *rest = [str(self.copy_of_run()) if word == "RUN" or word.startswith("runs/") else word for word in words]
+        if verb == "train":
+            rest = self.shrunk(rest)
+        elif verb == "render":
+            rest += ["--views", "2", "--size", "16"]
+        elif verb == "check":
+            rest = [path for word in rest for path in (sorted(glob(word)) or [word])]
+        call(verb, *rest)
+
+    def copy_of_run(self) -> Path:
+        """A finished run that may be changed."""
+        run = Path("finished")
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(self.finished, run)
+        return run
+
+    def shrunk(self, words: list[str]) -> list[str]:
+        """Arguments of `train` for a training of one step, after a check of the arguments as they stand."""
+        if "--resume" in words:
+            steps = [f"trainer.max_steps={2 + int('=' in word)}" for word in words[-1:]]
+            return [word for word in words if "=" not in word] + steps
+        overrides = [word for word in words if "=" in word and not word.startswith("--")]
+        file = Path(words[words.index("--config") + 1])
+        load_config(file, [*overrides, *([f"prompt.text={words[words.index('--prompt') + 1]}"] if "--prompt" in words else [])])
+        kept = [word for word in words if not word.startswith(OTHER_PROCESSES)]
+        small = [*TINY, "guidance.prior=gaussian", "guidance.prior.image_size=8", "exporter=null"]
+        plain = [word for word in overrides if word in kept]
+        return [*kept, *small, *sizes(load_config(file, [*plain, *small]))]
+
+
+def sizes(config: RunConfig) -> list[str]:
+    """Overrides that make the renders small, as far as the chosen components can be told."""
+    found = [f"camera.{side}=8" for side in ("height", "width") if side in dict(config.camera.settings)]
+    return found + (["renderer.sampler.samples_per_ray=8"] if config.renderer.name == "volume" else [])
+
+
+def call(*words: str) -> None:
+    """The program, in this process; it must succeed."""
+    import os
+
+    os.environ.pop(RUN_VARIABLE, None)
+    assert cli.run(list(words)) == 0, words
+
+
+def known_again() -> None:
+    """Plugins are looked for anew."""
+    discovery.refresh()
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """What the blocks of a page make known is forgotten at its end."""
+    entries, path, modules = dict(registry._entries), list(sys.path), set(sys.modules)
+    try:
+        yield
+    finally:
+        plugins = {
+            name
+            for name in set(sys.modules) - modules
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(Path.cwd()))
+        }
+        for name in plugins:
+            del sys.modules[name]
+        kept = {key: entry for key, entry in registry._entries.items() if key in entries or entry.origin in sys.modules}
+        registry._entries.clear()
+        registry._entries.update(kept)
+        sys.path[:] = path
+        discovery.refresh()
+
+
+def furnish(folder: Path) -> None:
+    """Put what a reader has into `folder`."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "runs"))
+    (folder / "plugins").mkdir(exist_ok=True)
