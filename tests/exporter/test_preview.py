@@ -12,7 +12,7 @@ from threefusion.exporter.bake import bake
 from threefusion.exporter.fidelity import views_around
 from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.uv import unwrap
-from threefusion.exporter.writers import write_glb
+from threefusion.exporter.writers import write_mesh
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def views(tmp_path_factory):
 
     mesh = unwrap(with_normals(ball(48)), 256)
     mesh = replace(mesh, textures={"base_color": bake(mesh, mesh.vertices[None], color, 256, "cpu")})
-    path = write_glb(mesh, mesh.vertices, tmp_path_factory.mktemp("preview") / "model.glb")[0]
+    path = write_mesh(mesh, mesh.vertices, tmp_path_factory.mktemp("preview"), ["glb"])[0]
     return rasterised_views(load_glb(path), views_around(1.0, 4, 96, elevations=(0.0,)).camera)
 
 

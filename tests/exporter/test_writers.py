@@ -14,7 +14,7 @@ from test_uv import with_normals
 
 from threefusion.exporter.preview import load_glb
 from threefusion.exporter.uv import unwrap
-from threefusion.exporter.writers import WRITERS, to_y_up, to_z_up
+from threefusion.exporter.writers import ENCODERS, to_y_up, to_z_up, write_mesh
 
 CHECKER = (torch.arange(64)[:, None] + torch.arange(64)[None]).remainder(256)[..., None].expand(64, 64, 3) / 255
 
@@ -25,7 +25,7 @@ def textured(mesh):
 
 def write(name: str, folder: Path, mesh=None) -> list[Path]:
     mesh = textured(ball(16)) if mesh is None else mesh
-    return WRITERS[name](mesh, mesh.vertices * 0.5 + 0.5, folder / f"model.{name}")
+    return write_mesh(mesh, mesh.vertices * 0.5 + 0.5, folder, [name])
 
 
 def test_front_becomes_plus_z_and_up_plus_y():
@@ -88,15 +88,28 @@ def test_ply_vertices_keep_their_colours(tmp_path):
     assert loaded.visual.vertex_colors[:, :3] == pytest.approx(expected, abs=0.51)
 
 
-@pytest.mark.parametrize("name", list(WRITERS))
-def test_a_failure_leaves_the_old_file_and_no_rest(name, tmp_path, monkeypatch):
-    paths = write(name, tmp_path)
+def test_a_failure_leaves_the_old_files_and_no_rest(tmp_path, monkeypatch):
+    mesh, other = textured(ball(16)), textured(CUBE)
+    paths = write_mesh(mesh, mesh.vertices, tmp_path, list(ENCODERS))
     before = {path: path.read_bytes() for path in paths}
+    assert len(before) == 6
 
-    def full(*_):
+    def broken(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="no space left"):
-        write(name, tmp_path, textured(CUBE))
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for where, name in ((os, "replace"), (Path, "write_bytes")):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+            patch.setattr(where, name, broken)
+            write_mesh(other, other.vertices, tmp_path, list(ENCODERS))
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_format_that_fails_keeps_the_others_from_appearing(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError
+
+    monkeypatch.setitem(ENCODERS, "stl", broken)
+    mesh = textured(CUBE)
+    with pytest.raises(RuntimeError):
+        write_mesh(mesh, mesh.vertices, tmp_path, ["glb", "stl"])
+    assert list(tmp_path.iterdir()) == []

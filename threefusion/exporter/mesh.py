@@ -22,7 +22,7 @@ from threefusion.exporter.fidelity import (
 )
 from threefusion.exporter.topology import decimate, is_watertight, largest_component, smooth, vertex_normals
 from threefusion.exporter.uv import unwrap
-from threefusion.exporter.writers import WRITERS
+from threefusion.exporter.writers import write_mesh
 from threefusion.geometry.geometry import ImplicitGeometry
 from threefusion.geometry.isosurface import (
     Density,
@@ -121,7 +121,7 @@ class MeshExporter(Exporter):
             mesh, colors = self._texture(scene, mesh, grid)
             comparison = compare(mesh, self._views(scene, start=0.5))
         formats = ["glb", *(name for name in self.cfg.formats if name != "glb")]
-        paths = [path for name in formats for path in WRITERS[name](mesh, colors, Path(folder) / f"model.{name}")]
+        paths = write_mesh(mesh, colors, Path(folder), formats)
         self.report = {**comparison, **fit, **facts, "seconds": time.perf_counter() - started}
         self._warn()
         return paths

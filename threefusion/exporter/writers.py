@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,7 +37,19 @@ def to_z_up(vectors: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     return vectors[:, [2, 0, 1]]
 
 
-def write_glb(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path]:
+def write_files(files: dict[Path, bytes]) -> list[Path]:
+    """The paths, once every file has been written beside its place and all were moved there; the folder is created if need be."""
+    folder = next(iter(files)).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as waiting:
+        for path, data in files.items():
+            Path(waiting, path.name).write_bytes(data)
+        for path in files:
+            os.replace(Path(waiting, path.name), path)
+    return list(files)
+
+
+def encode_glb(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> dict[Path, bytes]:
     """One self-contained file: positions, normals, texture coordinates, a rough non-metallic material with `base_color`."""
     import trimesh
     from trimesh.visual.material import PBRMaterial
@@ -46,10 +57,10 @@ def write_glb(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path
     material = PBRMaterial(name="surface", baseColorTexture=_image(mesh), metallicFactor=0.0, roughnessFactor=1.0)
     scene = trimesh.Scene({path.stem: _textured(mesh, material)})
     data = scene.export(file_type="glb", include_normals=True, tree_postprocessor=_name_buffer_targets)
-    return _replace({path: data})
+    return {path: data}
 
 
-def write_obj(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path]:
+def encode_obj(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> dict[Path, bytes]:
     """The mesh, its material library `.mtl` and its texture `.png`, all under the name of `path`."""
     from trimesh.exchange.obj import export_obj
     from trimesh.visual.material import SimpleMaterial
@@ -60,34 +71,42 @@ def write_obj(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path
     surface = _textured(mesh, material)
     text, extra = export_obj(surface, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl")
     files = {path.with_name(name): data for name, data in extra.items()}
-    return _replace({path: text.encode(), **files})
+    return {path: text.encode(), **files}
 
 
-def write_ply(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path]:
+def encode_ply(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> dict[Path, bytes]:
     """The welded mesh with one colour per vertex."""
     import trimesh
 
     welded, color = _weld_colors(mesh, colors)
     surface = trimesh.Trimesh(welded.vertices.numpy(), welded.faces.numpy(), vertex_colors=_bytes(color).numpy(), process=False)
-    return _replace({path: surface.export(file_type="ply")})
+    return {path: surface.export(file_type="ply")}
 
 
-def write_stl(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> list[Path]:
+def encode_stl(mesh: Mesh, colors: Float[Tensor, "V 3"], path: Path) -> dict[Path, bytes]:
     """The welded mesh without colour, binary."""
     import trimesh
 
     welded = weld(mesh)
     surface = trimesh.Trimesh(welded.vertices.numpy(), welded.faces.numpy(), process=False)
-    return _replace({path: surface.export(file_type="stl")})
+    return {path: surface.export(file_type="stl")}
 
 
-WRITERS: dict[str, Callable[[Mesh, Tensor, Path], list[Path]]] = {
-    "glb": write_glb,
-    "obj": write_obj,
-    "ply": write_ply,
-    "stl": write_stl,
+ENCODERS: dict[str, Callable[[Mesh, Tensor, Path], dict[Path, bytes]]] = {
+    "glb": encode_glb,
+    "obj": encode_obj,
+    "ply": encode_ply,
+    "stl": encode_stl,
 }
-"""By file extension: (mesh with uv, normals and textures; vertex colours; path) -> the files written, `path` first."""
+"""By file extension: (mesh with uv, normals and textures; vertex colours; path) -> contents of the files, `path` first."""
+
+
+def write_mesh(mesh: Mesh, colors: Float[Tensor, "V 3"], folder: Path, formats: list[str]) -> list[Path]:
+    """The paths of `model.glb`, `model.obj`, ... in `folder`; either all of them are written or none."""
+    contents: dict[Path, bytes] = {}
+    for name in formats:
+        contents |= ENCODERS[name](mesh, colors, folder / f"model.{name}")
+    return write_files(contents)
 
 
 def _image(mesh: Mesh) -> PIL.Image.Image:
@@ -130,15 +149,3 @@ def _name_buffer_targets(tree: dict) -> None:
             uses += [(accessor, ARRAY_BUFFER) for accessor in primitive["attributes"].values()]
             for accessor, target in uses:
                 tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
-
-
-def _replace(files: dict[Path, bytes]) -> list[Path]:
-    """Write every file beside its place first, then move them all there."""
-    folder = next(iter(files)).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as waiting:
-        for path, data in files.items():
-            Path(waiting, path.name).write_bytes(np.frombuffer(data, np.uint8).tobytes())
-        for path in files:
-            os.replace(Path(waiting, path.name), path)
-    return list(files)

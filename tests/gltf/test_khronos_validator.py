@@ -1,0 +1,68 @@
+"""Exported files against the Khronos glTF validator.
+
+Set THREEFUSION_GLTF_VALIDATOR to a folder in which `npm install gltf-validator` was run. `.ci/run` does, and fails if these
+tests were skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threefusion.config import choose
+from threefusion.registry import build
+from threefusion.types import Scene
+
+FOLDER = os.environ.get("THREEFUSION_GLTF_VALIDATOR", "")
+
+pytestmark = pytest.mark.skipif(
+    not FOLDER or shutil.which("node") is None,
+    reason="needs node, and THREEFUSION_GLTF_VALIDATOR naming a folder in which `npm install gltf-validator` was run",
+)
+
+
+def validate(path: Path) -> dict[str, Any]:
+    """The validator's issues: numbers of errors, warnings, infos and hints, and messages."""
+    environment = os.environ | {"NODE_PATH": str(Path(FOLDER, "node_modules"))}
+    command = ["node", str(Path(__file__).with_name("validate.js")), str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["issues"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The GLB of an untrained scene of the shipped components: Magic3D's blob in arbitrary colours."""
+    encoding = choose("encoding", "frequency")
+    material = build(choose("material", "diffuse"))
+    geometry = build(choose("geometry", "density-field", encoding=encoding), material.feature_width)
+    background = build(choose("background", "solid"))
+    renderer = build(choose("renderer", "volume"), geometry, material, background)
+    small = {"resolution": 48, "texture_size": 128, "max_faces": 3000, "views": 3, "view_size": 24}
+    exporter = build(choose("exporter", "mesh", **small))
+    return exporter(Scene(geometry, material, background, renderer), tmp_path_factory.mktemp("gltf"))[0]
+
+
+def test_glb_has_nothing_to_remark_on(exported: Path) -> None:
+    issues = validate(exported)
+    assert issues["messages"] == []
+    assert [issues[count] for count in ("numErrors", "numWarnings", "numInfos", "numHints")] == [0, 0, 0, 0]
+
+
+def test_validator_sees_damage(exported: Path, tmp_path: Path) -> None:
+    """An index of the first triangle that points behind the last vertex."""
+    data = bytearray(exported.read_bytes())
+    length = int.from_bytes(data[12:16], "little")
+    tree = json.loads(data[20 : 20 + length])
+    primitive = tree["meshes"][0]["primitives"][0]
+    view = tree["bufferViews"][tree["accessors"][primitive["indices"]]["bufferView"]]
+    start = 28 + length + view.get("byteOffset", 0)
+    data[start : start + 4] = (2**31).to_bytes(4, "little")
+    damaged = tmp_path / "damaged.glb"
+    damaged.write_bytes(data)
+    assert validate(damaged)["numErrors"] > 0
