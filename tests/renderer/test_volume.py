@@ -46,6 +46,8 @@ def test_depth_and_normal_of_an_opaque_ball():
     surface = rays.origins + rays.directions * distance[:, None]
     assert (out.normal.reshape(-1, 3) - surface / 0.6)[seen].abs().max() < 0.05
     lengths = out.normal.norm(dim=-1)
+    fog = volume(Ball(density=0.002, size=0.6)).eval()(batch, normals=True)
+    assert fog.opacity.any() and not fog.normal.any()
     assert torch.allclose(lengths[out.opacity[..., 0] > 0.5], torch.tensor(1.0)) and not lengths[out.opacity[..., 0] == 0].any()
 
 
@@ -136,6 +138,17 @@ def test_normals_are_given_when_a_view_is_lit_or_when_asked_for():
         assert out.normal.shape == (3, 8, 8, 3) and out.samples.normal.shape == out.samples.direction.shape
     with torch.no_grad():
         assert renderer(views(), normals=True).samples is None
+
+
+def test_a_geometry_without_normals_is_an_error_that_says_what_to_do():
+    class Bare(Ball):
+        def forward(self, points, normals, covariance=None):
+            return super().forward(points, False)
+
+    renderer = volume(Bare())
+    assert renderer(views()).opacity.any()
+    with pytest.raises(UserError, match="lit_probability"):
+        renderer(views(), normals=True)
 
 
 def test_cones_reach_the_integrated_encoding():

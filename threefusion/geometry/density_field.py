@@ -24,7 +24,7 @@ class DensityFieldConfig:
 
     radius: float = 1.0
     """Radius of the ball round the origin that holds the scene; the density is 0 outside."""
-    encoding: Choice = slot("encoding", "hash-grid")
+    encoding: Choice = slot("encoding", "hash-grid")  # noqa: RUF009 (frozen)
     """How points are encoded before the network."""
     network: Literal["plain", "residual"] = "plain"
     """`plain`: ReLU layers; `residual`: SiLU layers with layer norm and skip connections, as in DreamFusion."""

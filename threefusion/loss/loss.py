@@ -18,7 +18,7 @@ from threefusion.types import RenderOutput, ViewBatch
 class LossConfig:
     """What every loss term has."""
 
-    weight: Schedule = Schedule(((0, 1.0),))
+    weight: Schedule = Schedule(((0, 1.0),))  # noqa: RUF009 (frozen)
     """Factor of the term in the sum, by optimiser step; where it is 0 the term is not computed."""
 
 

@@ -19,7 +19,7 @@ _MARGIN = 1e-3
 class OpaquenessConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = Schedule(((0, 1.0),))
+    weight: Schedule = Schedule(((0, 1.0),))  # noqa: RUF009 (frozen)
     """Factor of the term in the sum, by optimiser step."""
 
 

@@ -19,7 +19,7 @@ from threefusion.types import RenderOutput, ViewBatch
 class OrientationConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = Schedule(((0, 1e-4), (5000, 1e-2)))
+    weight: Schedule = Schedule(((0, 1e-4), (5000, 1e-2)))  # noqa: RUF009 (frozen)
     """Factor of the term in the sum, by optimiser step; DreamFusion raises it a hundredfold over 5000 steps."""
 
 

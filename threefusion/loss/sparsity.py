@@ -17,7 +17,7 @@ from threefusion.types import RenderOutput, ViewBatch
 class SparsityConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = Schedule(((0, 1e-3),))
+    weight: Schedule = Schedule(((0, 1e-3),))  # noqa: RUF009 (frozen)
     """Factor of the term in the sum, by optimiser step; 1e-3 in DreamFusion, 1 in threestudio."""
 
 

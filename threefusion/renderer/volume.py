@@ -21,12 +21,15 @@ from threefusion.renderer.recompute import recomputed
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch
 
+_SEEN = 0.01
+"""Opacity from which a pixel has a normal."""
+
 
 @dataclass(frozen=True)
 class VolumeConfig:
     """How rays are sampled."""
 
-    sampler: Choice = slot("sampler", "uniform")
+    sampler: Choice = slot("sampler", "uniform")  # noqa: RUF009 (frozen)
     """Where along each ray the scene is asked."""
     prune_below: float = 0.0
     """Samples that weigh less are left out after a first look at the density alone; 0 keeps all."""
@@ -86,7 +89,10 @@ class Volume(Renderer):
         channels = torch.cat([color, torch.ones_like(density), samples.t_mid[:, None], normal], -1)
         seen = accumulate(channels * weights[:, None], ray_index, count)
         image = seen[:, :3] + (1 - seen[:, 3:4]) * self.background(rays.directions, rays.view_index, batch)
-        pixels = torch.cat([image, seen[:, 3:5], -downhill(seen[:, 5:])] if normals else [image, seen[:, 3:5]], -1)
+        pixels = torch.cat([image, seen[:, 3:5]], -1)
+        if normals:
+            # where next to nothing is seen, the mean normal is noise
+            pixels = torch.cat([pixels, -downhill(seen[:, 5:]) * (seen[:, 3:4] > _SEEN)], -1)
         view_index = rays.view_index[ray_index]
         return pixels, RenderedSamples(weights, normal if normals else None, rays.directions[ray_index], view_index)
 
@@ -103,6 +109,8 @@ class Volume(Renderer):
         points, covariance = self._places(rays, samples)
         view_index = rays.view_index[samples.ray_index]
         field = self.geometry(points, normals, covariance)
+        if normals and field.normal is None:
+            raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
         light = Lights(batch.light.position[view_index], batch.light.color[view_index], batch.light.ambient[view_index])
         color = self.material(field, rays.directions[samples.ray_index], light, batch.shading[view_index])
         return torch.cat([field.density, color, field.normal] if normals else [field.density, color], -1)
