@@ -32,9 +32,7 @@ class Fragments:
     """z / w in [-1, 1] (OpenGL), 1 where there is no face."""
 
 
-def rasterize(
-    clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int, cull: bool = False
-) -> Fragments:
+def rasterize(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int, cull: bool = False) -> Fragments:
     """The nearest face at every pixel's centre, row 0 on top.
 
     `clip` are homogeneous OpenGL clip coordinates. `cull` skips faces whose corners run clockwise on screen: right for closed
@@ -135,9 +133,7 @@ def barycentrics(
     return weights, depth
 
 
-def interpolate(
-    attributes: Float[Tensor, "V C"], faces: Int[Tensor, "F 3"], fragments: Fragments
-) -> Float[Tensor, "B H W C"]:
+def interpolate(attributes: Float[Tensor, "V C"], faces: Int[Tensor, "F 3"], fragments: Fragments) -> Float[Tensor, "B H W C"]:
     """Vertex attributes at the seen points, 0 where there is no face."""
     corners = attributes[faces[fragments.face.clamp_min(0)]]
     return (fragments.barycentric[..., None] * corners).sum(-2)

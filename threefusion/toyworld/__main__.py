@@ -1,9 +1,14 @@
-"""Command line of the toy world: `python -m threefusion.toyworld {views,train,sample,preview}`."""
+"""Command line of the toy world: `python -m threefusion.toyworld {train,sample,preview,measure}`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threefusion.toyworld.train import Recipe
 
 STATE = Path(".training")
 
@@ -16,20 +21,51 @@ def _train(options: argparse.Namespace) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    views = options.state / "views"
-    if not list(views.glob("views-???.npy")):
-        render_shards(views, options.shards)
-    plan = Plan(minutes=options.minutes, seed=options.seed)
-    recipe = _recipe(options)
-    Trainer(recipe, ViewStore(views), options.state / options.what, plan).run(options.export)
-
-
-def _recipe(options: argparse.Namespace) -> object:
+    render_shards(options.state / "views", options.shards)
+    store = ViewStore(options.state / "views")
     if options.what == "pixel":
         from threefusion.toyworld.pixel import PixelRecipe
 
-        return PixelRecipe(seed=options.seed, fast=options.compile)
-    raise SystemExit(2)
+        recipe: Recipe = PixelRecipe(seed=options.seed)
+    else:
+        from threefusion.toyworld.latent import LatentRecipe, VaeRecipe
+
+        vae = Trainer(VaeRecipe(seed=options.seed), store, options.state / "vae", Plan(steps=options.vae_steps))
+        vae.run()
+        recipe = LatentRecipe(vae.average["vae"], store, seed=options.seed)
+    plan = Plan(minutes=options.minutes, seed=options.seed)
+    Trainer(recipe, store, options.state / options.what, plan).run(options.export)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    import torch
+
+    from threefusion.toyworld.catalogue import CLASSES
+    from threefusion.toyworld.palette import COLORS
+    from threefusion.toyworld.sample import Sampler
+    from threefusion.toyworld.sheet import save_png, tile
+
+    sampler = Sampler(options.folder)
+    colors, names = list(COLORS), options.classes or list(CLASSES)
+    rows = [
+        sampler.draw(
+            [f"a {colors[(5 * i + 1) % 12]} {name}, {view} view" for i, name in enumerate(names)], options.scale, seed=row
+        )
+        for row, view in enumerate(("front", "side", "back", "overhead"))
+    ]
+    save_png(tile(torch.stack(rows), 64 // sampler.image_size), options.out)
+
+
+def _preview(options: argparse.Namespace) -> None:
+    from threefusion.toyworld.sheet import ground_truth_sheet, save_png
+
+    save_png(ground_truth_sheet(options.size, options.classes), options.out)
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from threefusion.toyworld.measure import measure
+
+    print(json.dumps(measure(options.folder, options.state, options.count, options.scale), indent=1))
 
 
 def main() -> None:
@@ -37,15 +73,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m threefusion.toyworld", description=__doc__)
     commands = parser.add_subparsers(required=True)
     train = commands.add_parser("train", help="train a bundled prior; continues where the last run stopped")
-    train.add_argument("what", choices=["pixel", "vae", "latent"])
+    train.add_argument("what", choices=["pixel", "latent"])
     train.add_argument("--minutes", type=float, default=75.0, help="training time over all resumed runs")
+    train.add_argument("--vae-steps", type=int, default=1000, help="of the latent prior's autoencoder, which comes first")
     train.add_argument("--export", type=Path, help="diffusers folder, rewritten every five minutes")
     train.add_argument("--state", type=Path, default=STATE, help="folder of views and checkpoints")
-    train.add_argument("--shards", type=int, default=24, help="shards of views to render if there are none")
+    train.add_argument("--shards", type=int, default=24, help="shards of views to render, 768 views each")
     train.add_argument("--threads", type=int, default=0)
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--compile", action="store_true", help="compile the network first (needs a C++ compiler)")
     train.set_defaults(run=_train)
+    sample = commands.add_parser("sample", help="a contact sheet of a prior's samples, four views a class")
+    sample.set_defaults(run=_sample)
+    preview = commands.add_parser("preview", help="a contact sheet of the true objects")
+    preview.add_argument("--size", type=int, default=64)
+    preview.set_defaults(run=_preview)
+    measure = commands.add_parser("measure", help="how often a classifier finds in samples what was asked for")
+    measure.add_argument("--state", type=Path, default=STATE)
+    measure.add_argument("--count", type=int, default=240)
+    measure.set_defaults(run=_measure)
+    for command in (sample, measure):
+        command.add_argument("folder", type=Path, help="a bundled prior")
+        command.add_argument("--scale", type=float, default=3.0, help="guidance scale; 1 is the plain conditional model")
+    for command in (sample, preview):
+        command.add_argument("--out", type=Path, required=True)
+        command.add_argument("--classes", nargs="*", help="class words; all by default")
     options = parser.parse_args()
     options.run(options)
 

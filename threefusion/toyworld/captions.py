@@ -109,8 +109,17 @@ def caption(name: str, color: str | None, view: str, generator: torch.Generator,
     article = "an" if thing[0] in "aeiou" else "a"
     phrase = f"{article} {thing}"
     if chance(0.35):
-        forms = (thing, f"the {thing}", f"a photo of {phrase}", f"a DSLR photo of {phrase}", f"a 3d render of {phrase}",
-                 f"{article} {noun}, {color}" if color and color in thing else thing, f"a toy {thing}", f"a small {thing}",
-                 f"a wonderful {thing}")  # fmt: skip; no vocabulary holds "wonderful", so the unknown word is trained too
+        forms = (
+            thing,
+            f"the {thing}",
+            f"a photo of {phrase}",
+            f"a DSLR photo of {phrase}",
+            f"a 3d render of {phrase}",
+            f"{article} {noun}, {color}" if color and color in thing else thing,
+            f"a toy {thing}",
+            f"a small {thing}",
+            # no vocabulary holds "wonderful", so the token for unknown words is trained too
+            f"a wonderful {thing}",
+        )
         phrase = forms[int(torch.randint(len(forms), (), generator=generator))]
     return phrase if chance(rates.no_view) else f"{phrase}, {view} view"

@@ -15,10 +15,10 @@ class Part:
 
     solid: str
     size: tuple[float, ...]
-    center: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    center: tuple[float | int, float | int, float | int] = (0, 0, 0)
     color: str | None = None
     """A name in `palette.FIXED`; None is the caption's colour."""
-    turn: tuple[str, float] | None = None
+    turn: tuple[str, float | int] | None = None
 
 
 def _four(solid: str, size: tuple[float, ...], x: float, y: float, z: float, color: str | None = None) -> list[Part]:
@@ -86,8 +86,10 @@ CLASSES: dict[str, list[Part]] = {
         Part("cylinder", (0.19, 0.32), (0, 0, -0.06), "snow"),
         Part("cone", (0.19, 0.012, 0.21), (0, 0, 0.46)),
         Part("cone", (0.17, 0.09, 0.06), (0, 0, -0.42), "iron"),
-        *[Part("box", (0.12, 0.03, 0.16, 0.01), (x, y, -0.34), None, ("z", a)) for x, y, a in
-          ((0.26, 0, 0), (-0.26, 0, 0), (0, 0.26, 90), (0, -0.26, 90))],
+        *[
+            Part("box", (0.12, 0.03, 0.16, 0.01), (x, y, -0.34), None, ("z", a))
+            for x, y, a in ((0.26, 0, 0), (-0.26, 0, 0), (0, 0.26, 90), (0, -0.26, 90))
+        ],
         Part("ball", (0.085,), (0.155, 0, 0.12), "glass"),
     ],
     "house": [

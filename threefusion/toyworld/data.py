@@ -34,13 +34,13 @@ class Batch:
     looks: list[int]
 
 
-def draw_batch(store: ViewStore, count: int, size: int, generator: torch.Generator) -> Batch:
-    """Random pictures; a held-out pair never occurs, whatever its caption would say."""
+def draw_batch(store: ViewStore, count: int, size: int, generator: torch.Generator, every_pair: bool = False) -> Batch:
+    """Random pictures; unless `every_pair`, a held-out pair never occurs, whatever its caption would say."""
     # simple solids need fewer pictures than the rest
     weights = torch.tensor([0.5 if name in CONVEX else 1.0 for name in NAMES])
     classes = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
     names = [NAMES[c] for c in classes]
-    colors = [_pick(TRAINING_COLORS[name], generator) for name in names]
+    colors = [_pick(list(COLORS) if every_pair else TRAINING_COLORS[name], generator) for name in names]
     looks = torch.multinomial(torch.tensor(LOOKS), count, replacement=True, generator=generator)
     stored, angles = store.draw(classes, size, generator)
     views = [view_word(azimuth, elevation) for azimuth, elevation in angles.tolist()]

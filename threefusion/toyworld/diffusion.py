@@ -21,8 +21,10 @@ def v_loss(
     scheduler: DDPMScheduler,
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x, weighed by min(snr, 5) / (snr + 1) (min-SNR, arXiv 2303.09556).
+    """Mean squared error of v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x, weighed by (min(snr, 5) + 1) / (snr + 1).
 
+    Min-SNR weighting (arXiv 2303.09556) with one added: without it the noisiest steps, where composition and the words' meaning
+    are decided, would hardly count under v-prediction.
     One network channel for each channel of `clean` is trained; further ones are left alone.
     """
     count = len(clean)
@@ -35,7 +37,7 @@ def v_loss(
     target = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
     predicted = predict(unet, noisy, timestep, embedding)[:, : clean.shape[1]]
     snr = alpha / (1 - alpha).clamp_min(1e-8)
-    weight = snr.clamp_max(SNR_LIMIT) / (snr + 1)
+    weight = (snr.clamp_max(SNR_LIMIT) + 1) / (snr + 1)
     return (weight * (predicted - target).square()).mean()
 
 

@@ -43,7 +43,7 @@ class ToyObject:
         return fixed + painted * points.new_tensor(COLORS[self.color])
 
 
-def _rotation(turn: tuple[str, float]) -> Float[Tensor, "3 3"]:
+def _rotation(turn: tuple[str, float | int]) -> Float[Tensor, "3 3"]:
     """Right-handed rotation about one axis."""
     axis, degrees = turn
     i = "xyz".index(axis)

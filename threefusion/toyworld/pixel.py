@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 IF_LENGTH = 77
 """The prompt length that diffusers' own IF pipeline pads to."""
-WIDTHS = (32, 96, 144)
+WIDTHS = (32, 64, 96, 128)
 
 
 def build_unet(widths: tuple[int, ...] = WIDTHS, text_width: int = 64) -> UNet2DConditionModel:
@@ -75,7 +75,7 @@ class PixelRecipe(Recipe):
     image_size = 32
 
     def __init__(
-        self, widths: tuple[int, ...] = WIDTHS, batch_size: int = 32, learning_rate: float = 1e-3, seed: int = 0, fast: bool = False
+        self, widths: tuple[int, ...] = WIDTHS, batch_size: int = 32, learning_rate: float = 1e-3, seed: int = 0
     ) -> None:
         torch.manual_seed(seed)
         self.batch_size, self.learning_rate = batch_size, learning_rate
@@ -86,7 +86,6 @@ class PixelRecipe(Recipe):
         nn.init.zeros_(unet.conv_out.bias)
         encoder = build_text_encoder(len(self.tokenizer), self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
         self.networks = nn.ModuleDict({"unet": unet, "text_encoder": encoder})
-        self.compiled = torch.compile(unet, dynamic=False) if fast else unet
 
     def embed(self, captions: list[str], length: int) -> Float[Tensor, "B L D"]:
         """Text embeddings."""
@@ -97,9 +96,7 @@ class PixelRecipe(Recipe):
         """Denoising loss; an eighth of the batches is padded to IF's length, so that both lengths work."""
         long = torch.rand((), generator=generator).item() < 0.125
         embedding = self.embed(batch.captions, IF_LENGTH if long else LENGTH)
-        # the compiled network fits one length
-        unet = self.networks["unet"] if long else self.compiled
-        return v_loss(unet, batch.images, embedding, self.scheduler, generator)
+        return v_loss(self.networks["unet"], batch.images, embedding, self.scheduler, generator)
 
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write an IFPipeline folder in half precision."""

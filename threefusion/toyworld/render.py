@@ -54,9 +54,7 @@ def orbit(
 ) -> Cameras:
     """Square cameras on spheres round the target (the origin by default). Angles in radians."""
     target = torch.zeros(len(azimuth), 3) if target is None else target
-    direction = torch.stack(
-        [elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1
-    )
+    direction = torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
     c2w = look_at(direction * distance[:, None] + target, target)
     wrapped = pi - torch.remainder(pi - azimuth, 2 * pi)
     return Cameras(c2w, fovy, wrapped, elevation, distance, size, size)
@@ -72,15 +70,13 @@ def scoring_cameras(size: int = 96, views: int = 24) -> Cameras:
 def random_cameras(count: int, size: int, generator: torch.Generator) -> Cameras:
     """Views of the training data: elevation -10 to 45 degrees, a quarter of them 45 to 80; slightly off centre."""
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
+    def uniform(low: float | int, high: float | int, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
 
     azimuth = uniform(-pi, pi)
     steep = uniform(0, 1) < 0.25
     elevation = torch.where(steep, uniform(radians(45), radians(80)), uniform(radians(-10), radians(45)))
-    return orbit(
-        azimuth, elevation, uniform(1.7, 2.2), uniform(radians(38), radians(52)), size, target=uniform(-0.04, 0.04, 3)
-    )
+    return orbit(azimuth, elevation, uniform(1.7, 2.2), uniform(radians(38), radians(52)), size, target=uniform(-0.04, 0.04, 3))
 
 
 def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Tensor, "B V 4"]:
@@ -90,9 +86,7 @@ def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Te
     focal = 1 / (cameras.fovy / 2).tan()[:, None]
     near, far = cameras.near, cameras.far
     depth = local[..., 2] * (-(far + near) / (far - near)) - 2 * far * near / (far - near)
-    return torch.stack(
-        [local[..., 0] * focal * cameras.height / cameras.width, local[..., 1] * focal, depth, -local[..., 2]], -1
-    )
+    return torch.stack([local[..., 0] * focal * cameras.height / cameras.width, local[..., 1] * focal, depth, -local[..., 2]], -1)
 
 
 def render_surface(name: str, cameras: Cameras, resolution: int = 128) -> Surface:

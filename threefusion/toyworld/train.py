@@ -140,7 +140,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         # a young average forgets its start quickly
-        decay = min(0.999, (1 + self.step) / (20 + self.step))
+        decay = min(0.996, (1 + self.step) / (20 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.recipe.networks.parameters()), 1 - decay)
         self.running = loss.item() if self.step == 1 else 0.98 * self.running + 0.02 * loss.item()

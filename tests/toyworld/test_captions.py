@@ -1,0 +1,90 @@
+"""What captions say, which pairs are held out, how prompts are read."""
+
+from math import radians
+
+import pytest
+import torch
+
+from threefusion.toyworld.captions import (
+    HELD_OUT,
+    caption,
+    find_class,
+    find_object,
+    held_out,
+    known_words,
+    unknown_words,
+    view_word,
+    words,
+)
+from threefusion.toyworld.catalogue import CLASSES
+from threefusion.toyworld.data import TRAINING_COLORS
+from threefusion.toyworld.palette import COLORS
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "word"),
+    [
+        (0, 10, "front"),
+        (44, 10, "front"),
+        (-46, 10, "side"),
+        (100, 59, "side"),
+        (-136, 0, "back"),
+        (180, 0, "back"),
+        (0, 61, "overhead"),
+    ],
+)
+def test_view_words_follow_the_angles(azimuth, elevation, word):
+    assert view_word(radians(azimuth), radians(elevation)) == word
+
+
+def test_held_out_pairs_are_listed_and_never_trained():
+    listed = {f"{color} {name}" for name in CLASSES for color in COLORS if held_out(name, color)}
+    assert set(HELD_OUT) == listed
+    assert 0.13 < len(HELD_OUT) / (len(CLASSES) * len(COLORS)) < 0.17
+    trained = {f"{color} {name}" for name, colors in TRAINING_COLORS.items() for color in colors}
+    assert not trained & listed
+    # every class and every colour is trained in some pair, and held out in some pair
+    assert {pair.split(" ", 1)[1] for pair in HELD_OUT} == set(CLASSES)
+    assert {pair.split()[0] for pair in HELD_OUT} == set(COLORS)
+
+
+def test_captions_are_what_a_prompt_processor_writes():
+    generator = torch.Generator().manual_seed(0)
+    said = [caption("car", "blue", "side", generator) for _ in range(600)]
+    assert said.count("a blue car, side view") > 150
+    assert 30 < said.count("") < 100
+    assert any(text.startswith("a DSLR photo of a blue car") for text in said)
+    assert "a car, side view" in said
+    assert all("blue" not in caption("car", None, "side", generator) for _ in range(100))
+    assert caption("airplane", None, "back", torch.Generator().manual_seed(1)).startswith(
+        ("an airplane", "a plane", "the", "air", "a ")
+    )
+
+
+def test_captions_use_known_words_only_but_for_the_one_that_stands_for_all_others():
+    generator = torch.Generator().manual_seed(0)
+    used = {w for name in CLASSES for _ in range(60) for w in words(caption(name, "red", "front", generator))}
+    assert used - set(known_words()) == {"wonderful"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a blue car", "blue car"),
+        ("A DSLR photo of an ORANGE ice cream cone, side view", "orange ice cream cone"),
+        ("a gray couch", "grey sofa"),
+        ("two red chairs", "red chair"),
+        ("a car", None),
+        ("a blue dragon", None),
+        ("a blue carpet", None),
+    ],
+)
+def test_prompts_are_understood(prompt, expected):
+    found = find_object(prompt)
+    assert (str(found) if found else None) == expected
+
+
+def test_unknown_words_are_named():
+    assert unknown_words("a shiny blue car, front view") == ["shiny"]
+    assert find_class("an ice cream cone") == "ice cream cone"
+    assert find_class("nothing here") is None

@@ -1,0 +1,105 @@
+"""Training data and the training loop: what is drawn, and that a resumed run is the same run."""
+
+import numpy as np
+import pytest
+import torch
+
+from threefusion.toyworld.captions import find_color, held_out
+from threefusion.toyworld.catalogue import CLASSES
+from threefusion.toyworld.data import LIT, TEXTURELESS, UNLIT, compose, draw_batch
+from threefusion.toyworld.pixel import PixelRecipe
+from threefusion.toyworld.render import random_cameras, render_surface
+from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize
+from threefusion.toyworld.train import Plan, Trainer
+from threefusion.toyworld.views import ViewStore, pack, unpack
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A shard of noise in the place of rendered views."""
+    folder = tmp_path_factory.mktemp("views")
+    generator = np.random.default_rng(0)
+    np.save(folder / "views-000.npy", generator.integers(0, 255, (len(CLASSES), 2, 64, 64, 11), dtype=np.uint8))
+    np.save(folder / "views-000.cameras.npy", generator.normal(size=(len(CLASSES), 2, 5)).astype(np.float32))
+    return ViewStore(folder)
+
+
+def tiny(store, folder, plan):
+    return Trainer(PixelRecipe(widths=(8, 16), batch_size=4), store, folder, plan)
+
+
+def test_a_resumed_run_is_the_same_run(store, tmp_path):
+    plan = Plan(steps=6, warm_up=2)
+    straight = tiny(store, tmp_path / "straight", plan)
+    straight.run()
+    first = tiny(store, tmp_path / "resumed", plan)
+    for _ in range(3):
+        first.update()
+    first.save()
+    second = tiny(store, tmp_path / "resumed", plan)
+    assert second.step == 3
+    second.run()
+    assert second.step == 6
+    for name, value in straight.recipe.networks.state_dict().items():
+        assert torch.equal(value, second.recipe.networks.state_dict()[name]), name
+    for name, value in straight.average.state_dict().items():
+        assert torch.equal(value, second.average.state_dict()[name]), name
+
+
+def test_training_reaches_every_layer(store, tmp_path):
+    trainer = tiny(store, tmp_path, Plan(steps=9))
+    # the last layer starts at zero, so gradients need a step to come through
+    trainer.update()
+    loss = trainer.recipe.loss(draw_batch(store, 4, 32, trainer.generator), trainer.generator)
+    loss.backward()
+    silent = [n for n, p in trainer.recipe.networks.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not silent
+
+
+def test_the_rate_rises_holds_and_falls():
+    plan = Plan(steps=1000, warm_up=100, cool_down=0.4)
+    assert plan.rate(0, 0.0) == pytest.approx(0.01)
+    assert plan.rate(300, 0.0) == pytest.approx(1.0)
+    assert plan.rate(800, 0.0) == pytest.approx(0.51)
+    assert plan.rate(1000, 0.0) == pytest.approx(0.02)
+    assert Plan(minutes=10.0).rate(10**6, 5.0) == 1.0
+
+
+def test_batches_hold_no_held_out_pair_and_tell_the_truth(store):
+    batch = draw_batch(store, 400, 32, torch.Generator().manual_seed(0))
+    assert batch.images.shape == (400, 3, 32, 32)
+    assert not any(held_out(name, color) for name, color in zip(batch.names, batch.colors, strict=True))
+    for text, color, look in zip(batch.captions, batch.colors, batch.looks, strict=True):
+        assert find_color(text) in ((None,) if look == TEXTURELESS else (None, color))
+    shares = [batch.looks.count(look) / 400 for look in (UNLIT, LIT, TEXTURELESS)]
+    assert shares == pytest.approx([0.5, 0.4, 0.1], abs=0.08)
+
+
+def test_stored_views_are_the_rendered_ones():
+    cameras = random_cameras(2, 64, torch.Generator().manual_seed(0))
+    surface = render_surface("car", cameras, 48)
+    stored = unpack(pack(surface), cameras.position, 16)
+    coverage = surface.mask.float().view(2, 16, 4, 16, 4).mean((2, 4))
+    assert (stored.coverage[..., 0] - coverage).abs().max() < 0.01
+    solid = coverage == 1
+    mean = surface.position.view(2, 16, 4, 16, 4, 3).mean((2, 4))
+    assert (stored.position - mean)[solid].abs().max() < 0.01
+    color = torch.tensor([[0.1, 0.2, 0.9]]).expand(2, 3)
+    albedo = surface.albedo((0.1, 0.2, 0.9)).view(2, 16, 4, 16, 4, 3).mean((2, 4))
+    picture = compose(stored, color, torch.tensor([UNLIT, UNLIT]), torch.Generator().manual_seed(0))
+    assert (picture - albedo)[solid].abs().max() < 0.02
+
+
+def test_the_tokenizer_knows_its_words_and_survives_a_round_trip(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = build_tokenizer(start=False)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    texts = ["A DSLR photo of a blue ice-cream cone, side view", "", "a shiny car"]
+    for one in (tokenizer, loaded):
+        ids, mask = tokenize(one, texts)
+        assert ids.shape == (3, LENGTH)
+        assert mask.sum(1).tolist() == [12, 1, 4]
+        assert ids[2, 1] == one.unk_token_id and one.unk_token_id not in ids[0]
+    assert torch.equal(tokenize(tokenizer, texts)[0], tokenize(loaded, texts)[0])
