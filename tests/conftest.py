@@ -2,4 +2,25 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(autouse=True)
+def plugins_are_looked_for_anew():
+    """No test sees the plugin folders of another one."""
+    from threefusion import discovery
+
+    discovery.refresh()
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked `gpu` are skipped where torch sees none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

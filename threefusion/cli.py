@@ -105,7 +105,7 @@ def check_words(config: RunConfig) -> None:
     from threefusion.guidance.prior.vocabulary import check_prompt
     from threefusion.registry import settings
 
-    model = dict(settings(config.guidance).prior.settings).get("model")
+    model = getattr(settings(settings(config.guidance).prior), "model", None)
     if model is not None:
         for warning in check_prompt(model, settings(config.prompt).text):
             print(f"warning: {warning}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The golden run's numbers. `python tests/golden/measure.py` trains and stores them anew, after a change that is meant to move them."""
+"""The golden run's numbers. `python tests/golden/measure.py` stores them anew, after a change that is meant to move them."""
 
 from __future__ import annotations
 

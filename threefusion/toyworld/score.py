@@ -137,7 +137,8 @@ def score(
         "best_class": best,
         "geometric_retrieval": best == thing.name,
         "ellipsoid_iou": ellipsoid,
-        "skill": (iou[thing.name] - ellipsoid) / (1 - ellipsoid),
+        # a ball is its own ellipsoid: nothing is left to be gained
+        "skill": (iou[thing.name] - ellipsoid) / max(1 - ellipsoid, 0.01),
         "best_wrong_class": worst_rival,
         "best_wrong_class_iou": wrong[worst_rival],
         "convex": thing.name in CONVEX,

@@ -1,0 +1,44 @@
+"""Pictures and videos show what was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from threefusion.callback.images import picture, take, write_png, write_video
+from threefusion.camera.orbit import orbit_views
+from threefusion.types import RenderOutput
+
+
+def test_a_png_holds_the_image(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = torch.rand(6, 4, 3)
+    write_png(tmp_path / "a.png", image)
+    assert np.abs(np.asarray(Image.open(tmp_path / "a.png")) / 255 - image.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_video_plays_its_frames_in_order(tmp_path: Path) -> None:
+    import imageio.v3 as imageio
+
+    shades = [0.0, 0.5, 1.0]
+    write_video(tmp_path / "a.mp4", (torch.full((32, 32, 3), shade) for shade in shades))
+    frames = imageio.imread(tmp_path / "a.mp4")
+    assert frames.shape == (3, 32, 32, 3)
+    assert np.abs(frames.mean((1, 2, 3)) / 255 - shades).max() < 0.03
+
+
+def test_normals_are_colours_over_white_and_views_are_taken_one_by_one() -> None:
+    opacity = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1)
+    normal = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]).view(1, 1, 2, 3)
+    shown = picture(RenderOutput(torch.zeros(1, 1, 2, 3), opacity, opacity, normal), "normal")
+    torch.testing.assert_close(shown[0, 0], torch.tensor([[1.0, 0.5, 0.5], [1.0, 1.0, 1.0]]))
+    batch = orbit_views(4, 0.2, 2.0, 0.8, 8, 8)
+    one = take(batch, 2)
+    assert len(one) == 1
+    assert torch.equal(one.camera.c2w[0], batch.camera.c2w[2])
+    assert torch.equal(one.light.position[0], batch.light.position[2])
+    assert int(one.index) == 2
