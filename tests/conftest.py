@@ -1,10 +1,17 @@
-"""Process settings that the launcher makes for users and that tests need before torch is imported."""
+"""Process settings that the launcher makes for users and that tests need before torch is imported; the tiny run."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture
+def tiny() -> Path:
+    """A config small enough for whole runs in tests."""
+    return Path(__file__).parent / "tiny.yaml"
 
 
 @pytest.fixture(autouse=True)

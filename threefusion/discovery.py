@@ -85,6 +85,7 @@ def find_declaration(kind: str, name: str) -> Declaration:
 
 
 _folders: dict[Path, None] = {}
+_added_to_path: list[str] = []
 
 
 def search(folder: Path) -> None:
@@ -113,8 +114,10 @@ def folder_of(kind: str, name: str) -> Path | None:
 
 
 def refresh() -> None:
-    """Forget all folders and everything that was found."""
+    """Forget all folders and everything that was found there."""
     _folders.clear()
+    sys.path[:] = [entry for entry in sys.path if entry not in _added_to_path]
+    _added_to_path.clear()
     _catalogue.cache_clear()
 
 
@@ -185,6 +188,7 @@ def _plugin(entry: Path) -> Plugin:
         modules = [module for inner in sorted(root.iterdir()) for module in _module_or_package(inner)]
     if str(root) not in sys.path:
         sys.path.append(str(root))
+        _added_to_path.append(str(root))
     faults = (_name_fault(head, root) for head in {name.split(".")[0] for name, _ in modules})
     return Plugin(str(shown(entry)), modules, next(filter(None, faults), ""))
 
