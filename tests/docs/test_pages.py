@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from doc_blocks import PAGES, ROOT, blocks
-from workspace import Workspace, furnish, restored
+from workspace import Workspace, alone, furnish
 
 from threefusion import describe
 
@@ -19,7 +19,7 @@ def test_every_block_of_a_page_does_what_it_says(
 ) -> None:
     furnish(tmp_path)
     monkeypatch.chdir(tmp_path)
-    with restored():
+    with alone():
         workspace = Workspace(finished_run)
         for block in blocks(page):
             try:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ class Workspace:
         if block.file:
             Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(block.text, encoding="utf-8")
-            known_again()
+            discovery.refresh()
         if not block.file or not block.file.startswith("plugins/"):
             exec(compile(block.text, str(block), "exec"), self.namespace.__dict__)
 
@@ -96,41 +97,48 @@ class Workspace:
 
 
 def sizes(config: RunConfig) -> list[str]:
-    """Overrides that make the renders small, as far as the chosen components can be told."""
+    """Overrides that make renders and tables small, where the chosen components have such settings."""
     found = [f"camera.{side}=8" for side in ("height", "width") if side in dict(config.camera.settings)]
-    return found + (["renderer.sampler.samples_per_ray=8"] if config.renderer.name == "volume" else [])
+    if config.renderer.name == "volume":
+        found.append("renderer.sampler.samples_per_ray=8")
+    encoding = dict(config.geometry.settings).get("encoding")
+    if encoding is not None and encoding.name == "hash-grid":
+        found.append("geometry.encoding.log2_table_size=8")
+    return found
 
 
 def call(*words: str) -> None:
     """The program, in this process; it must succeed."""
-    import os
-
     os.environ.pop(RUN_VARIABLE, None)
     assert cli.run(list(words)) == 0, words
 
 
-def known_again() -> None:
-    """Plugins are looked for anew."""
-    discovery.refresh()
+def inside(module: ModuleType, folder: Path) -> bool:
+    """Whether a module was loaded from `folder`."""
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).is_relative_to(folder)
 
 
 @contextmanager
-def restored() -> Iterator[None]:
-    """What the blocks of a page make known is forgotten at its end."""
-    entries, path, modules = dict(registry._entries), list(sys.path), set(sys.modules)
+def alone() -> Iterator[None]:
+    """The plugins of the current directory in place of those that other tests have loaded, and nothing of them afterwards."""
+    entries, path = dict(registry._entries), list(sys.path)
+    others = {name: module for name, module in sys.modules.items() if inside(module, ROOT / "plugins")}
+    sys.path[:] = [folder for folder in path if not Path(folder).is_relative_to(ROOT / "plugins")]
+    for name in others:
+        del sys.modules[name]
+    for key in [key for key, entry in entries.items() if entry.origin in others]:
+        del registry._entries[key]
+    discovery.refresh()
     try:
         yield
     finally:
-        plugins = {
-            name
-            for name in set(sys.modules) - modules
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(Path.cwd()))
-        }
-        for name in plugins:
+        for name in [name for name, module in sys.modules.items() if inside(module, Path.cwd())]:
             del sys.modules[name]
-        kept = {key: entry for key, entry in registry._entries.items() if key in entries or entry.origin in sys.modules}
+        kept = {key: entry for key, entry in registry._entries.items() if entry.origin in sys.modules}
         registry._entries.clear()
-        registry._entries.update(kept)
+        registry._entries.update(kept | entries)
+        sys.modules.update(others)
         sys.path[:] = path
         discovery.refresh()
 
