@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,18 @@ def make(arguments: argparse.Namespace) -> int:
     from threefusion.run.folder import new_run_folder
     from threefusion.run.training import train
 
+    if arguments.resume and overrides:
+        rewrite(file, config)
     return train(config, arguments.resume or new_run_folder(config, arguments.out))
+
+
+def rewrite(file: Path, config: RunConfig) -> None:
+    """Note in a run's config.yaml what it is continued with, lest the next resume go back to the old settings."""
+    from threefusion.config import config_to_yaml
+
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(config_to_yaml(config), encoding="utf-8")
+    temporary.replace(file)
 
 
 def check_words(config: RunConfig) -> None:

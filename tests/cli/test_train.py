@@ -1,0 +1,67 @@
+"""What `train`, `render` and `export` hand on; the work itself is tested elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from threefusion import cli
+from threefusion.config import config_to_yaml, load_config
+from threefusion.registry import settings
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """An empty current directory with run.yaml, and the list of (config, run folder) that were trained."""
+    import threefusion.run.training
+
+    calls = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("THREEFUSION_RUN", raising=False)
+    monkeypatch.setattr(threefusion.run.training, "train", lambda config, run: calls.append((config, run)) or 0)
+    Path("run.yaml").write_text("prompt: {text: a cat}\nguidance: {prior: gaussian}\n", encoding="utf-8")
+    return calls
+
+
+def test_prompt_and_overrides_reach_the_run(trained):
+    assert (
+        cli.run(["train", "seed=3", "--config", "run.yaml", "geometry.radius=2", "--prompt", "a dog: 1=2", "--out", "here"]) == 0
+    )
+    ((config, run),) = trained
+    assert (config.seed, settings(config.geometry).radius, settings(config.prompt).text) == (3, 2.0, "a dog: 1=2")
+    assert run == Path("here") and load_config(run / "config.yaml", []) == config
+
+
+def test_two_runs_never_share_a_folder(trained):
+    for _ in range(2):
+        cli.run(["train", "--config", "run.yaml"])
+    assert [str(run) for _, run in trained] == ["runs/run/a-cat-1", "runs/run/a-cat-2"]
+
+
+def test_resume_keeps_what_it_is_continued_with(trained):
+    Path("old").mkdir()
+    Path("old/config.yaml").write_text(config_to_yaml(load_config(Path("run.yaml"), ["trainer.max_steps=5"])), encoding="utf-8")
+    cli.run(["train", "--resume", "old", "trainer.max_steps=9"])
+    cli.run(["train", "--resume", "old"])
+    assert [config.trainer["max_steps"] for config, _ in trained] == [9, 9]
+    assert {run for _, run in trained} == {Path("old")} and [path.name for path in Path("old").iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(("error", "code", "line"), [(KeyboardInterrupt, 130, "interrupted"), (BrokenPipeError, 0, "")])
+def test_interruptions_have_their_exit_code(monkeypatch, capsys, error, code, line):
+    def interrupted(_):
+        raise error
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    monkeypatch.setattr("sys.stderr.close", lambda: None, raising=False)
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == code and capsys.readouterr().err.strip() == line
+
+
+def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch):
+    def broken(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([])
