@@ -26,7 +26,7 @@ from threefusion.run.folder import RUN_VARIABLE
 COPIED = ("configs", "plugins", "examples")
 TINY = ["trainer.max_steps=1", "trainer.accelerator=cpu", "output.image_size=8", "output.image_interval=1"]
 TINY += ["output.turntable_size=8", "output.turntable_frames=2"]
-OTHER_PROCESSES = ("trainer.devices", "logger.", "guidance.prior.")
+LEFT_OUT = ("trainer.devices", "logger.mode", "logger.type=wandb", "guidance.prior.")
 """What a training in this process does without; tests/system trains with several processes and with W&B."""
 
 
@@ -90,7 +90,7 @@ class Workspace:
         overrides = [word for word in words if "=" in word and not word.startswith("--")]
         file = Path(words[words.index("--config") + 1])
         load_config(file, [*overrides, *([f"prompt.text={words[words.index('--prompt') + 1]}"] if "--prompt" in words else [])])
-        kept = [word for word in words if not word.startswith(OTHER_PROCESSES)]
+        kept = [word for word in words if not word.startswith(LEFT_OUT)]
         small = [*TINY, "guidance.prior=gaussian", "guidance.prior.image_size=8", "exporter=null"]
         plain = [word for word in overrides if word in kept]
         return [*kept, *small, *sizes(load_config(file, [*plain, *small]))]
