@@ -83,6 +83,8 @@ def _folders_of(choice: Choice | None) -> Iterator[Path]:
 
 def _check_key(key: str, place: Place) -> None:
     keys = [*PARTS, *OTHER_KEYS, "extends"]
+    if key == "extends":
+        raise ConfigError("extends: belongs into a file", place)
     if key not in keys:
         raise ConfigError(f"{key}: no such part of a run{nearest(key, keys)}", place)
 

@@ -122,6 +122,8 @@ def read_file(path: Path) -> Mapping:
         node = _composed(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"not UTF-8 text (byte {error.start})", place) from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", place) from error
     except yaml.YAMLError as error:
         raise _not_yaml(error, place) from error
     document = Mapping({}, place, {}) if node is None else _converted(node, str(path), ())

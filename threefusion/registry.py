@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import typing
@@ -112,11 +113,30 @@ def config_type(kind: str, name: str) -> type:
     from threefusion.slicing import SliceError, execute
 
     if (kind, name) in _entries:
-        return config_class(_entries[kind, name].cls)
+        return sound(config_class(_entries[kind, name].cls))
     try:
-        return execute(config_source(find_declaration(kind, name).source))
+        return sound(execute(config_source(find_declaration(kind, name).source)))
     except SliceError:
-        return config_class(lookup(kind, name))
+        return sound(config_class(lookup(kind, name)))
+
+
+def sound(cls: type) -> type:
+    """`cls`, if a config can be made of it.
+
+    Raises:
+        RegistryError: it is no frozen dataclass, an annotation names nothing, or a field is called `type`.
+    """
+    if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:
+        raise RegistryError(
+            f"{cls.__name__} has to be a dataclass with frozen=True, because configs are never written after loading"
+        )
+    try:
+        hints = typing.get_type_hints(cls)
+    except (NameError, TypeError, AttributeError) as error:
+        raise RegistryError(f"{cls.__name__}: a field's type cannot be told: {error}") from error
+    if "type" in hints:
+        raise RegistryError(f"{cls.__name__}: no field can be called 'type', which names the component")
+    return cls
 
 
 def settings(choice: Choice) -> typing.Any:

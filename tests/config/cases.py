@@ -84,6 +84,7 @@ BROKEN: list[tuple[str, str, list[str]]] = [
     ("unknown logger field", BASE + "logger: {type: wandb, projekt: x}\n", []),
     ("wrong logger mode", BASE + "logger: {type: wandb, mode: ofline}\n", []),
     ("seed that is no number", BASE + "seed: three\n", []),
+    ("parent by override", BASE, ["extends=base.yaml"]),
     ("key given twice", BASE + "seed: 1\nname: x\nseed: 2\n", []),
     ("not YAML", BASE + "prompt: {text: a cat\n", []),
     ("unquoted colon", BASE + "prompt:\n  text: a cat: the movie\n", []),

@@ -87,6 +87,28 @@ def test_broken_plugin_is_named_wherever_a_component_is_missing(plugins, text, r
     assert any(reason in problem for problem in problems())
 
 
+UNSOUND = {
+    "not frozen": ("(frozen=True)", "", "LevelConfig has to be a dataclass with frozen=True"),
+    "unknown type": ("level: float", "level: Floot", "LevelConfig: a field's type cannot be told: name 'Floot' is not defined"),
+    "field called type": ("level: float", "type: float", "LevelConfig: no field can be called 'type'"),
+    "no constructor": (
+        "cfg: LevelConfig",
+        "settings",
+        "the constructor of Level needs `cfg: SomeFrozenDataclass`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), UNSOUND.values(), ids=list(UNSOUND))
+def test_config_class_that_cannot_be_used(plugins, old, new, reason):
+    (plugins / "unsound.py").write_text(
+        plugin("level").replace(old, new).replace("LossConfig)", "Base)").replace("@dataclass", "class Base: ...\n@dataclass", 1)
+    )
+    with pytest.raises(RegistryError) as told:
+        config_type("loss", "level")
+    assert reason in str(told.value)
+
+
 def test_import_that_fails_only_when_run(plugins):
     (plugins / "late.py").write_text(plugin("level") + "\nraise RuntimeError('no such chip')\n")
     assert config_type("loss", "level")().level == 0.25
