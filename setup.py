@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["threefusion", "threefusion.*"]),
-    package_data={"threefusion": ["bundled/**/*", "base/*.yaml"]},
+    package_data={"threefusion": ["bundled/**/*"]},
     install_requires=[
         # A bare "torch" would fetch gigabytes of CUDA packages newer than what is tested.
         "torch>=2.5,<2.14",

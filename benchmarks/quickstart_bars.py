@@ -108,7 +108,7 @@ def main() -> None:
     header = (
         "# The quickstart against the exact truth\n\n"
         f"Made by `benchmarks/quickstart_bars.py` on {os.cpu_count()} cores ({platform.machine()}), {arguments.jobs} at a time.\n"
-        "Definitions: [toy world](../toyworld.md). IoU is the mean silhouette IoU of the exported mesh over 24 views; the ellipsoid\n"
+        "Defined in [toy world](../toyworld.md). IoU is the mean silhouette IoU of the exported mesh over 24 views; ellipsoid\n"
         "is the truth's bounding ellipsoid; constant colour and grey are what painting everything in one colour scores."
     )
     text = table(cells, header)
