@@ -32,13 +32,21 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        """The arguments of every call of this program in the block, comments and other programs left out."""
+        """The arguments of every call of this program, and of `python` for the examples, in the block."""
         lines = self.text.replace("\\\n", " ").splitlines()
         pieces = [shlex.split(piece, comments=True) for line in lines for piece in line.split("&&")]
-        return [words[len(head) :] for words in pieces for head in PROGRAMS if words[: len(head)] == head]
+        return [found for words in pieces if (found := arguments(words))]
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.line}"
+
+
+def arguments(words: list[str]) -> list[str]:
+    """What follows the program's name; nothing for other programs."""
+    for head in PROGRAMS:
+        if words[: len(head)] == head:
+            return words[len(head) :]
+    return words[1:] if words[:1] == ["python"] and words[1:] and words[1].startswith("examples/") else []
 
 
 def blocks(page: Path) -> list[Block]:

@@ -2,13 +2,15 @@
 
 - A `yaml` block whose first line is a comment with a path is that file and stands alone; any other is laid over the quickstart.
 - A `python` block whose first line is such a comment is that file; any other is executed, all of a page in one namespace.
-- `python launch.py …` in a `bash` block is run. `RUN` and `runs/…` mean a small finished run. A training is checked as it
-  stands, then run for one step at a tiny size with the closed-form prior, in this process.
+- `python launch.py …` and `python examples/…` in a `bash` block are run. `RUN` and `runs/…` mean a small finished run. A
+  training is checked as it stands, then run for one step at a tiny size with the closed-form prior, in this process.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 from doc_blocks import ROOT, Block
 
@@ -66,7 +69,11 @@ class Workspace:
 
     def command(self, words: list[str]) -> None:
         """One call of the program."""
-        verb, *rest = [str(self.copy_of_run()) if word == "RUN" or word.startswith("runs/") else word for word in words]
+        verb, *rest = [self.in_finished_run(word) for word in words]
+        if verb.endswith(".py"):
+            with mock.patch.object(sys, "argv", [verb, *rest]):
+                runpy.run_path(verb, run_name="__main__")
+            return
         if verb == "train":
             rest = self.shrunk(rest)
         elif verb == "render":
@@ -74,6 +81,11 @@ class Workspace:
         elif verb == "check":
             rest = [path for word in rest for path in (sorted(glob(word)) or [word])]
         call(verb, *rest)
+
+    def in_finished_run(self, word: str) -> str:
+        """`RUN`, `runs/<config>/<run>` and files in them as those of a finished run."""
+        named = re.match(r"(RUN|runs/[^/]+/[^/]+)(/.*)?$", word)
+        return f"{self.copy_of_run()}{named[2] or ''}" if named else word
 
     def copy_of_run(self) -> Path:
         """A finished run that may be changed."""
