@@ -10,7 +10,10 @@ import pytest
 
 from threefusion import cli
 from threefusion.config import RunConfig, config_to_yaml, load_config
+from threefusion.guidance.prior.models import MODELS
+from threefusion.registry import settings
 from threefusion.run.folder import RUN_VARIABLE
+from threefusion.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("plugins/*/configs/**/*.yaml")])
@@ -41,14 +44,37 @@ def test_a_shared_part_is_right_once_it_has_a_prompt(path: Path) -> None:
 
 
 def test_every_config_that_is_said_to_run_a_real_model_does_so() -> None:
-    from threefusion.guidance.prior.models import MODELS
-    from threefusion.registry import settings
-
     for config, prior in REAL.items():
         choice = settings(load_config(ROOT / "configs" / f"{config}.yaml", []).guidance).prior
         model = MODELS[settings(choice).model]
         assert choice.name == model.prior == prior
         assert model.sources
+
+
+PAPER = {
+    "prompt": {"overhead_deg": 60.0},
+    "camera": {"batch_size": 4, "height": 64, "width": 64, "elevation_range_deg": (-10.0, 90.0), "distance_range": (1.0, 1.5),
+               "focal_range": (0.7, 1.35), "albedo_steps": 1000, "lit_probability": 0.75, "textureless_probability": 0.5,
+               "ambient_range": (0.1, 0.1)},
+    "geometry": {"radius": 1.4, "hidden_width": 128, "hidden_layers": 5, "activation": "exp", "blob_scale": 5.0, "blob_std": 0.2},
+    "guidance": {"guidance_scale": Schedule.constant(101.0), "weight": "sigma2", "t_min": Schedule.constant(0.02),
+                 "t_max": Schedule.constant(0.98)},
+}  # fmt: skip
+"""The numbers in the table of docs/real-models.md; guidance is the paper's 100 plus 1."""
+
+
+@pytest.mark.parametrize("kind", PAPER)
+def test_the_papers_config_has_the_numbers_that_its_page_says(kind: str) -> None:
+    chosen = settings(getattr(load_config(ROOT / "configs" / "dreamfusion-paper.yaml", []), kind))
+    assert {name: getattr(chosen, name) for name in PAPER[kind]} == PAPER[kind]
+
+
+def test_threestudios_guidance_scales_are_converted() -> None:
+    scales = {
+        name: settings(load_config(ROOT / "configs" / f"dreamfusion-{name}.yaml", []).guidance).guidance_scale
+        for name in ("if", "sd")
+    }
+    assert scales == {"if": Schedule.constant(20 + 1), "sd": Schedule.constant(100 + 1)}
 
 
 @pytest.fixture(scope="module")
