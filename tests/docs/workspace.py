@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import shutil
@@ -24,7 +23,6 @@ from doc_blocks import ROOT, Block
 
 from threefusion import cli, discovery, registry
 from threefusion.config import RunConfig, load_config
-from threefusion.run.folder import RUN_VARIABLE
 
 COPIED = ("configs", "plugins", "examples")
 TINY = ["trainer.max_steps=1", "trainer.accelerator=cpu", "output.image_size=8", "output.image_interval=1"]
@@ -121,7 +119,6 @@ def sizes(config: RunConfig) -> list[str]:
 
 def call(*words: str) -> None:
     """The program, in this process; it must succeed."""
-    os.environ.pop(RUN_VARIABLE, None)
     assert cli.run(list(words)) == 0, words
 
 

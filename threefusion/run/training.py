@@ -7,6 +7,8 @@ import resource
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +59,14 @@ def train(config: RunConfig, run: Path) -> int:
     from threefusion.callback.snapshot import Interrupt
     from threefusion.run.results import finish
 
-    os.environ[RUN_VARIABLE] = str(run)
     checkpoint = latest_checkpoint(run)
     system = build_system(config)
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
     trainer = make_trainer(config, run, interrupt, first)
     began = time.monotonic()
-    trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
+    with announced(run):
+        trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
     seconds = time.monotonic() - began
     if not trainer.is_global_zero:
         return 0
@@ -78,6 +80,18 @@ def train(config: RunConfig, run: Path) -> int:
             if hasattr(logger, "log_video") and (run / "turntable.mp4").exists():
                 logger.log_video("turntable", [str(run / "turntable.mp4")])
     return 0
+
+
+@contextmanager
+def announced(run: Path) -> Iterator[None]:
+    """While the block runs, processes that Lightning starts find the run's folder in their environment."""
+    before = os.environ.get(RUN_VARIABLE)
+    os.environ[RUN_VARIABLE] = str(run)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RUN_VARIABLE]
 
 
 def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_step: int) -> pl.Trainer:
