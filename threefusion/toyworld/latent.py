@@ -1,4 +1,4 @@
-"""The bundled latent prior: an autoencoder, a U-Net over 16 x 16 latents and a CLIP text encoder, in Stable Diffusion's layout."""
+"""The bundled latent prior: an autoencoder, a U-Net over 16 x 16 latents, a CLIP text encoder, in Stable Diffusion's layout."""
 
 from __future__ import annotations
 

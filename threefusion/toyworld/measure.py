@@ -58,7 +58,7 @@ def labelled_batch(store: ViewStore, count: int, generator: torch.Generator) -> 
     return Labelled(batch.images, labels)
 
 
-def train_classifier(store: ViewStore, path: Path, steps: int = 1500, count: int = 64) -> Classifier:
+def train_classifier(store: ViewStore, path: Path, steps: int = 900, count: int = 64) -> Classifier:
     """The classifier, trained on fresh renders and kept at `path`."""
     torch.manual_seed(0)
     network = Classifier()
