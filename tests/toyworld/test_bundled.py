@@ -33,7 +33,7 @@ def test_folders_are_small_and_say_what_they_know(name):
 def test_diffusers_own_pipelines_draw_from_them(name):
     from diffusers import DiffusionPipeline
 
-    pipeline = DiffusionPipeline.from_pretrained(BUNDLED / name, local_files_only=True, use_safetensors=True)
+    pipeline = DiffusionPipeline.from_pretrained(BUNDLED / name, local_files_only=True, use_safetensors=True, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a blue car, side view", num_inference_steps=2, guidance_scale=3.0, output_type="np").images[0]
     assert image.shape == (FOLDERS[name], FOLDERS[name], 3)

@@ -33,7 +33,7 @@ def _train(options: argparse.Namespace) -> None:
         vae = Trainer(VaeRecipe(seed=options.seed), store, options.state / "vae", Plan(steps=options.vae_steps))
         vae.run()
         recipe = LatentRecipe(vae.average["vae"], store, seed=options.seed)
-    plan = Plan(minutes=options.minutes, seed=options.seed)
+    plan = Plan(minutes=options.minutes, steps=options.steps, seed=options.seed)
     Trainer(recipe, store, options.state / options.what, plan).run(options.export)
 
 
@@ -75,6 +75,7 @@ def main() -> None:
     train = commands.add_parser("train", help="train a bundled prior; continues where the last run stopped")
     train.add_argument("what", choices=["pixel", "latent"])
     train.add_argument("--minutes", type=float, default=75.0, help="training time over all resumed runs")
+    train.add_argument("--steps", type=int, default=10**9, help="a limit of steps, for machines whose minutes differ")
     train.add_argument("--vae-steps", type=int, default=1000, help="of the latent prior's autoencoder, which comes first")
     train.add_argument("--export", type=Path, help="diffusers folder, rewritten every five minutes")
     train.add_argument("--state", type=Path, default=STATE, help="folder of views and checkpoints")
