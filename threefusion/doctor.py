@@ -104,8 +104,4 @@ def _device(device: dict[str, Any]) -> str:
 def _model(model: dict[str, Any]) -> str:
     if model["available"]:
         return f"{model['prior']}, in {model['folder']}"
-    return (
-        f"{model['prior']}, not here; get it with: {model['command']}"
-        if "command" in model
-        else "not here: install threefusion again"
-    )
+    return f"{model['prior']}, not here; get it with: {model['command']}"

@@ -52,9 +52,9 @@ def test_an_unknown_alias_gets_the_nearest_one():
         local_folder("stable-difusion-1-5")
 
 
-def test_a_bundled_model_that_is_not_there_is_an_incomplete_installation(tmp_path, monkeypatch):
+def test_a_bundled_model_that_is_not_there_can_be_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "BUNDLED", tmp_path)
-    with pytest.raises(ModelError, match="install threefusion again"):
+    with pytest.raises(ModelError, match=r"python -m threefusion\.toyworld train pixel"):
         local_folder("toyworld-pixel")
     fill(tmp_path / "toyworld-pixel")
     assert resolve("toyworld-pixel", PARTS) == tmp_path / "toyworld-pixel"
@@ -145,5 +145,6 @@ def test_what_is_reachable_is_told_with_a_command_for_the_rest(tmp_path, monkeyp
     found = reachability()
     assert set(found) == set(models.MODELS)
     assert found["toyworld-latent"]["available"] and found["toyworld-latent"]["folder"] == str(tmp_path / "toyworld-latent")
-    assert not found["toyworld-pixel"]["available"] and "command" not in found["toyworld-pixel"]
+    assert not found["toyworld-pixel"]["available"]
+    assert found["toyworld-pixel"]["command"].startswith("python -m threefusion.toyworld train pixel")
     assert found["deepfloyd-if-xl"]["command"].startswith("hf download DeepFloyd/IF-I-XL-v1.0 --revision c03d510e")

@@ -75,6 +75,11 @@ MODELS: dict[str, KnownModel] = {
 """Models by alias. Any other folder or hub id of the same shape works as well."""
 
 
+def training_command(model: str) -> str:
+    """What makes a bundled model that is not there."""
+    return f"python -m threefusion.toyworld train {MODELS[model].prior} --minutes 70 --export {BUNDLED / model}"
+
+
 class ModelError(UserError):
     """A model is not there, or not of the shape that was expected."""
 
@@ -96,9 +101,7 @@ def local_folder(model: str) -> Path | None:
     if known is not None and not known.sources:
         if (BUNDLED / model).is_dir():
             return BUNDLED / model
-        raise ModelError(
-            f"{model} should lie in {BUNDLED} and does not: the installation is incomplete; install threefusion again"
-        )
+        raise ModelError(f"{model} should lie in {BUNDLED} and does not; train it with: {training_command(model)}")
     if known is None and "/" not in model:
         near = difflib.get_close_matches(model, MODELS, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -188,8 +191,8 @@ def reachability() -> dict[str, dict[str, Any]]:
         entry: dict[str, Any] = {"available": folder is not None, "prior": known.prior, "licence": known.licence}
         if folder is not None:
             entry["folder"] = str(folder)
-        elif known.sources:
-            entry["command"] = download_command(known.sources[0], f"models/{name}")
+        else:
+            entry["command"] = download_command(known.sources[0], f"models/{name}") if known.sources else training_command(name)
         found[name] = entry
     return found
 
