@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# one worker per core: more threads would only get into each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
