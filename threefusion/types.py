@@ -93,7 +93,7 @@ class Cameras(Movable):
 
 @dataclass(frozen=True)
 class Lights(Movable):
-    """One point light and one ambient term per view (DreamFusion, arXiv 2209.14988, eq. 7)."""
+    """One point light and one ambient term per view (DreamFusion, arXiv 2209.14988, section 3.1)."""
 
     position: Float[Tensor, "B 3"]
     color: Float[Tensor, "B 3"]
