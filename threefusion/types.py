@@ -151,7 +151,6 @@ class PromptEmbeddings(Movable):
     """The empty prompt, always: a negative prompt is kept apart."""
     negative: Float[Tensor, "B K L D"] | None = None
     negative_weight: Float[Tensor, "B K"] | None = None
-    mask: Int[Tensor, "B L"] | None = None
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,10 @@ def truth_views(thing: ToyObject, cameras: Cameras) -> tuple[Bool[Tensor, "V H W
 
 
 def pack_silhouettes(folder: Path) -> Path:
-    """Write the silhouettes of every class from the scoring cameras to a file in `folder`: rendering them takes a minute."""
+    """Write the silhouettes of every class from the scoring cameras to a file in `folder`, because making them takes long.
+
+    Run it on `SILHOUETTES.parent` after a change to the classes or the scoring cameras; a test compares the file with them.
+    """
     views = _Views(scoring_cameras())
     masks = {name.replace(" ", "_"): np.packbits(_rendered_masks(name, views).numpy()) for name in CLASSES}
     path = folder / SILHOUETTES.name
