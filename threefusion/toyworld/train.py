@@ -32,6 +32,10 @@ class Recipe(ABC):
     def loss(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Mean loss of a batch."""
 
+    def draw(self, store: ViewStore, generator: torch.Generator) -> Batch:
+        """The next batch."""
+        return draw_batch(store, self.batch_size, self.image_size, generator)
+
     @abstractmethod
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write averaged networks as a diffusers folder."""
@@ -132,8 +136,7 @@ class Trainer:
         rate = self.recipe.learning_rate * self.plan.rate(self.step, self.minutes)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = draw_batch(self.store, self.recipe.batch_size, self.recipe.image_size, self.generator)
-        loss = self.recipe.loss(batch, self.generator)
+        loss = self.recipe.loss(self.recipe.draw(self.store, self.generator), self.generator)
         loss.backward()
         nn.utils.clip_grad_norm_(self.recipe.networks.parameters(), 1.0)
         self.optimizer.step()
