@@ -49,6 +49,17 @@ def test_rasterised_pictures_agree_with_sphere_tracing(name):
     assert (error < 1e-2).float().mean() > 0.98
 
 
+def test_stretched_objects_are_seen_where_they_are():
+    cameras, stretch = views(), (1.06, 0.95, 1.02)
+    surface = render_surface("bunny", cameras, stretch=stretch)
+    points = surface.position[surface.mask] / torch.tensor(stretch)
+    assert class_sdf("bunny", points).abs().quantile(0.98) < 3e-3
+    # a normal is square to the stretched surface: to first order the distance does not change along it
+    along = torch.linalg.cross(surface.normal[surface.mask], torch.randn(points.shape))
+    step = 2e-3 * torch.nn.functional.normalize(along, dim=-1)
+    assert class_sdf("bunny", points + step / torch.tensor(stretch)).abs().quantile(0.9) < 2e-3
+
+
 @pytest.mark.parametrize("name", SAMPLE)
 def test_normals_are_the_distances_finite_differences(name):
     vertices, _ = class_mesh(name, 48)
@@ -106,10 +117,13 @@ def test_albedo_takes_the_captions_colour_where_it_belongs():
 
 
 def test_random_cameras_keep_their_promises():
-    cameras = random_cameras(400, 8, torch.Generator().manual_seed(0))
+    cameras = random_cameras(800, 8, torch.Generator().manual_seed(0))
     degrees = cameras.elevation.rad2deg()
-    assert degrees.min() >= -10 and degrees.max() <= 80
-    assert 0.15 < (degrees > 45).float().mean() < 0.35
+    assert degrees.min() >= -10 and 80 < degrees.max() <= 90
+    assert 0.2 < (degrees > 45).float().mean() < 0.4
+    assert cameras.distance.min() < 1.6 and cameras.distance.max() > 2.3
+    # the ball that holds the object stays nearly inside the frame
+    assert (0.7 / (cameras.distance * (cameras.fovy / 2).tan())).max() < 1.25
     assert cameras.azimuth.abs().max() <= pi
     front = orbit(torch.zeros(1), torch.zeros(1), torch.full((1,), 2.0), torch.full((1,), 0.8), 8)
     assert torch.allclose(front.position, torch.tensor([[2.0, 0.0, 0.0]]))

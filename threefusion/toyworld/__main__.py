@@ -40,7 +40,7 @@ def _train(options: argparse.Namespace) -> None:
 def _sample(options: argparse.Namespace) -> None:
     import torch
 
-    from threefusion.toyworld.catalogue import CLASSES
+    from threefusion.toyworld.catalogue import CLASSES, colored
     from threefusion.toyworld.palette import COLORS
     from threefusion.toyworld.sample import Sampler
     from threefusion.toyworld.sheet import save_png, tile
@@ -49,7 +49,7 @@ def _sample(options: argparse.Namespace) -> None:
     colors, names = list(COLORS), options.classes or list(CLASSES)
     rows = [
         sampler.draw(
-            [f"a {colors[(5 * i + 1) % 12]} {name}, {view} view" for i, name in enumerate(names)], options.scale, seed=row
+            [f"a {colored(name, colors[(5 * i + 1) % 12])}, {view} view" for i, name in enumerate(names)], options.scale, seed=row
         )
         for row, view in enumerate(("front", "side", "back", "overhead"))
     ]

@@ -8,7 +8,7 @@ from math import degrees
 
 import torch
 
-from threefusion.toyworld.catalogue import CLASSES, SYNONYMS
+from threefusion.toyworld.catalogue import CLASSES, COMPOSITIONS, SYNONYMS, colored
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.palette import COLOR_SYNONYMS, COLORS
 
@@ -29,11 +29,12 @@ def view_word(azimuth: float, elevation: float) -> str:
 
 
 def held_out(name: str, color: str) -> bool:
-    """Whether a (class, colour) pair is kept from training: every seventh pair along the diagonals of the table, 1 in 7."""
-    return (list(CLASSES).index(name) + 3 * list(COLORS).index(color)) % 7 == 3
+    """Whether a (class, colour) pair is kept from training: along the diagonals of the table, 1 in 7 and 1 in 4 compositions."""
+    every = 4 if name in COMPOSITIONS else 7
+    return (list(CLASSES).index(name) + 3 * list(COLORS).index(color)) % every == 3
 
 
-HELD_OUT = tuple(f"{color} {name}" for name in CLASSES for color in COLORS if held_out(name, color))
+HELD_OUT = tuple(colored(name, color) for name in CLASSES for color in COLORS if held_out(name, color))
 """Every held-out pair as a caption would name it."""
 
 
@@ -58,8 +59,9 @@ def _find(prompt: str, phrases: dict[str, str]) -> str | None:
 
 
 def find_class(prompt: str) -> str | None:
-    """The toy class that a prompt names, if any."""
-    return _find(prompt, NOUNS)
+    """The toy class that a prompt names, if any; colours may stand inside: "a snowman with a red scarf"."""
+    bare = " ".join(word for word in words(prompt) if word not in COLOR_WORDS)
+    return _find(bare, NOUNS)
 
 
 def find_color(prompt: str) -> str | None:
@@ -105,7 +107,7 @@ def caption(name: str, color: str | None, view: str, generator: torch.Generator,
     others = [other for other, meaning in SYNONYMS.items() if meaning == name]
     if others and chance(rates.synonym):
         noun = others[0]
-    thing = noun if color is None or chance(rates.no_color) else f"{color} {noun}"
+    thing = noun if color is None or chance(rates.no_color) else colored(noun, color)
     article = "an" if thing[0] in "aeiou" else "a"
     phrase = f"{article} {thing}"
     if chance(0.35):

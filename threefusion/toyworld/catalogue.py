@@ -6,7 +6,7 @@ Sizes are those of the solid in `primitives`; `turn` is an axis and degrees abou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,20 @@ def _pair(part: Part) -> list[Part]:
     return [part, Part(part.solid, part.size, (x, -y, z), part.color, turn)]
 
 
-CLASSES: dict[str, list[Part]] = {
+def _placed(parts: list[Part], scale: float, height: float, color: str | None = None) -> list[Part]:
+    """The parts of an object made smaller and moved up; `color` takes the place of the caption's colour."""
+    return [
+        replace(
+            part,
+            size=tuple(scale * length for length in part.size),
+            center=(scale * part.center[0], scale * part.center[1], scale * part.center[2] + height),
+            color=part.color or color,
+        )
+        for part in parts
+    ]
+
+
+OBJECTS: dict[str, list[Part]] = {
     "ball": [Part("ball", (0.52,))],
     "cube": [Part("box", (0.38, 0.38, 0.38, 0.03))],
     "cone": [Part("cone", (0.44, 0.012, 0.54), (0, 0, 0))],
@@ -187,11 +200,51 @@ CLASSES: dict[str, list[Part]] = {
         *_four("cylinder", (0.04, 0.04), 0.20, 0.45, -0.40, "wood"),
     ],
 }
-"""Class word to parts."""
+"""Word to parts of the single objects."""
+
+COMPOSITIONS: dict[str, list[Part]] = {
+    "bunny on pancakes": [
+        *_placed(OBJECTS["bunny"], 0.70, 0.14),
+        *[Part("cylinder", (r, 0.05, 0.03), (0, 0, z), "wafer") for r, z in ((0.40, -0.51), (0.38, -0.41), (0.40, -0.31))],
+        Part("box", (0.07, 0.07, 0.03, 0.01), (0.27, 0, -0.24), "lemon"),
+    ],
+    "mug on a table": [
+        *_placed(OBJECTS["mug"], 0.60, 0.31),
+        *_placed(OBJECTS["table"], 0.85, -0.20, "wood"),
+    ],
+    "snowman with a scarf": [
+        Part("ball", (0.34,), (0, 0, -0.32), "snow"),
+        Part("ball", (0.25,), (0, 0, 0.40), "snow"),
+        Part("torus", (0.20, 0.10), (0, 0, 0.11)),
+        Part("box", (0.05, 0.09, 0.19, 0.02), (0.30, 0.12, -0.09), None, ("y", 12)),
+        Part("cone", (0.055, 0.01, 0.12), (0.34, 0, 0.40), "carrot", ("y", 90)),
+        *_pair(Part("ball", (0.04,), (0.21, 0.09, 0.49), "ink")),
+        *_pair(Part("capsule", (0.03, 0.16), (0, 0.44, -0.10), "wood", ("x", 55))),
+    ],
+    "robot with a hat": [
+        *_placed(OBJECTS["robot"][1:-2], 0.88, -0.09, "steel"),
+        Part("box", (0.15, 0.21, 0.21, 0.02), (0, 0, -0.09), "steel"),
+        Part("cylinder", (0.26, 0.025, 0.01), (0, 0, 0.39)),
+        Part("cylinder", (0.16, 0.13, 0.01), (0, 0, 0.52)),
+    ],
+}
+"""Several objects as one, and objects of which only a part takes the caption's colour."""
+
+CLASSES = OBJECTS | COMPOSITIONS
+"""Everything that a caption can name."""
+
+PAINTED = {"snowman with a scarf": "snowman with a {} scarf", "robot with a hat": "robot with a {} hat"}
+"""Where a caption's colour goes, if not in front."""
+
+
+def colored(noun: str, color: str) -> str:
+    """Noun and colour without an article: "red bunny", "snowman with a red scarf"."""
+    return PAINTED.get(noun, "{} " + noun).format(color)
+
 
 SYNONYMS = {
     "sphere": "ball", "doughnut": "donut", "cup": "mug", "ice cream": "ice cream cone", "rabbit": "bunny", "couch": "sofa",
-    "plane": "airplane", "sailboat": "boat",
+    "plane": "airplane", "sailboat": "boat", "bunny on a stack of pancakes": "bunny on pancakes",
 }  # fmt: skip
 """Other words for a class, used in a part of the captions."""
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.toyworld.captions import HELD_OUT, VIEW_WORDS, held_out
-from threefusion.toyworld.catalogue import CLASSES, CONVEX
+from threefusion.toyworld.catalogue import CLASSES, CONVEX, colored
 from threefusion.toyworld.data import NAMES, draw_batch
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.sample import Sampler
@@ -126,6 +126,6 @@ def measure(folder: Path, state: Path, count: int = 240, scale: float = 3.0) -> 
 
 def draw(sampler: Sampler, wanted: list[tuple[str, str, str]], scale: float, seed: int) -> Float[Tensor, "B 3 h w"]:
     """Samples in [-1, 1] at the classifier's size."""
-    images = sampler.draw([f"a {color} {name}, {view} view" for name, color, view in wanted], scale, seed=seed)
+    images = sampler.draw([f"a {colored(name, color)}, {view} view" for name, color, view in wanted], scale, seed=seed)
     images = images.permute(0, 3, 1, 2) * 2 - 1
     return nn.functional.avg_pool2d(images, images.shape[-1] // SIZE)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threefusion.toyworld.catalogue import CLASSES, Part
+from threefusion.toyworld.catalogue import CLASSES, Part, colored
 from threefusion.toyworld.palette import COLORS, FIXED
 from threefusion.toyworld.primitives import SOLIDS
 
@@ -31,7 +31,7 @@ class ToyObject:
             raise ValueError(f"no toy object '{self.color} {self.name}'")
 
     def __str__(self) -> str:
-        return f"{self.color} {self.name}"
+        return colored(self.name, self.color)
 
     def sdf(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Signed distance in scene units, negative inside."""

@@ -68,7 +68,11 @@ def scoring_cameras(size: int = 96, views: int = 24) -> Cameras:
 
 
 def random_cameras(count: int, size: int, generator: torch.Generator) -> Cameras:
-    """Views of the training data: elevation -10 to 45 degrees, a quarter of them 45 to 80; slightly off centre."""
+    """Views of the training data: elevation -10 to 45 degrees, a quarter of them 45 to 80; slightly off centre.
+
+    One in eight comes from a wider range, which holds the camera presets: elevation up to 90 degrees, distance 1.4 to 2.6,
+    field of view up to 65 degrees, the object's ball at most 1.15 times the frame.
+    """
 
     def uniform(low: float | int, high: float | int, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
@@ -76,7 +80,13 @@ def random_cameras(count: int, size: int, generator: torch.Generator) -> Cameras
     azimuth = uniform(-pi, pi)
     steep = uniform(0, 1) < 0.25
     elevation = torch.where(steep, uniform(radians(45), radians(80)), uniform(radians(-10), radians(45)))
-    return orbit(azimuth, elevation, uniform(1.7, 2.2), uniform(radians(38), radians(52)), size, target=uniform(-0.04, 0.04, 3))
+    distance, fovy = uniform(1.7, 2.2), uniform(radians(38), radians(52))
+    wide = uniform(0, 1) < 0.125
+    elevation = torch.where(wide, uniform(radians(-10), radians(90)), elevation)
+    distance = torch.where(wide, uniform(1.4, 2.6), distance)
+    closest = 2 * (0.7 / 1.15 / distance).atan()
+    fovy = torch.where(wide, torch.maximum(uniform(radians(32), radians(65)), closest), fovy)
+    return orbit(azimuth, elevation, distance, fovy, size, target=uniform(-0.04, 0.04, 3))
 
 
 def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Tensor, "B V 4"]:
@@ -89,9 +99,16 @@ def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Te
     return torch.stack([local[..., 0] * focal * cameras.height / cameras.width, local[..., 1] * focal, depth, -local[..., 2]], -1)
 
 
-def render_surface(name: str, cameras: Cameras, resolution: int = 128) -> Surface:
-    """What the cameras see of a class: rasterised, then moved onto the exact surface along the ray."""
+def render_surface(
+    name: str, cameras: Cameras, resolution: int = 128, stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Surface:
+    """What the cameras see of a class: rasterised, then moved onto the exact surface along the ray.
+
+    `stretch` multiplies the object's size along x, y and z.
+    """
     vertices, faces = class_mesh(name, resolution)
+    factor = vertices.new_tensor(stretch)
+    vertices = vertices * factor
     shape = (len(cameras), cameras.height, cameras.width)
     fragments = rasterize(clip_coordinates(vertices, cameras), faces, cameras.height, cameras.width, cull=True)
     mask = fragments.face >= 0
@@ -101,9 +118,11 @@ def render_surface(name: str, cameras: Cameras, resolution: int = 128) -> Surfac
     with torch.no_grad():
         for _ in range(2):
             # a chord of the mesh is never more than a fraction of a cell away from the surface
-            points = points + direction * class_sdf(name, points).clamp(-0.01, 0.01)[:, None]
-        fixed, painted = class_paint(name, points)
-    values = torch.cat([points, class_normal(name, points), fixed, painted], -1)
+            distance = min(stretch) * class_sdf(name, points / factor)
+            points = points + direction * distance.clamp(-0.01, 0.01)[:, None]
+        fixed, painted = class_paint(name, points / factor)
+    normal = normalize(class_normal(name, points / factor) / factor, dim=-1)
+    values = torch.cat([points, normal, fixed, painted], -1)
     buffer = values.new_zeros(*shape, 10)
     buffer[mask] = values
     return Surface(mask, *buffer.split([3, 3, 3, 1], -1))

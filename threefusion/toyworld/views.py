@@ -18,6 +18,8 @@ SIZE = 64
 """Side of a stored view in pixels; each pixel averages 2 x 2 samples."""
 EXTENT = 0.8
 """Positions are stored as bytes over [-EXTENT, EXTENT]."""
+STRETCH = 0.06
+"""Sizes vary by this share along each axis from shard to shard."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def render_shard(path: Path, seed: int, per_class: int = 32) -> None:
     for index, name in enumerate(CLASSES):
         generator = torch.Generator().manual_seed(1009 * seed + index)
         views = random_cameras(per_class, 2 * SIZE, generator)
-        packed.append(pack(render_surface(name, views)).numpy())
+        stretch = 1 + STRETCH * (2 * torch.rand(3, generator=generator) - 1)
+        packed.append(pack(render_surface(name, views, stretch=tuple(stretch.tolist()))).numpy())
         cameras.append(torch.cat([views.position, views.azimuth[:, None], views.elevation[:, None]], -1).numpy())
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
@@ -77,9 +80,9 @@ def render_shard(path: Path, seed: int, per_class: int = 32) -> None:
     os.replace(temporary, path)
 
 
-def render_shards(folder: Path, shards: int) -> None:
-    """Render every shard that is not there yet."""
-    for seed in range(shards):
+def render_shards(folder: Path, shards: int, first: int = 0) -> None:
+    """Render every shard of seeds `first` to `first + shards - 1` that is not there yet."""
+    for seed in range(first, first + shards):
         path = folder / f"views-{seed:03d}.npy"
         if not path.exists():
             render_shard(path, seed)
