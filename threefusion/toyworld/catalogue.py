@@ -250,3 +250,6 @@ SYNONYMS = {
 
 CONVEX = ("ball", "cube", "cone", "cylinder")
 """Classes whose truth is convex: the bounding ellipsoid is a strong baseline there."""
+
+ROUND = (*CONVEX, "donut", "mushroom", "ice cream cone", "tree", "lamp", "table", "cactus")
+"""Classes that look alike from the front, the side and the back."""

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.toyworld.captions import HELD_OUT, VIEW_WORDS, held_out
-from threefusion.toyworld.catalogue import CLASSES, CONVEX, colored
+from threefusion.toyworld.catalogue import CLASSES, ROUND, colored
 from threefusion.toyworld.data import NAMES, draw_batch
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.sample import Sampler
@@ -88,10 +88,6 @@ def prompts(seen: bool, count: int, generator: torch.Generator) -> list[tuple[st
     chosen = torch.randint(len(pairs), (count,), generator=generator).tolist()
     views = torch.randint(len(VIEW_WORDS), (count,), generator=generator).tolist()
     return [(*pairs[p], VIEW_WORDS[v]) for p, v in zip(chosen, views, strict=True)]
-
-
-ROUND = (*CONVEX, "donut", "mushroom", "ice cream cone", "tree", "lamp", "table", "cactus")
-"""Classes that look alike from the front, the side and the back: their view word is not scored."""
 
 
 @torch.no_grad()
