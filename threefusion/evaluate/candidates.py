@@ -1,0 +1,57 @@
+"""The captions among which a prompt must be found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from threefusion.errors import UserError
+from threefusion.toyworld.catalogue import CLASSES, colored
+from threefusion.toyworld.objects import ToyObject
+from threefusion.toyworld.palette import COLORS
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Captions, one of them right."""
+
+    texts: list[str]
+    right: int
+
+
+def with_article(thing: str) -> str:
+    """The words as a caption begins."""
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
+
+
+def toy_candidates(prompt: str, thing: ToyObject) -> tuple[Candidates, Candidates]:
+    """Every class in every colour, and every class without colour; the prompt itself stands for its own pair in the first."""
+    pairs = [(name, color) for name in CLASSES for color in COLORS]
+    texts = [with_article(colored(*pair)) for pair in pairs]
+    right = pairs.index((thing.name, thing.color))
+    texts[right] = prompt
+    return Candidates(texts, right), Candidates([with_article(name) for name in CLASSES], list(CLASSES).index(thing.name))
+
+
+def listed_candidates(prompt: str, captions: list[str]) -> Candidates:
+    """The captions of a list, and the prompt if it is not among them."""
+    texts = list(dict.fromkeys(captions))
+    if prompt not in texts:
+        texts.append(prompt)
+    return Candidates(texts, texts.index(prompt))
+
+
+def read_captions(path: Path) -> list[str]:
+    """The lines of a file that are not empty.
+
+    Raises:
+        UserError: no such file, or fewer than two captions in it.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--candidates {path}: cannot be read ({error})") from error
+    captions = [line for line in lines if line]
+    if len(captions) < 2:
+        raise UserError(f"--candidates {path}: expected at least two captions, one per line")
+    return captions

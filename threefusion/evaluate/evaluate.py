@@ -1,0 +1,190 @@
+"""One result -> its numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from threefusion.config import RunConfig
+from threefusion.errors import UserError
+from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_candidates
+from threefusion.evaluate.field import color_spread, fidelity, look_at_field, opacity_entropy
+from threefusion.evaluate.guidance import refuse_guiding_model
+from threefusion.evaluate.janus import FrontClassifier, janus
+from threefusion.evaluate.pathology import mesh_flaws
+from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, judge_at, text_image
+from threefusion.evaluate.truth import TRUTH_KEYS, against_truth
+from threefusion.exporter.fidelity import FieldViews
+from threefusion.exporter.preview import load_glb
+from threefusion.guidance.prior.models import BUNDLED
+from threefusion.run.folder import open_run
+from threefusion.toyworld.captions import find_object
+from threefusion.types import Mesh
+
+RESULT_FILE = "evaluation.json"
+BUNDLED_JUDGE = BUNDLED / "toyworld-judge"
+VIEWS = 24
+COST_KEYS = {
+    "seconds": "seconds",
+    "iterations": "steps",
+    "iterations_per_second": "iterations_per_second",
+    "peak_memory_bytes": "peak_memory_bytes",
+    "network_calls": "network_calls",
+    "network_images": "network_images",
+}
+"""Our names and those of report.json."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How results are looked at."""
+
+    views: int = VIEWS
+    """Views of pictures for text-image scores, pathologies and fidelity."""
+    judge: Judge | None = None
+    """Who compares pictures with texts; None leaves those numbers out."""
+    captions: list[str] = field(default_factory=list)
+    """Candidates for retrieval; none: every class and colour of the toy world, where the prompt names one of them."""
+    front: FrontClassifier | None = None
+    """Who tells a front, for the Janus index; None is the judge."""
+
+
+def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, captions: list[str] | None = None) -> dict[str, Any]:
+    """The numbers of a run, read from its folder alone and also written to RUN/evaluation.json.
+
+    `clip` is a folder with a CLIPModel; None is the bundled judge, if there is one. Two levels; every leaf is a number, a bool, a
+    string or None, and the keys are always the same, whatever is missing:
+
+    - `run`: `folder`, `config`, `prompt`, `seed`, `views`, `judge` (folder or None)
+    - `text_image`: `text_image.TEXT_IMAGE_KEYS`
+    - `truth`: `truth.TRUTH_KEYS`; all None unless the prompt names a toy object
+    - `pathology`: `janus`, `janus_of_truth`, `front_probability_in_front`, `front_probability_behind`, `components`,
+      `floater_area`, `floater_volume`, `dropped_volume`, `emptiness`, `saturation`, `clipped`, `opacity_entropy`, `color_spread`
+    - `fidelity`: `silhouette_iou`, `psnr`
+    - `cost`: `seconds`, `iterations`, `iterations_per_second`, `peak_memory_bytes`, `network_calls`, `network_images`
+    - `notes`: why a section lacks something, by section; other sections are absent here
+
+    docs/evaluation.md defines each.
+
+    Raises:
+        UserError: not a run folder, no CLIP in `clip`, or one that guided the run.
+    """
+    folder = Path(folder)
+    config = open_run(folder)
+    judge = choose_judge(clip)
+    if judge is not None:
+        refuse_guiding_model(config, judge.folder)
+    notes = {} if judge else {"text_image": f"no judge: {BUNDLED_JUDGE} is not there, and --clip names no other"}
+    result = _looked_at(folder, config, Evaluation(views, judge, captions or []), notes)
+    _write(folder / RESULT_FILE, result)
+    return result
+
+
+def read_evaluation(folder: Path) -> dict[str, Any] | None:
+    """What `evaluate_run` wrote last, None if nothing."""
+    path = Path(folder) / RESULT_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def choose_judge(clip: Path | None) -> Judge | None:
+    """The judge that was asked for, the bundled one otherwise, None if that one is not there."""
+    if clip is None and not BUNDLED_JUDGE.is_dir():
+        return None
+    return judge_at((clip or BUNDLED_JUDGE).expanduser().resolve())
+
+
+def evaluate_mesh(
+    mesh: Mesh | None, prompt: str, evaluation: Evaluation, seen: FieldViews | None = None
+) -> dict[str, dict[str, Any]]:
+    """The sections `text_image`, `truth`, `pathology` and `fidelity` of any mesh, such as the truth itself; no run is needed.
+
+    `seen` are the views of the field that the mesh was made from. A mesh of None is a result that shows nothing.
+    """
+    thing = find_object(prompt)
+    judge = evaluation.judge
+    front = evaluation.front or (JudgeFrontClassifier(judge) if judge else None)
+    in_place = thing is not None
+    return {
+        "text_image": text_image(mesh, judge, candidates(prompt, evaluation.captions), evaluation.views, in_place),
+        "truth": dict.fromkeys(TRUTH_KEYS) if thing is None else against_truth(mesh, thing),
+        "pathology": {
+            **janus(mesh, thing, front),
+            **mesh_flaws(mesh, evaluation.views, in_place),
+            "opacity_entropy": None if seen is None else opacity_entropy(seen),
+            "color_spread": None if seen is None or mesh is None else color_spread(mesh, seen),
+        },
+        "fidelity": fidelity(mesh, seen),
+    }
+
+
+def candidates(prompt: str, captions: list[str]) -> tuple[Candidates, Candidates] | None:
+    """What pictures in colour and textureless ones are to be told apart by; None without a list and without a toy object."""
+    if captions:
+        listed = listed_candidates(prompt, captions)
+        return listed, listed
+    thing = find_object(prompt)
+    return None if thing is None else toy_candidates(prompt, thing)
+
+
+def _looked_at(folder: Path, config: RunConfig, evaluation: Evaluation, notes: dict[str, str]) -> dict[str, Any]:
+    """All sections of a run."""
+    prompt = dict(config.prompt.settings).get("text", "")
+    report = _read_report(folder, notes)
+    mesh = _read_mesh(folder, report, notes)
+    seen = _read_field(folder, evaluation.views, notes)
+    sections = evaluate_mesh(mesh, prompt, evaluation, seen)
+    sections["pathology"]["dropped_volume"] = (report.get("export") or {}).get("dropped_volume")
+    if sections["text_image"]["candidates"] is None and mesh is not None:
+        notes.setdefault("text_image", "no candidates: the prompt names no toy object; give a list with --candidates FILE")
+    judge = evaluation.judge
+    about = {"folder": str(folder), "config": config.name, "prompt": prompt, "seed": config.seed, "views": evaluation.views}
+    cost = {own: report.get(theirs) for own, theirs in COST_KEYS.items()}
+    return {"run": {**about, "judge": judge and str(judge.folder)}, **sections, "cost": cost, "notes": notes}
+
+
+def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
+    """report.json, empty if the run has none."""
+    try:
+        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        notes["cost"] = f"report.json: cannot be read ({type(error).__name__})"
+        return {}
+
+
+def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> Mesh | None:
+    """The exported mesh, None if there is none that can be read."""
+    path = folder / ((report.get("artifacts") or {}).get("mesh") or "mesh/model.glb")
+    if not path.is_file():
+        notes["mesh"] = f"{path.name}: not there; the run was not exported, or its scene is empty"
+        return None
+    try:
+        mesh = load_glb(path.with_suffix(".glb"))
+    except Exception as error:  # trimesh raises whatever its parsers raise
+        notes["mesh"] = f"{path.name}: cannot be read ({type(error).__name__}: {error})"
+        return None
+    return mesh if len(mesh.faces) else None
+
+
+def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews | None:
+    """The trained field in some views, None if the run has none."""
+    from threefusion.run.results import load_scene
+
+    try:
+        scene = load_scene(folder)[1]
+    except UserError as error:
+        notes["fidelity"] = str(error)
+        return None
+    if not hasattr(scene.geometry, "density"):
+        notes["fidelity"] = "the scene is flat: there is no field"
+        return None
+    return look_at_field(scene, views)
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    """Write JSON through a temporary file of this process."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

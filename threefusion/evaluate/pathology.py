@@ -1,0 +1,70 @@
+"""What goes wrong with shapes and colours: loose parts, nothing at all, colours at their limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.evaluate.views import fixed_cameras, framing, surface_views
+from threefusion.exporter.topology import components, signed_volume, weld
+from threefusion.types import Mesh
+
+SIZE = 96
+EMPTY = 0.005
+"""A view whose silhouette covers less of the frame than this shows nothing."""
+LIMIT = 1.5 / 255
+"""Within this distance of 0 or 1 a channel counts as clipped."""
+
+SHAPE_KEYS = ("components", "floater_area", "floater_volume")
+COLOR_KEYS = ("saturation", "clipped")
+
+
+def shape_flaws(mesh: Mesh | None) -> dict[str, float | None]:
+    """Number of connected parts, and the shares of area and of enclosed volume outside the largest one; cavities do not count."""
+    if mesh is None or len(mesh.faces) == 0:
+        return dict.fromkeys(SHAPE_KEYS)
+    parts = [part for part in components(weld(mesh)) if signed_volume(part) > 0]
+    if not parts:
+        return {"components": 0, "floater_area": None, "floater_volume": None}
+    area, volume = [surface_area(part) for part in parts], [signed_volume(part) for part in parts]
+    return {
+        "components": len(parts),
+        "floater_area": 1 - max(area) / sum(area),
+        "floater_volume": 1 - max(volume) / sum(volume),
+    }
+
+
+def surface_area(mesh: Mesh) -> float:
+    """In square scene units."""
+    a, b, c = mesh.vertices[mesh.faces].double().unbind(1)
+    return float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2)
+
+
+def emptiness(mask: Float[Tensor, "B H W 1"]) -> float:
+    """Share of views that show nothing."""
+    return float((mask.mean((1, 2, 3)) < EMPTY).double().mean())
+
+
+def color_flaws(colors: Float[Tensor, "N 3"]) -> dict[str, float | None]:
+    """Mean saturation (max - min) / max, and the share of colours with a channel at its limit; None without colours."""
+    if len(colors) == 0:
+        return dict.fromkeys(COLOR_KEYS)
+    high, low = colors.amax(-1), colors.amin(-1)
+    saturation = (high - low) / high.clamp_min(1e-6)
+    clipped = (low <= LIMIT) | (high >= 1 - LIMIT)
+    return {"saturation": float(saturation.mean()), "clipped": float(clipped.double().mean())}
+
+
+def mesh_flaws(mesh: Mesh | None, views: int, in_place: bool) -> dict[str, Any]:
+    """Shape, emptiness and base colours of a mesh in `views` views.
+
+    `in_place`: cameras stand where they stand for toy objects, so that a mesh far too small or out of place shows as empty.
+    """
+    flaws: dict[str, Any] = shape_flaws(mesh)
+    if mesh is None or len(mesh.faces) == 0:
+        return flaws | {"emptiness": 1.0} | dict.fromkeys(COLOR_KEYS)
+    seen = surface_views(mesh, fixed_cameras(views, SIZE, scale=1.0 if in_place else framing(mesh)))
+    return flaws | {"emptiness": emptiness(seen.mask)} | color_flaws(seen.base_color[seen.mask[..., 0] > 0])

@@ -1,0 +1,50 @@
+"""Meshes about which everything is known: a toy object's truth, and one with two faces."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.toyworld.objects import ToyObject, class_mesh, class_normal
+from threefusion.types import Mesh
+
+RESOLUTION = 96
+
+
+@lru_cache(maxsize=16)
+def truth_mesh(thing: ToyObject, resolution: int = RESOLUTION) -> Mesh:
+    """The object as a mesh with a texture; no two faces share a vertex, so that colours meet as sharply as they do in truth."""
+    vertices, faces = class_mesh(thing.name, resolution)
+    return painted(vertices, faces, class_normal(thing.name, vertices), thing)
+
+
+def painted(vertices: Float[Tensor, "V 3"], faces: Tensor, normals: Float[Tensor, "V 3"], thing: ToyObject) -> Mesh:
+    """Each face in the one colour that the object has at its middle; the texture is a row of all colours."""
+    corners = vertices[faces]
+    palette, index = torch.unique(thing.albedo(corners.mean(1)), dim=0, return_inverse=True)
+    place = torch.stack([(index + 0.5) / len(palette), torch.full_like(index, 0.5, dtype=torch.float32)], -1)
+    return Mesh(
+        vertices=corners.reshape(-1, 3),
+        faces=torch.arange(3 * len(faces)).view(-1, 3),
+        normals=normals[faces].reshape(-1, 3),
+        uv=place.repeat_interleave(3, 0),
+        textures={"base_color": palette[None]},
+    )
+
+
+def two_faced(mesh: Mesh) -> Mesh:
+    """A mesh whose back is the mirror image of its front (x > 0); closed if the mesh is."""
+    front = mesh.vertices.clone()
+    front[:, 0] = front[:, 0].clamp_min(0)
+    kept = mesh.faces[(front[mesh.faces][..., 0] > 0).any(-1)]
+    mirror = front.new_tensor([-1.0, 1.0, 1.0])
+    return Mesh(
+        vertices=torch.cat([front, front * mirror]),
+        faces=torch.cat([kept, kept.flip(-1) + len(front)]),
+        normals=None if mesh.normals is None else torch.cat([mesh.normals, mesh.normals * mirror]),
+        uv=None if mesh.uv is None else torch.cat([mesh.uv, mesh.uv]),
+        textures=mesh.textures,
+    )
