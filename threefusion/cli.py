@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import threefusion
+from threefusion.bench.command import BENCH
 from threefusion.errors import UserError
 from threefusion.parser import PROGRAM, Parser, Verb, overview, parse
 from threefusion.suggest import nearest
@@ -114,13 +115,10 @@ def check_words(config: RunConfig) -> None:
     Raises:
         UserError: it knows no object in the prompt.
     """
-    from threefusion.guidance.prior.vocabulary import check_prompt
-    from threefusion.registry import settings
+    from threefusion.guidance.prior.vocabulary import unknown_words
 
-    model = getattr(settings(settings(config.guidance).prior), "model", None)
-    if model is not None:
-        for warning in check_prompt(model, settings(config.prompt).text):
-            print(f"warning: {warning}", file=sys.stderr)
+    for warning in unknown_words(config):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def prepare() -> None:
@@ -180,7 +178,8 @@ def check_arguments(parser: Parser) -> None:
 
 def check(arguments: argparse.Namespace) -> int:
     """Check configs without building anything."""
-    from threefusion.config import ConfigError, load_config
+    from threefusion.bench.plan import check_file
+    from threefusion.config import ConfigError
 
     overrides = [word for word in arguments.words if "=" in word]
     files = [word for word in arguments.words if "=" not in word]
@@ -189,7 +188,7 @@ def check(arguments: argparse.Namespace) -> int:
     wrong = 0
     for file in files:
         try:
-            load_config(Path(file), overrides)
+            check_file(Path(file), overrides)
             print(f"{file}: ok")
         except ConfigError as error:
             print(error, file=sys.stderr)
@@ -267,6 +266,7 @@ VERBS = {
         ("render RUN --mode normal", "render RUN --light orbit --size 512 --out relit.mp4"),
     ),
     "export": Verb("Write the result of a run as a mesh.", export_arguments, write_meshes, ("export RUN --format glb obj",)),
+    "bench": BENCH,
     "check": Verb(
         "Check configs, without building anything.",
         check_arguments,

@@ -9,6 +9,7 @@ from threefusion.errors import UserError
 
 INSTALL = {
     "wandb": "python -m pip install wandb",
+    "ray": "python -m pip install ray",
     "nerfacc": "python -m pip install nerfacc",
     "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
     "nvdiffrast": "python -m pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast",

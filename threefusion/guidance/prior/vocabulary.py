@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
 from threefusion.guidance.prior.models import local_folder, read_settings
+
+if TYPE_CHECKING:
+    from threefusion.config import RunConfig
 
 VOCABULARY_FILE = "toyworld.json"
 """Lies in the folder of a model with a closed vocabulary; a folder without it understands everything."""
@@ -35,6 +38,18 @@ def check_prompt(model: str, text: str) -> list[str]:
     known = {word for phrase in vocabulary["known_words"] for word in words(phrase)}
     unknown = [word for word in words(text) if word not in known and word.removesuffix("s") not in known]
     return [f"{model} does not know the word {word!r} and will not follow it." for word in dict.fromkeys(unknown)]
+
+
+def unknown_words(config: RunConfig) -> list[str]:
+    """`check_prompt` for a run's prompt and model; nothing for a prior without a model.
+
+    Raises:
+        VocabularyError: the prompt names no object that the model knows.
+    """
+    from threefusion.registry import settings
+
+    model = getattr(settings(settings(config.guidance).prior), "model", None)
+    return [] if model is None else check_prompt(model, settings(config.prompt).text)
 
 
 def read_vocabulary(model: str) -> dict[str, Any] | None:

@@ -1,0 +1,134 @@
+"""One cell, from whatever is there to its evaluation: `python -m threefusion.bench.cell FOLDER`. Loads no torch.
+
+It may be started any number of times: what is finished stays, a half-trained run is resumed from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from threefusion.bench.folder import CellFolder, Record, locked
+from threefusion.run.folder import RUN_VARIABLE, latest_checkpoint
+
+PROGRAM = (sys.executable, "-m", "threefusion")
+INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of a run that was asked to stop: nothing has failed."""
+EMPTY_SCENE = 2
+"""Exit code of a training that ended with nothing to export; its report is there."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How a cell is made."""
+
+    program: tuple[str, ...] = PROGRAM
+    train: tuple[str, ...] = ()
+    """Further arguments of `train`."""
+    evaluate: tuple[str, ...] = ()
+    """Further arguments of `eval`."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody wants it to end."""
+
+
+def main() -> None:
+    """Do what is left of the cell in the folder that the command line names; what follows are arguments of `eval`."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--anyway", action="store_true", help="train although the prior does not know the prompt's words")
+    arguments, evaluate = parser.parse_known_args()
+    orders = Orders(train=("--anyway",) if arguments.anyway else (), evaluate=tuple(evaluate))
+    die_with_starter()
+    # Handlers, unlike ignored signals, are not inherited: the run hears Ctrl-C itself, saves and ends; this process sees that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: orders.stopped.set())
+    sys.exit(make(CellFolder(arguments.folder), orders))
+
+
+def die_with_starter() -> None:
+    """Kill this process and its run as soon as whoever started it is gone: the other end of stdin closes then."""
+    leads_group = os.getpid() == os.getpgrp()
+    if leads_group and stat.S_ISFIFO(os.fstat(0).st_mode):
+        threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+def make(folder: CellFolder, orders: Orders) -> int:
+    """Train and evaluate what is missing, and note how it went in cell.json. Returns 0, 1 for a failure, 130 when interrupted."""
+    with locked(folder.path / "lock", 60, f"{folder.path}: another process is at work on this cell"):
+        if folder.is_finished(orders.evaluate):
+            return 0
+        record = folder.record()
+        record = replace(record, state="running", attempts=record.attempts + 1)
+        folder.write_record(record)
+        if not record.trained:
+            code, record = _train(folder, record, orders)
+            if code:
+                return code
+        return 130 if orders.stopped.is_set() else _evaluate(folder, record, orders)
+
+
+def _train(folder: CellFolder, record: Record, orders: Orders) -> tuple[int, Record]:
+    if latest_checkpoint(folder.run) is not None:
+        words = ["--resume", str(folder.run)]
+    else:
+        shutil.rmtree(folder.run, ignore_errors=True)
+        words = ["--config", str(folder.settings), "--out", str(folder.run)]
+    # A report of an attempt that was interrupted while it exported would say that there is no mesh.
+    (folder.run / "report.json").unlink(missing_ok=True)
+    code, last_line = _call(folder, [*orders.program, "train", *words, *orders.train])
+    reached_its_end = code == 0 or (code == EMPTY_SCENE and (folder.run / "report.json").is_file())
+    if not reached_its_end:
+        return _failed(folder, record, code, last_line), record
+    record = replace(record, trained=True, reason=last_line if code else None)
+    folder.write_record(record)
+    return 0, record
+
+
+def _evaluate(folder: CellFolder, record: Record, orders: Orders) -> int:
+    code, last_line = _call(folder, [*orders.program, "eval", str(folder.run), "--json", *orders.evaluate])
+    if code:
+        return _failed(folder, record, code, last_line)
+    if folder.evaluation() is None:
+        return _failed(folder, record, 1, "the evaluation left no evaluation.json")
+    folder.write_record(replace(record, state="finished", evaluation=orders.evaluate))
+    return 0
+
+
+def _failed(folder: CellFolder, record: Record, code: int, last_line: str) -> int:
+    """Note a failure; an interruption is none."""
+    if code in INTERRUPTED:
+        return 130
+    if code < 0:
+        killed = f"killed by {signal.Signals(-code).name}"
+        last_line = f"{killed} (out of memory?)" if -code == signal.SIGKILL else killed
+    folder.write_record(replace(record, state="failed", reason=last_line or f"exit code {code} and no message"))
+    return 1
+
+
+def _call(folder: CellFolder, command: list[str]) -> tuple[int, str]:
+    """The exit code of a command and the last line that it wrote to stderr."""
+    environment = {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
+    with folder.output.open("ab") as output, folder.errors.open("a+b") as errors:
+        begin = errors.seek(0, os.SEEK_END)
+        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment)
+        errors.seek(begin)
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+    return code, lines[-1].strip() if lines else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The folder of a benchmark and those of its cells: what is there, what is still to be done. Loads no torch."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from threefusion.bench.plan import Cell
+from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
+from threefusion.errors import UserError
+from threefusion.run.folder import latest_checkpoint
+
+MARK = "benchmark.json"
+"""Tells the folder of a benchmark from any other."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """How far a cell has come: cell.json."""
+
+    state: str = "waiting"
+    """waiting, running, finished or failed."""
+    trained: bool = False
+    """Training and export are over; only the evaluation is missing."""
+    evaluation: tuple[str, ...] = ()
+    """Options of `eval` when it was evaluated."""
+    attempts: int = 0
+    """How often it was started: more than 1 after an interruption or a failure."""
+    reason: str | None = None
+    """Why it failed, or what went wrong in a cell that finished all the same."""
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """Where a cell lives: settings.yaml, cell.json, logs, and the run folder itself."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """The resolved config that the run is started with."""
+        return self.path / "settings.yaml"
+
+    @property
+    def run(self) -> Path:
+        """An ordinary run folder."""
+        return self.path / "run"
+
+    @property
+    def errors(self) -> Path:
+        """What training and evaluation wrote to stderr."""
+        return self.path / "errors.log"
+
+    @property
+    def output(self) -> Path:
+        """What they wrote to stdout."""
+        return self.path / "output.log"
+
+    def record(self) -> Record:
+        """How far the cell has come; an unreadable record counts as none."""
+        found = read_json(self.path / "cell.json") or {}
+        return Record(**{**found, "evaluation": tuple(found.get("evaluation", ()))})
+
+    def write_record(self, record: Record) -> None:
+        """Note how far the cell has come."""
+        write_atomically(self.path / "cell.json", json.dumps(asdict(record), indent=2) + "\n")
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """The sections of evaluation.json; None when there is none."""
+        return read_json(self.run / "evaluation.json")
+
+    def is_finished(self, evaluation: Sequence[str]) -> bool:
+        """Whether there is nothing left to do: trained, and evaluated with these options of `eval`."""
+        record = self.record()
+        return record.state == "finished" and record.evaluation == tuple(evaluation) and self.evaluation() is not None
+
+    def holds_work(self) -> bool:
+        """Whether something would be lost if it were made anew."""
+        return self.record().trained or latest_checkpoint(self.run) is not None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def prepare(self, cell: Cell) -> None:
+        """Write what the run is to be started with."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.settings, config_to_yaml(cell.config))
+
+
+def cell_folder(benchmark: Path, cell: Cell) -> CellFolder:
+    """The folder of a cell: cells/<variant>/<prompt>-<seed>, where a prompt that is more than small words gets a checksum."""
+    slug = re.sub(r"[^a-z0-9]+", "-", cell.prompt.lower()).strip("-")[:60]
+    if slug.replace("-", " ") != cell.prompt:
+        slug = f"{slug}-{zlib.crc32(cell.prompt.encode()):08x}".lstrip("-")
+    return CellFolder(benchmark / "cells" / cell.variant / f"{slug}-{cell.seed}")
+
+
+def change(folder: CellFolder, cell: Cell) -> str | None:
+    """The first setting in which a cell's work differs from what is wanted now; None where work can be gone on with."""
+    if not folder.holds_work():
+        return None
+    try:
+        made = load_config(folder.settings, [])
+    except ConfigError as error:
+        return f"its settings no longer load: {error}"
+    return None if made == cell.config else _first_difference(made, cell.config)
+
+
+def _first_difference(made: RunConfig, wanted: RunConfig) -> str:
+    before, now = (dict(_leaves(yaml.safe_load(config_to_yaml(config)), "")) for config in (made, wanted))
+    for key in (*before, *now):
+        if before.get(key) != now.get(key):
+            return f"{key} was {before.get(key, 'not there')}, now {now.get(key, 'not there')}"
+    return "written differently"
+
+
+def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every value of a config with its dotted path, `type` first."""
+    if not isinstance(tree, dict):
+        yield path, tree
+        return
+    for key, value in tree.items():
+        yield from _leaves(value, f"{path}.{key}" if path else str(key))
+
+
+def open_folder(folder: Path, name: str) -> None:
+    """Make `folder` the folder of a benchmark.
+
+    Raises:
+        UserError: something else is in it.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise UserError(f"--out {folder}: the folder is not empty and holds no benchmark. Name another one")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder}: is a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / MARK, json.dumps({"name": name}) + "\n")
+
+
+@contextmanager
+def locked(path: Path, seconds: float, problem: str) -> Iterator[None]:
+    """Nobody else holds the lock `path` while the block runs; the system takes it from processes that die.
+
+    Raises:
+        UserError: `problem`, when somebody held it for `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UserError(problem) from None
+                time.sleep(0.05)
+        yield
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that readers see the old text or the new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None when it is missing or half written."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

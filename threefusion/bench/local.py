@@ -1,0 +1,62 @@
+"""The pool on this machine: one worker per GPU, or per group of cores where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from threefusion.bench.executor import Ended, Job, Process, stop
+
+
+class LocalExecutor:
+    """Runs as many jobs at a time as there are workers; each worker adds its own environment."""
+
+    def __init__(self, workers: Sequence[Mapping[str, str]]) -> None:
+        self.workers = list(workers)
+
+    def submit(self, jobs: Sequence[Job]) -> Iterator[Ended]:
+        """Run all jobs, yielding each as it ends."""
+        waiting, free, running = deque(jobs), deque(self.workers), {}
+        try:
+            while waiting or running:
+                while waiting and free:
+                    job, worker = waiting.popleft(), free.popleft()
+                    running[Process(replace(job, environment={**job.environment, **worker}))] = job, worker
+                ended = [(process, code) for process in running if (code := process.code()) is not None]
+                for process, code in ended:
+                    job, worker = running.pop(process)
+                    free.append(worker)
+                    yield Ended(job, code)
+                if not ended:
+                    time.sleep(0.05)
+        finally:
+            stop(running)
+
+
+def workers(jobs: int | None, threads: int) -> list[dict[str, str]]:
+    """The environments of the workers: one per GPU, else one per `threads` cores; `jobs` says how many instead."""
+    gpus = visible_gpus()
+    count = jobs or len(gpus) or max(1, cores() // threads)
+    shares = [{"OMP_NUM_THREADS": str(threads)} for _ in range(count)]
+    return [share | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}) for place, share in enumerate(shares)]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES can be set to for one GPU each; the driver's tool is asked, not torch."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    asked = subprocess.run([tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    return asked.stdout.split() if asked.returncode == 0 else []

@@ -1,0 +1,53 @@
+"""table.md: the report as Markdown. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from threefusion.bench.report import EXPLANATION, LEVEL, Report, interval, number, probability, short
+
+
+def as_markdown(report: Report) -> str:
+    """Means by variant, differences, then every cell."""
+    parts = [f"# {report.plan.name}", f"{report.progress}. {EXPLANATION[0]}", _variants(report)]
+    if report.comparisons:
+        parts += ["## Differences", EXPLANATION[1], _differences(report)]
+    parts += ["## Cells", _cells(report)]
+    if report.remarks:
+        parts += [
+            "## Remarks",
+            "\n".join(f"- {row.variant}, {row.prompt}, seed {row.seed}: {text}" for row, text in report.remarks),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _variants(report: Report) -> str:
+    rows = [
+        [variant, report.finished(variant), *(interval(report.of_variant(variant, column)) for column in report.columns)]
+        for variant in report.plan.variants
+    ]
+    return _table(["variant", "cells", *map(short, report.columns)], rows)
+
+
+def _differences(report: Report) -> str:
+    rows = []
+    for found in report.comparisons:
+        p = probability(found.p_holm)
+        verdict = f"**{p}**" if found.p_holm < LEVEL else p
+        rows.append(
+            [short(found.column), f"{found.first} − {found.second}", f"{found.difference:+.3f}", str(found.count), verdict]
+        )
+    return _table(["", "variants", "mean difference", "cells", "p"], rows)
+
+
+def _cells(report: Report) -> str:
+    rows = []
+    for row in report.table.rows:
+        values = [number(row.numbers[column]) if column in row.numbers else "–" for column in report.columns]
+        rows.append([row.variant, row.prompt, str(row.seed), row.state, *values])
+    return _table(["variant", "prompt", "seed", "", *map(short, report.columns)], rows)

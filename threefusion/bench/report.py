@@ -1,0 +1,113 @@
+"""A table with its statistics, and how numbers are written. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from threefusion.bench.plan import Plan
+from threefusion.bench.statistics import Comparison, Estimate, by_prompt, compare, estimate
+from threefusion.bench.table import Row, Table, chosen_columns, collect
+
+LEVEL = 0.05
+"""A corrected p below it is called a difference."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the files show."""
+
+    plan: Plan
+    table: Table
+    columns: list[str]
+    comparisons: list[Comparison]
+
+    def of_variant(self, variant: str, column: str) -> Estimate | None:
+        """A variant's mean over all prompts and seeds."""
+        return estimate(by_prompt(self.table.of(variant), column))
+
+    def of_prompt(self, variant: str, prompt: str, column: str) -> Estimate | None:
+        """A variant's mean over the seeds of one prompt."""
+        return estimate(by_prompt([row for row in self.table.of(variant) if row.prompt == prompt], column))
+
+    def finished(self, variant: str) -> str:
+        """How many of a variant's cells have numbers."""
+        rows = self.table.of(variant)
+        return f"{sum(row.state == 'finished' for row in rows)}/{len(rows)}"
+
+    @property
+    def progress(self) -> str:
+        """How far the benchmark has come, in words."""
+        table = self.table
+        parts = [f"{table.count('finished')} of {len(table.rows)} cells finished"]
+        parts += [f"{count} {state}" for state in ("failed", "running", "waiting") if (count := table.count(state))]
+        return ", ".join(parts)
+
+    @property
+    def remarks(self) -> list[tuple[Row, str]]:
+        """Cells that failed, or finished with something to be said."""
+        return [(row, row.reason) for row in self.table.rows if row.reason]
+
+
+def make_report(plan: Plan, benchmark: Path) -> Report:
+    """The report as far as the cells have come."""
+    table = collect(plan, benchmark)
+    columns = chosen_columns(plan, table)
+    return Report(plan, table, columns, compare(table, plan.variants, columns, plan.baseline))
+
+
+def as_data(report: Report, folder: Path) -> dict[str, Any]:
+    """The report for programs."""
+    estimates = {
+        variant: {column: asdict(found) for column in report.columns if (found := report.of_variant(variant, column)) is not None}
+        for variant in report.plan.variants
+    }
+    rows = [
+        {
+            **{name: getattr(row, name) for name in ("variant", "prompt", "seed", "state", "reason")},
+            "run": str(row.folder),
+            "numbers": dict(row.numbers),
+        }
+        for row in report.table.rows
+    ]
+    return {
+        "name": report.plan.name,
+        "folder": str(folder),
+        "columns": report.columns,
+        "cells": rows,
+        "variants": estimates,
+        "comparisons": [asdict(comparison) for comparison in report.comparisons],
+    }
+
+
+def number(value: float) -> str:
+    """Three decimals, fewer for what is large."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 20 else f"{value:.3f}"
+
+
+def interval(found: Estimate | None) -> str:
+    """`mean ± half width`."""
+    if found is None:
+        return "–"
+    return number(found.mean) + ("" if found.half_width is None else f" ± {number(found.half_width)}")
+
+
+def short(column: str) -> str:
+    """A column's heading: `truth.silhouette_iou` as `silhouette iou`."""
+    return column.partition(".")[2].replace("_", " ") or column
+
+
+def probability(p: float) -> str:
+    """A p value."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+EXPLANATION = (
+    "Means over prompts and seeds ± 95 % interval over seeds (Student's t, the prompts fixed).",
+    "Differences: exact paired sign-flip test over the (prompt, seed) cells that both variants have; "
+    "p is corrected for the number of comparisons (Holm).",
+)
+"""How to read the tables."""

@@ -1,0 +1,37 @@
+"""The table in Weights & Biases. Loads no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from threefusion.bench.report import Report
+from threefusion.bench.table import cells_of
+from threefusion.optional import require
+
+
+def track(report: Report, logger: Mapping[str, Any], folder: Path) -> None:
+    """Log `cells`, a W&B table with all columns and a picture per cell, and each variant's means; nothing for another logger."""
+    if logger["type"] != "wandb":
+        return
+    wandb = require("wandb")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    options = {"project": "threefusion", "name": report.plan.name, "job_type": "benchmark", "dir": folder, **logger}
+    del options["type"]
+    plan = report.plan
+    run = wandb.init(**options, config={"variants": plan.variants, "prompts": plan.prompts, "seeds": plan.seeds})
+    columns = report.table.all_columns
+    cells = wandb.Table(columns=["variant", "prompt", "seed", "state", "reason", "picture", *columns])
+    for row in report.table.rows:
+        picture = wandb.Image(str(row.picture)) if row.picture else None
+        about = [row.variant, row.prompt, row.seed, row.state, row.reason, picture]
+        cells.add_data(*about, *cells_of(row, columns, None))
+    run.log({"cells": cells})
+    for variant in report.plan.variants:
+        for column in report.columns:
+            found = report.of_variant(variant, column)
+            if found is not None:
+                run.summary[f"{variant}/{column}"] = found.mean
+    run.finish()
