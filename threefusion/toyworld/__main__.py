@@ -16,24 +16,31 @@ STATE = Path(".training")
 def _train(options: argparse.Namespace) -> None:
     import torch
 
+    from threefusion.toyworld.judge import FIRST_SEED, STEPS, JudgeRecipe
     from threefusion.toyworld.train import Plan, Trainer
     from threefusion.toyworld.views import ViewStore, render_shards
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    render_shards(options.state / "views", options.shards)
-    store = ViewStore(options.state / "views")
-    if options.what == "pixel":
+    # the judge looks at views of its own
+    views, first = ("judge-views", FIRST_SEED) if options.what == "judge" else ("views", 0)
+    render_shards(options.state / views, options.shards, first)
+    store = ViewStore(options.state / views)
+    steps = options.steps
+    if options.what == "judge":
+        recipe: Recipe = JudgeRecipe(seed=options.seed)
+        steps = min(steps, STEPS)
+    elif options.what == "pixel":
         from threefusion.toyworld.pixel import PixelRecipe
 
-        recipe: Recipe = PixelRecipe(seed=options.seed)
+        recipe = PixelRecipe(seed=options.seed)
     else:
         from threefusion.toyworld.latent import LatentRecipe, VaeRecipe
 
         vae = Trainer(VaeRecipe(seed=options.seed), store, options.state / "vae", Plan(steps=options.vae_steps))
         vae.run()
         recipe = LatentRecipe(vae.average["vae"], store, seed=options.seed)
-    plan = Plan(minutes=options.minutes, steps=options.steps, seed=options.seed)
+    plan = Plan(minutes=options.minutes, steps=steps, seed=first + options.seed)
     Trainer(recipe, store, options.state / options.what, plan).run(options.export)
 
 
@@ -63,9 +70,15 @@ def _preview(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from threefusion.toyworld.measure import measure
+    if (options.folder / "model_index.json").exists():
+        from threefusion.toyworld.measure import measure
 
-    print(json.dumps(measure(options.folder, options.state, options.count, options.scale), indent=1))
+        result = measure(options.folder, options.state, options.count, options.scale)
+    else:
+        from threefusion.toyworld.retrieval import measure_judge
+
+        result = measure_judge(options.folder, options.state, 4 * options.count)
+    print(json.dumps(result, indent=1))
 
 
 def main() -> None:
@@ -73,10 +86,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m threefusion.toyworld", description=__doc__)
     commands = parser.add_subparsers(required=True)
     train = commands.add_parser("train", help="train a bundled prior; continues where the last run stopped")
-    train.add_argument("what", choices=["pixel", "latent"])
+    train.add_argument("what", choices=["pixel", "latent", "judge"])
     train.add_argument("--minutes", type=float, default=75.0, help="training time over all resumed runs")
     train.add_argument("--steps", type=int, default=10**9, help="a limit of steps, for machines whose minutes differ")
-    train.add_argument("--vae-steps", type=int, default=1000, help="of the latent prior's autoencoder, which comes first")
+    train.add_argument("--vae-steps", type=int, default=2000, help="of the latent prior's autoencoder, which comes first")
     train.add_argument("--export", type=Path, help="diffusers folder, rewritten every five minutes")
     train.add_argument("--state", type=Path, default=STATE, help="folder of views and checkpoints")
     train.add_argument("--shards", type=int, default=24, help="shards of views to render, 768 views each")
@@ -88,9 +101,11 @@ def main() -> None:
     preview = commands.add_parser("preview", help="a contact sheet of the true objects")
     preview.add_argument("--size", type=int, default=64)
     preview.set_defaults(run=_preview)
-    measure = commands.add_parser("measure", help="how often a classifier finds in samples what was asked for")
+    measure = commands.add_parser("measure", help="what a classifier finds in a prior's samples, what the judge finds in renders")
     measure.add_argument("--state", type=Path, default=STATE)
-    measure.add_argument("--count", type=int, default=240)
+    measure.add_argument(
+        "--count", type=int, default=500, help="samples of seen and of held-out pairs; the judge sees four times as many renders"
+    )
     measure.set_defaults(run=_measure)
     for command in (sample, measure):
         command.add_argument("folder", type=Path, help="a bundled prior")
