@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import threefusion
 from threefusion.bench.command import BENCH
 from threefusion.errors import UserError
+from threefusion.evaluate.command import EVAL
 from threefusion.parser import PROGRAM, Parser, Verb, overview, parse
 from threefusion.suggest import nearest
 
@@ -267,6 +268,7 @@ VERBS = {
     ),
     "export": Verb("Write the result of a run as a mesh.", export_arguments, write_meshes, ("export RUN --format glb obj",)),
     "bench": BENCH,
+    "eval": EVAL,
     "check": Verb(
         "Check configs, without building anything.",
         check_arguments,

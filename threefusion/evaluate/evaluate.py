@@ -17,16 +17,21 @@ from threefusion.evaluate.janus import FrontClassifier, janus
 from threefusion.evaluate.pathology import mesh_flaws
 from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, judge_at, text_image
 from threefusion.evaluate.truth import TRUTH_KEYS, against_truth
+from threefusion.evaluate.views import fixed_cameras, framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
-from threefusion.exporter.preview import load_glb
+from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.guidance.prior.models import BUNDLED
 from threefusion.run.folder import open_run
 from threefusion.toyworld.captions import find_object
+from threefusion.toyworld.objects import ToyObject
+from threefusion.toyworld.render import scoring_cameras
 from threefusion.types import Mesh
 
 RESULT_FILE = "evaluation.json"
 BUNDLED_JUDGE = BUNDLED / "toyworld-judge"
 VIEWS = 24
+SIZE = 96
+"""Height and width of the pictures in which pathologies are looked for, as of the scoring views."""
 COST_KEYS = {
     "seconds": "seconds",
     "iterations": "steps",
@@ -106,18 +111,31 @@ def evaluate_mesh(
     thing = find_object(prompt)
     judge = evaluation.judge
     front = evaluation.front or (JudgeFrontClassifier(judge) if judge else None)
-    in_place = thing is not None
+    scale = framing(mesh) if thing is None and mesh is not None else 1.0
+    scored, seen_mesh = surfaces(mesh, thing, evaluation.views, scale)
     return {
-        "text_image": text_image(mesh, judge, candidates(prompt, evaluation.captions), evaluation.views, in_place),
-        "truth": dict.fromkeys(TRUTH_KEYS) if thing is None else against_truth(mesh, thing),
+        "text_image": text_image(mesh, judge, candidates(prompt, evaluation.captions), evaluation.views, scale),
+        "truth": dict.fromkeys(TRUTH_KEYS) if thing is None else against_truth(mesh, scored, thing),
         "pathology": {
             **janus(mesh, thing, front),
-            **mesh_flaws(mesh, evaluation.views, in_place),
+            **mesh_flaws(mesh, seen_mesh),
             "opacity_entropy": None if seen is None else opacity_entropy(seen),
             "color_spread": None if seen is None or mesh is None else color_spread(mesh, seen),
         },
         "fidelity": fidelity(mesh, seen),
     }
+
+
+def surfaces(
+    mesh: Mesh | None, thing: ToyObject | None, views: int, scale: float
+) -> tuple[SurfaceViews | None, SurfaceViews | None]:
+    """The mesh from the scoring cameras, None without a toy object, and from `views` cameras; once if those are the same."""
+    if mesh is None:
+        return None, None
+    scored = None if thing is None else surface_views(mesh, scoring_cameras())
+    if scored is not None and views == len(scored.mask):
+        return scored, scored
+    return scored, surface_views(mesh, fixed_cameras(views, SIZE, scale=scale))
 
 
 def candidates(prompt: str, captions: list[str]) -> tuple[Candidates, Candidates] | None:

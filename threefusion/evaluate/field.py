@@ -27,13 +27,9 @@ FIDELITY_KEYS = ("silhouette_iou", "psnr")
 
 @torch.no_grad()
 def look_at_field(scene: Scene, views: int, size: int = SIZE) -> FieldViews:
-    """The field from `views` directions between those that chose the mesh's level, one after the other to save memory."""
-    from threefusion.callback.images import take
-
-    batch = views_around(scene.geometry.radius, views, size, start=0.5)
+    """The field from `views` directions, half an interval beside the front so that none of them chose the mesh's level."""
     with evaluation_mode(scene):
-        parts = [field_views(scene, take(batch, place)) for place in range(views)]
-    return FieldViews(batch, torch.cat([p.opacity for p in parts]), torch.cat([p.albedo for p in parts]))
+        return field_views(scene, views_around(scene.geometry.radius, views, size, start=0.5))
 
 
 def fidelity(mesh: Mesh | None, field: FieldViews | None) -> dict[str, float | None]:

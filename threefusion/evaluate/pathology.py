@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.evaluate.views import fixed_cameras, framing, surface_views
+from threefusion.exporter.preview import SurfaceViews
 from threefusion.exporter.topology import components, signed_volume, weld
 from threefusion.types import Mesh
 
-SIZE = 96
 EMPTY = 0.005
 """A view whose silhouette covers less of the frame than this shows nothing."""
 LIMIT = 1.5 / 255
@@ -58,13 +57,9 @@ def color_flaws(colors: Float[Tensor, "N 3"]) -> dict[str, float | None]:
     return {"saturation": float(saturation.mean()), "clipped": float(clipped.double().mean())}
 
 
-def mesh_flaws(mesh: Mesh | None, views: int, in_place: bool) -> dict[str, Any]:
-    """Shape, emptiness and base colours of a mesh in `views` views.
-
-    `in_place`: cameras stand where they stand for toy objects, so that a mesh far too small or out of place shows as empty.
-    """
+def mesh_flaws(mesh: Mesh | None, seen: SurfaceViews | None) -> dict[str, Any]:
+    """Shape, emptiness and base colours of a mesh, and of what is seen of it; of no mesh, nothing is seen."""
     flaws: dict[str, Any] = shape_flaws(mesh)
-    if mesh is None or len(mesh.faces) == 0:
+    if seen is None:
         return flaws | {"emptiness": 1.0} | dict.fromkeys(COLOR_KEYS)
-    seen = surface_views(mesh, fixed_cameras(views, SIZE, scale=1.0 if in_place else framing(mesh)))
     return flaws | {"emptiness": emptiness(seen.mask)} | color_flaws(seen.base_color[seen.mask[..., 0] > 0])

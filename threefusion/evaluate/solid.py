@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from threefusion.types import Mesh
 
@@ -12,10 +13,26 @@ NUDGE = (1.7e-4, 2.9e-4)
 """In cells: lattice lines pass beside vertices and edges, which often lie on a lattice themselves."""
 
 
+def _tilt() -> Float[Tensor, "3 3"]:
+    """A rotation without any symmetry: the one that takes the axes along a quaternion of unequal primes."""
+    w, x, y, z = normalize(torch.tensor([7.0, 2.0, 3.0, 5.0]), dim=0).tolist()
+    return torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
 def lattice(half: float, resolution: int) -> Float[Tensor, "N 3"]:
-    """Centres of the cells of the cube [-half, half]^3, the last axis fastest."""
+    """Centres of the cells of a tilted cube round the origin that holds the ball of radius `half`, the last axis fastest.
+
+    Tilted, because flat sides of upright things would else lie along whole planes of centres, and a hair's breadth would decide
+    about all of them at once.
+    """
     middle = (torch.arange(resolution) + 0.5) * (2 * half / resolution) - half
-    return torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1).view(-1, 3)
+    return torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1).view(-1, 3) @ _tilt().T
 
 
 def inside(mesh: Mesh, half: float, resolution: int) -> Bool[Tensor, "n n n"]:
@@ -25,7 +42,8 @@ def inside(mesh: Mesh, half: float, resolution: int) -> Bool[Tensor, "n n n"]:
     not 0, so parts that overlap count once and cavities do not count. The majority of the three axes decides, which keeps a hole
     in the surface from spoiling whole lines.
     """
-    corners = (mesh.vertices.double()[mesh.faces] + half) * (resolution / (2 * half)) - 0.5
+    local = mesh.vertices.double() @ _tilt().double()
+    corners = (local[mesh.faces] + half) * (resolution / (2 * half)) - 0.5
     votes = torch.zeros(resolution, resolution, resolution, dtype=torch.int64)
     for axis in range(3):
         order = [(axis + 1) % 3, (axis + 2) % 3, axis]

@@ -16,23 +16,19 @@ RESOLUTION = 96
 
 @lru_cache(maxsize=16)
 def truth_mesh(thing: ToyObject, resolution: int = RESOLUTION) -> Mesh:
-    """The object as a mesh with a texture; no two faces share a vertex, so that colours meet as sharply as they do in truth."""
+    """The object as a mesh with a texture; vertices are split where colours meet, as sharply as they do in truth."""
     vertices, faces = class_mesh(thing.name, resolution)
     return painted(vertices, faces, class_normal(thing.name, vertices), thing)
 
 
 def painted(vertices: Float[Tensor, "V 3"], faces: Tensor, normals: Float[Tensor, "V 3"], thing: ToyObject) -> Mesh:
     """Each face in the one colour that the object has at its middle; the texture is a row of all colours."""
-    corners = vertices[faces]
-    palette, index = torch.unique(thing.albedo(corners.mean(1)), dim=0, return_inverse=True)
-    place = torch.stack([(index + 0.5) / len(palette), torch.full_like(index, 0.5, dtype=torch.float32)], -1)
-    return Mesh(
-        vertices=corners.reshape(-1, 3),
-        faces=torch.arange(3 * len(faces)).view(-1, 3),
-        normals=normals[faces].reshape(-1, 3),
-        uv=place.repeat_interleave(3, 0),
-        textures={"base_color": palette[None]},
-    )
+    palette, index = torch.unique(thing.albedo(vertices[faces].mean(1)), dim=0, return_inverse=True)
+    # one vertex for every position and colour
+    kind, split = torch.unique(faces * len(palette) + index[:, None], return_inverse=True)
+    origin, color = kind // len(palette), kind % len(palette)
+    place = torch.stack([(color + 0.5) / len(palette), torch.full_like(color, 0.5, dtype=torch.float32)], -1)
+    return Mesh(vertices[origin], split, normals[origin], place, {"base_color": palette[None]})
 
 
 def two_faced(mesh: Mesh) -> Mesh:

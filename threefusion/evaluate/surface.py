@@ -18,7 +18,7 @@ REFINEMENTS = ((2.0, 5), (0.5, 4))
 """Step in degrees, and steps to either side."""
 WORTH = 0.98
 """A turn counts as better than none only if it brings the Chamfer distance below this share."""
-COARSE = 2500
+COARSE = 1500
 """Samples of each surface while turns are tried."""
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, normalize
 
 from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates
-from threefusion.evaluate.views import fixed_cameras, framing, pictures
+from threefusion.evaluate.views import fixed_cameras, pictures
 from threefusion.toyworld.catalogue import colored
 from threefusion.toyworld.objects import ToyObject
 from threefusion.types import Mesh
@@ -182,19 +182,19 @@ def _before(cosine: Float[Tensor, "B n"], right: int) -> Tensor:
 
 
 def text_image(
-    mesh: Mesh | None, judge: Judge | None, among: tuple[Candidates, Candidates] | None, views: int, in_place: bool
+    mesh: Mesh | None, judge: Judge | None, among: tuple[Candidates, Candidates] | None, views: int, scale: float
 ) -> dict[str, Any]:
     """The values of `TEXT_IMAGE_KEYS`, None where there is no judge or nothing to choose among.
 
     `among` are the captions for pictures in colour and for textureless ones. Of no mesh there are no pictures: nothing is
-    retrieved then.
+    retrieved then. `scale`: of the cameras' distances.
     """
     nothing: dict[str, Any] = dict.fromkeys(TEXT_IMAGE_KEYS)
     if judge is None or among is None:
         return nothing
     if mesh is None:
         return nothing | {"r_precision": 0.0, "retrieved": False, "textureless_r_precision": 0.0, "textureless_retrieved": False}
-    cameras = fixed_cameras(views, judge.size, scale=1.0 if in_place else framing(mesh))
+    cameras = fixed_cameras(views, judge.size, scale=scale)
     color, white = pictures(mesh, cameras)
     return {**retrieval(judge, color, among[0]), **retrieval(judge, white, among[1], "textureless_")}
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from threefusion.evaluate.solid import inside, lattice, volume_iou
 from threefusion.evaluate.surface import SurfacePair, surface_samples, turned
-from threefusion.evaluate.views import surface_views
 from threefusion.exporter.preview import SurfaceViews
 from threefusion.toyworld.objects import RADIUS, ToyObject, class_mesh, class_sdf
 from threefusion.toyworld.score import score, scoring_cameras
@@ -34,19 +33,18 @@ TRUTH_KEYS = (
 """What `against_truth` answers; docs/evaluation.md defines each."""
 
 
-def against_truth(mesh: Mesh | None, thing: ToyObject) -> dict[str, Any]:
-    """The numbers of `TRUTH_KEYS`; distances are None, overlaps 0 where there is no mesh."""
-    return {"object": str(thing), **solid_scores(mesh, thing), **picture_scores(mesh, thing)}
+def against_truth(mesh: Mesh | None, seen: SurfaceViews | None, thing: ToyObject) -> dict[str, Any]:
+    """The numbers of `TRUTH_KEYS`; distances are None, overlaps 0 where there is no mesh. `seen`: from the scoring cameras."""
+    return {"object": str(thing), **solid_scores(mesh, thing), **picture_scores(seen, thing)}
 
 
-def picture_scores(mesh: Mesh | None, thing: ToyObject) -> dict[str, Any]:
+def picture_scores(seen: SurfaceViews | None, thing: ToyObject) -> dict[str, Any]:
     """Silhouettes and albedo from the 24 scoring views; `threefusion.toyworld.score` defines them."""
     cameras = scoring_cameras()
-    if mesh is None:
+    if seen is None:
         shape = (len(cameras), cameras.height, cameras.width)
         return score(torch.zeros(shape), torch.zeros(*shape, 3), thing, cameras)
-    views: SurfaceViews = surface_views(mesh, cameras)
-    return score(views.mask[..., 0], views.base_color, thing, cameras)
+    return score(seen.mask[..., 0], seen.base_color, thing, cameras)
 
 
 def solid_scores(mesh: Mesh | None, thing: ToyObject) -> dict[str, float | None]:
@@ -78,7 +76,7 @@ def solid_scores(mesh: Mesh | None, thing: ToyObject) -> dict[str, float | None]
 def overlap(mesh: Mesh, thing: ToyObject) -> float:
     """Volume IoU of the mesh and the object's exact solid, on a lattice that holds both."""
     # one lattice for all that stays near the truth, so that the truth is asked for once
-    reach = float(mesh.vertices.abs().max())
+    reach = float(mesh.vertices.norm(dim=-1).max())
     half = RADIUS if reach <= RADIUS else reach * 1.01
     resolution = round(LATTICE * half / RADIUS) if reach <= 4 * RADIUS else 4 * LATTICE
     return volume_iou(inside(mesh, half, resolution), truth_solid(thing.name, half, resolution))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from math import pi, radians
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from threefusion.exporter.preview import SurfaceViews, rasterised_views
-from threefusion.exporter.topology import vertex_normals
+from threefusion.exporter.topology import is_watertight, vertex_normals, weld
 from threefusion.toyworld.render import orbit
 from threefusion.types import Cameras, Mesh
 
@@ -55,8 +56,17 @@ def with_normals(mesh: Mesh) -> Mesh:
 def surface_views(mesh: Mesh, cameras: Cameras) -> SurfaceViews:
     """What the cameras see of a textured mesh, one hard sample per pixel."""
     mesh = with_normals(mesh)
-    parts = [rasterised_views(mesh, cut(cameras, first)) for first in range(0, len(cameras), SLICE)]
+    parts = [
+        rasterised_views(mesh, cut(cameras, first), _is_closed(mesh.vertices, mesh.faces))
+        for first in range(0, len(cameras), SLICE)
+    ]
     return SurfaceViews(*(torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "base_color", "normal")))
+
+
+@lru_cache(maxsize=2)
+def _is_closed(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> bool:
+    """Whether no face can be seen from behind; asked several times in a row about the same tensors."""
+    return is_watertight(weld(Mesh(vertices, faces)))
 
 
 def cut(cameras: Cameras, first: int, count: int = SLICE) -> Cameras:

@@ -86,7 +86,7 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, CameraSampler]:
     import torch
 
     from threefusion.registry import build
-    from threefusion.system.text_to_3d import build_scene, restore_scene
+    from threefusion.system.scene import build_scene, restore_scene
 
     config = open_run(run)
     checkpoint = latest_checkpoint(run)

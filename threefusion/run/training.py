@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from threefusion.run.folder import RUN_VARIABLE, checkpoint_step, latest_checkpo
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from torch import Tensor
 
+    from threefusion.guidance.prior.prior import DiffusionPrior
     from threefusion.system.text_to_3d import TextTo3D
 
 
@@ -42,12 +45,32 @@ def quiet() -> None:
 def build_system(config: RunConfig) -> TextTo3D:
     """The whole system. The text encoder is loaded, used and freed before the network of the prior is loaded."""
     from threefusion.registry import build, settings
-    from threefusion.system.text_to_3d import TextTo3D, build_scene
+    from threefusion.system.scene import build_scene
+    from threefusion.system.text_to_3d import TextTo3D
 
     prior = build(settings(config.guidance).prior)
     prompt = build(config.prompt, prior.text_encoder())
     prior.load()
     return TextTo3D(config, build_scene(config), prompt, build(config.guidance, prior))
+
+
+@dataclass
+class NetworkCalls:
+    """How often a prior was asked for noise, and about how many noised pictures altogether."""
+
+    calls: int = 0
+    images: int = 0
+
+    def count(self, prior: DiffusionPrior) -> None:
+        """Count from now on."""
+        asked = prior.predict_noise
+
+        def counted(z: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+            self.calls += 1
+            self.images += len(z)
+            return asked(z, timesteps, tokens)
+
+        prior.predict_noise = counted
 
 
 def train(config: RunConfig, run: Path) -> int:
@@ -64,6 +87,8 @@ def train(config: RunConfig, run: Path) -> int:
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
     trainer = make_trainer(config, run, interrupt, first)
+    asked = NetworkCalls()
+    asked.count(system.guidance.prior)
     began = time.monotonic()
     with announced(run):
         trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
@@ -74,7 +99,7 @@ def train(config: RunConfig, run: Path) -> int:
         print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
         return 130
     try:
-        finish(run, config, system, cost(system, seconds, trainer.global_step, first))
+        finish(run, config, system, cost(system, seconds, trainer.global_step, first, asked))
     finally:
         for logger in trainer.loggers:
             if hasattr(logger, "log_video") and (run / "turntable.mp4").exists():
@@ -150,8 +175,11 @@ def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
     return [logger]
 
 
-def cost(system: TextTo3D, seconds: float, last: int, first: int) -> dict[str, Any]:
-    """What a training cost."""
+def cost(system: TextTo3D, seconds: float, last: int, first: int, asked: NetworkCalls) -> dict[str, Any]:
+    """What a training cost.
+
+    Network calls of other processes, and those before a resume, are taken to have been as many per step as this process made.
+    """
     import torch
 
     if system.device.type == "cuda":
@@ -159,10 +187,13 @@ def cost(system: TextTo3D, seconds: float, last: int, first: int) -> dict[str, A
     else:
         # Linux counts kibibytes, macOS bytes.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    share = system.trainer.world_size * last / max(last - first, 1)
     return {
         "steps": last,
         "seconds": round(seconds, 2),
         "iterations_per_second": round((last - first) / max(seconds, 1e-9), 3),
         "phase_seconds": {name: round(value, 2) for name, value in system.clock.seconds(seconds).items()},
         "peak_memory_bytes": memory,
+        "network_calls": round(asked.calls * share),
+        "network_images": round(asked.images * share),
     }

@@ -19,17 +19,6 @@ from threefusion.system.phases import PhaseClock
 from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
 
 
-def build_scene(config: RunConfig) -> Scene:
-    """The untrained scene of a config, its initial parameters a function of `config.seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        material = build(config.material)
-        geometry = build(config.geometry, material.feature_width)
-        background = build(config.background)
-        renderer = build(config.renderer, geometry, material, background)
-    return Scene(geometry, material, background, renderer)
-
-
 class Placeholders(IterableDataset[int]):
     """An endless stream of nothing: views come from the system's own counter, which a checkpoint holds."""
 
@@ -145,8 +134,3 @@ class TextTo3D(pl.LightningModule):
         if differing:
             raise UserError(f"the checkpoint was made with another config: {differing[0]} is in only one of the two")
         self.batches_seen = checkpoint["batches_seen"]
-
-
-def restore_scene(scene: Scene, state: dict[str, Tensor]) -> None:
-    """Load a checkpoint's parameters into a scene that was built from the same config; the renderer holds all of its parts."""
-    scene.renderer.load_state_dict({k.removeprefix("renderer."): v for k, v in state.items() if k.startswith("renderer.")})
