@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,14 +33,22 @@ def facts(image_size: int) -> dict[str, object]:
     }
 
 
-def save_pipeline(pipeline: DiffusionPipeline, folder: Path, image_size: int) -> None:
-    """Write a pipeline and its facts, replacing what was there in one move."""
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A fresh folder to write into, which then takes the place of the old one in one move; the model card stays."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    pipeline.save_pretrained(fresh, safe_serialization=True)
-    (fresh / FACTS).write_text(json.dumps(facts(image_size), indent=1) + "\n")
+    fresh.mkdir(parents=True)
+    yield fresh
     card = folder / "README.md"
     if card.exists():
         shutil.copy(card, fresh / "README.md")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+
+
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path, image_size: int) -> None:
+    """Write a pipeline and its facts."""
+    with replaced(folder) as fresh:
+        pipeline.save_pretrained(fresh, safe_serialization=True)
+        (fresh / FACTS).write_text(json.dumps(facts(image_size), indent=1) + "\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,79 +9,110 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threefusion.toyworld.augment import augment
 from threefusion.toyworld.captions import HELD_OUT, VIEW_WORDS, held_out
-from threefusion.toyworld.catalogue import CLASSES, ROUND, colored
-from threefusion.toyworld.data import NAMES, draw_batch
+from threefusion.toyworld.catalogue import CLASSES, ROUND
+from threefusion.toyworld.data import NAMES, TEXTURELESS, Batch
+from threefusion.toyworld.judge import describe
 from threefusion.toyworld.palette import COLORS
+from threefusion.toyworld.pictures import Pictures, draw_pictures, surely_seen
 from threefusion.toyworld.sample import Sampler
-from threefusion.toyworld.views import ViewStore
+from threefusion.toyworld.train import Plan, Recipe, Trainer
+from threefusion.toyworld.views import ViewStore, render_shards
 
 SIZE = 32
 TASKS = {"class": NAMES, "color": list(COLORS), "view": list(VIEW_WORDS)}
+TEST_SEED = 900
+"""Views of seeds from here on are seen by no network in training."""
+Wanted = tuple[str, str, str]
+"""Class, colour and view."""
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Pictures and the captions' meaning as indices, one column for each task."""
+class Residual(nn.Module):
+    """Two convolutions beside the identity."""
 
-    images: Float[Tensor, "B 3 h w"]
-    labels: dict[str, Tensor]
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_convolution(width, width), *_convolution(width, width))
+
+    def forward(self, values: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """The sum."""
+        return values + self.body(values)
 
 
 class Classifier(nn.Module):
     """Three answers about a picture of 32 x 32 pixels."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
-        widths = (3, 32, 64, 128, 128)
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [*_convolution(3, widths[0])]
         for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()]
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 128, 256), nn.SiLU())
+            layers += [*_convolution(before, after, 2), Residual(after)]
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * widths[-1], 256), nn.SiLU())
         self.heads = nn.ModuleDict({task: nn.Linear(256, len(values)) for task, values in TASKS.items()})
 
     def forward(self, images: Float[Tensor, "B 3 h w"]) -> dict[str, Float[Tensor, "B K"]]:
-        """Logits of each task."""
-        body = self.body(images)
+        """Logits of each task for pictures in [-1, 1]."""
+        with torch.autocast("cpu", torch.bfloat16):
+            body = self.body(images.contiguous(memory_format=torch.channels_last)).float()
         return {task: head(body) for task, head in self.heads.items()}
 
 
-def labelled_batch(store: ViewStore, count: int, generator: torch.Generator) -> Labelled:
-    """Training pictures of all pairs, the held-out ones too: this network judges, it is not judged."""
-    batch = draw_batch(store, count, SIZE, generator, every_pair=True)
-    said = {"class": batch.names, "color": batch.colors, "view": batch.views}
-    labels = {task: torch.tensor([TASKS[task].index(word) for word in said[task]]) for task in TASKS}
-    # a white object in the light says nothing about its caption's colour
-    labels["color"] = torch.where(torch.tensor(batch.looks) == 2, -100, labels["color"])
-    return Labelled(batch.images, labels)
+def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution, a normalisation and a nonlinearity."""
+    return [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.GroupNorm(8, after), nn.SiLU()]
 
 
-def train_classifier(store: ViewStore, path: Path, steps: int = 900, count: int = 64) -> Classifier:
-    """The classifier, trained on fresh renders and kept at `path`."""
-    torch.manual_seed(0)
-    network = Classifier()
-    if path.exists():
-        network.load_state_dict(torch.load(path, weights_only=True))
-        return network.eval()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
-    generator = torch.Generator().manual_seed(11)
-    for _ in range(steps):
-        batch = labelled_batch(store, count, generator)
-        logits = network(batch.images)
-        loss = sum(nn.functional.cross_entropy(logits[task], batch.labels[task]) for task in TASKS)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    temporary = path.with_suffix(".tmp")
-    torch.save(network.state_dict(), temporary)
-    os.replace(temporary, path)
-    return network.eval()
+class ClassifierRecipe(Recipe):
+    """Training of the classifier on renders of all pairs, the held-out ones too: it judges, it is not judged."""
+
+    image_size = SIZE
+
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 192), batch_size: int = 64, learning_rate: float = 2e-3) -> None:
+        torch.manual_seed(11)
+        self.batch_size, self.learning_rate = batch_size, learning_rate
+        network = Classifier(widths).to(memory_format=torch.channels_last)
+        self.networks = nn.ModuleDict({"classifier": network})
+
+    def draw(self, store: ViewStore, generator: torch.Generator) -> Batch:
+        """Every other batch is augmented, so that a sample's small faults do not count."""
+        seen = draw_pictures(store, self.batch_size, SIZE, generator)
+        rough = torch.rand((), generator=generator).item() < 0.5
+        images = augment(seen.images, seen.coverage, generator) if rough else seen.images
+        return Batch(images * 2 - 1, [], seen.names, seen.colors, seen.views, seen.looks)
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Sum of the cross-entropies."""
+        logits = self.networks["classifier"](batch.images)
+        said = {"class": batch.names, "color": batch.colors, "view": batch.views}
+        labels = {task: torch.tensor([TASKS[task].index(word) for word in said[task]]) for task in TASKS}
+        # a white object in the light says nothing about its caption's colour; a round one nothing about its side
+        labels["color"] = labels["color"].masked_fill(torch.tensor(batch.looks) == TEXTURELESS, -100)
+        labels["view"] = labels["view"].masked_fill(torch.tensor([name in ROUND for name in batch.names]), -100)
+        return torch.stack([nn.functional.cross_entropy(logits[task], labels[task]) for task in TASKS]).sum()
+
+    def export(self, networks: nn.ModuleDict, folder: Path) -> None:
+        """Write the weights alone; they are not shipped."""
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(networks["classifier"].state_dict(), folder / "classifier.pt")
 
 
-def prompts(seen: bool, count: int, generator: torch.Generator) -> list[tuple[str, str, str]]:
-    """Random (class, colour, view) triples of trained or of held-out pairs; views only where a class has different sides."""
+def train_classifier(state: Path, steps: int = 1200) -> Classifier:
+    """The classifier, trained on the priors' views; continues where an earlier call stopped, at once if it was done."""
+    plan = Plan(steps=steps, warm_up=100, cool_down=0.6, seed=11)
+    trainer = Trainer(ClassifierRecipe(), ViewStore(state / "views"), state / "classifier", plan)
+    trainer.run()
+    return trainer.average["classifier"]
+
+
+def fresh_pictures(state: Path, count: int, size: int, looks: tuple[float, ...]) -> Pictures:
+    """Pictures of views that no network has been trained on."""
+    render_shards(state / "test-views", 2, TEST_SEED)
+    return draw_pictures(ViewStore(state / "test-views"), count, size, torch.Generator().manual_seed(5), looks)
+
+
+def prompts(seen: bool, count: int, generator: torch.Generator) -> list[Wanted]:
+    """Random (class, colour, view) triples of trained or of held-out pairs."""
     pairs = [(n, c) for n in CLASSES for c in COLORS if held_out(n, c) != seen]
     chosen = torch.randint(len(pairs), (count,), generator=generator).tolist()
     views = torch.randint(len(VIEW_WORDS), (count,), generator=generator).tolist()
@@ -91,37 +120,39 @@ def prompts(seen: bool, count: int, generator: torch.Generator) -> list[tuple[st
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, images: Float[Tensor, "B 3 h w"], wanted: list[tuple[str, str, str]]) -> dict[str, float]:
-    """Share of pictures in which the classifier finds what was asked for."""
-    found = {task: logits.argmax(-1).tolist() for task, logits in network(images).items()}
-    right = {
-        task: [TASKS[task][found[task][i]] == want[column] for i, want in enumerate(wanted)]
-        for column, task in enumerate(("class", "color", "view"))
-    }
-    sided = [i for i, want in enumerate(wanted) if want[0] not in ROUND]
-    right["view"] = [right["view"][i] for i in sided]
-    return {task: sum(hits) / max(1, len(hits)) for task, hits in right.items()}
+def accuracy(network: nn.Module, images: Float[Tensor, "B 3 h w"], wanted: list[Wanted]) -> dict[str, float]:
+    """Share of pictures in which the classifier finds what was asked for; the view where a class has different sides."""
+    logits = [network(part) for part in images.split(250)]
+    right = {}
+    for column, task in enumerate(TASKS):
+        found = torch.cat([part[task] for part in logits]).argmax(-1).tolist()
+        asked = [i for i, want in enumerate(wanted) if task != "view" or want[0] not in ROUND]
+        right[task] = share([TASKS[task][found[i]] == wanted[i][column] for i in asked])
+    return right
 
 
-def measure(folder: Path, state: Path, count: int = 240, scale: float = 3.0) -> dict[str, dict[str, float]]:
+def share(hits: list[bool]) -> float:
+    """Part of the answers that are right."""
+    return round(sum(hits) / max(1, len(hits)), 4)
+
+
+def measure(folder: Path, state: Path, count: int = 500, scale: float = 3.0) -> dict[str, dict[str, float]]:
     """Accuracies on fresh renders (what the classifier itself can do) and on samples of seen and of held-out pairs."""
-    store = ViewStore(state / "views")
-    network = train_classifier(store, state / "classifier.pt")
-    generator = torch.Generator().manual_seed(5)
-    fresh = labelled_batch(store, 500, generator)
-    keep = fresh.labels["color"] >= 0
-    wanted = [tuple(TASKS[t][fresh.labels[t][i]] for t in TASKS) for i in keep.nonzero()[:, 0].tolist()]
-    result = {"renders": accuracy(network, fresh.images[keep], wanted)}
-    sampler = Sampler(folder)
+    network = train_classifier(state)
+    fresh = fresh_pictures(state, 2000, SIZE, (0.5, 0.5, 0.0))
+    sure = [i for i, angle in enumerate(fresh.angles) if surely_seen(*angle)]
+    wanted = [(fresh.names[i], fresh.colors[i], fresh.views[i]) for i in sure]
+    result = {"renders": accuracy(network, fresh.images[sure] * 2 - 1, wanted)}
+    sampler, generator = Sampler(folder), torch.Generator().manual_seed(5)
     for label, seen in (("seen pairs", True), ("held-out pairs", False)):
         wanted = prompts(seen, count, generator)
-        images = torch.cat([draw(sampler, wanted[i : i + 60], scale, i) for i in range(0, count, 60)])
+        images = torch.cat([draw(sampler, wanted[i : i + 50], scale, i) for i in range(0, count, 50)])
         result[label] = accuracy(network, images, wanted)
     return result | {"counts": {"samples": float(count), "held_out": float(len(HELD_OUT)), "guidance_scale": scale}}
 
 
-def draw(sampler: Sampler, wanted: list[tuple[str, str, str]], scale: float, seed: int) -> Float[Tensor, "B 3 h w"]:
+def draw(sampler: Sampler, wanted: list[Wanted], scale: float, seed: int) -> Float[Tensor, "B 3 h w"]:
     """Samples in [-1, 1] at the classifier's size."""
-    images = sampler.draw([f"a {colored(name, color)}, {view} view" for name, color, view in wanted], scale, seed=seed)
+    images = sampler.draw([describe(name, color, view) for name, color, view in wanted], scale, seed=seed)
     images = images.permute(0, 3, 1, 2) * 2 - 1
     return nn.functional.avg_pool2d(images, images.shape[-1] // SIZE)

@@ -1,0 +1,71 @@
+"""Pictures of every pair with everything known about them, for the networks that judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import degrees
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from threefusion.toyworld.captions import view_word
+from threefusion.toyworld.data import LOOKS, NAMES, compose
+from threefusion.toyworld.palette import COLORS
+from threefusion.toyworld.views import SIZE as STORED
+from threefusion.toyworld.views import ViewStore
+
+COLOR_NAMES = list(COLORS)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of random pairs, held-out ones too."""
+
+    images: Float[Tensor, "B 3 h w"]
+    """In [0, 1]."""
+    coverage: Float[Tensor, "B 1 h w"]
+    names: list[str]
+    colors: list[str]
+    looks: list[int]
+    angles: list[tuple[float, float]]
+    """Azimuth and elevation in radians."""
+
+    @property
+    def views(self) -> list[str]:
+        """View words."""
+        return [view_word(*angle) for angle in self.angles]
+
+
+def draw_pictures(
+    store: ViewStore,
+    count: int,
+    size: int,
+    generator: torch.Generator,
+    looks: tuple[float, ...] = LOOKS,
+    palette: list[str] = COLOR_NAMES,
+) -> Pictures:
+    """Random pictures, every class and every colour of the palette equally often."""
+    classes = torch.randint(len(NAMES), (count,), generator=generator).tolist()
+    colors = [palette[i] for i in torch.randint(len(palette), (count,), generator=generator).tolist()]
+    look = torch.multinomial(torch.tensor(looks), count, replacement=True, generator=generator)
+    stored, angles = store.draw(classes, size if STORED % size == 0 else STORED, generator)
+    images = compose(stored, torch.tensor([COLORS[color] for color in colors]), look, generator)
+    pairs = [(azimuth, elevation) for azimuth, elevation in angles.tolist()]
+    names = [NAMES[i] for i in classes]
+    return Pictures(_resized(images, size), _resized(stored.coverage, size), names, colors, look.tolist(), pairs)
+
+
+def surely_seen(azimuth: float, elevation: float, margin: float = 10.0) -> bool:
+    """Whether a view in radians lies at least `margin` degrees from where its word changes; nearer, the word is arbitrary."""
+    up, turn = degrees(elevation), abs(degrees(azimuth))
+    return up > 60 + margin or (up < 60 - margin and min(abs(turn - 45), abs(turn - 135)) > margin)
+
+
+def _resized(images: Float[Tensor, "B H W C"], size: int) -> Float[Tensor, "B C h w"]:
+    """Channels first, at another size."""
+    images = images.permute(0, 3, 1, 2)
+    if images.shape[-1] == size:
+        return images.contiguous()
+    return interpolate(images, size=(size, size), mode="bilinear", antialias=True)
