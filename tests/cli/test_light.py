@@ -59,6 +59,7 @@ def good(tmp_path):
         [],
         ["--version"],
         ["train", "--help"],
+        ["eval", "--help"],
         ["list"],
         ["list", "loss", "--json"],
         ["describe", "guidance", "sds"],
@@ -77,7 +78,10 @@ def test_answers_load_nothing_heavy(words, good):
     ("words", "message"),
     [
         (["lst"], "error: no command is called 'lst'. Did you mean 'list'?"),
-        (["eval"], "error: no command is called 'eval'. There is: train, render, export, check, list, describe, doctor"),
+        (["eval"], "error: the following arguments are required: RUN. See: python launch.py eval --help"),
+        (["evaluate"], "error: no command is called 'evaluate'. Did you mean 'eval'?"),
+        (["eval", "tests"], "error: tests: not a run folder (it has no config.yaml)"),
+        (["eval", ".", "--views", "2"], "error: --views: 4 to 120"),
         (["train"], "error: train needs --config FILE or --resume RUN. See: python launch.py train --help"),
         (
             ["train", "--confg", "x"],
