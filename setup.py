@@ -45,7 +45,8 @@ setup(
         "jaxtyping>=0.2.30",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3", "beartype>=0.18", "ruff>=0.6"],
+        "ray": ["ray>=2.40"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "beartype>=0.18", "ruff>=0.6", "ray>=2.40", "setuptools>=70.1"],
     },
     entry_points={"console_scripts": ["threefusion=threefusion.cli:main"]},
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from threefusion import cli
+from threefusion.bench.plan import load_plan
 from threefusion.config import RunConfig, config_to_yaml, load_config
 from threefusion.guidance.prior.models import MODELS
 from threefusion.registry import settings
@@ -16,7 +17,8 @@ from threefusion.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("plugins/*/configs/**/*.yaml")])
-WHOLE = [path for path in SHIPPED if path.parent.name != "base"]
+WHOLE = [path for path in SHIPPED if path.parent.name not in ("base", "bench")]
+BENCHMARKS = [path for path in SHIPPED if path.parent.name == "bench"]
 PARTS = [path for path in SHIPPED if path.parent.name == "base"]
 REAL = {"dreamfusion-if": "pixel", "dreamfusion-sd": "latent", "dreamfusion-paper": "pixel"}
 
@@ -41,6 +43,14 @@ def test_a_shipped_config_is_right_and_survives_being_written_out(path: Path, tm
 @pytest.mark.parametrize("path", PARTS, ids=name)
 def test_a_shared_part_is_right_once_it_has_a_prompt(path: Path) -> None:
     assert isinstance(load_config(path, ["prompt.text=a red ball"]), RunConfig)
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=name)
+def test_a_shipped_benchmark_is_right_in_every_cell(path: Path) -> None:
+    plan = load_plan(path, [])
+    assert len(plan.cells) == len(plan.variants) * len(plan.prompts) * len(plan.seeds) >= 8
+    different = {config_to_yaml(cell.config) for cell in plan.cells}
+    assert len(different) == len(plan.cells)
 
 
 def test_every_config_that_is_said_to_run_a_real_model_does_so() -> None:

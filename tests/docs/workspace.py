@@ -3,7 +3,8 @@
 - A `yaml` block whose first line is a comment with a path is that file and stands alone; any other is laid over the quickstart.
 - A `python` block whose first line is such a comment is that file; any other is executed, all of a page in one namespace.
 - `python launch.py …` and `python examples/…` in a `bash` block are run. `RUN` and `runs/…` mean a small finished run. A
-  training is checked as it stands, then run for one step at a tiny size with the closed-form prior, in this process.
+  training is checked as it stands, then run for one step at a tiny size with the closed-form prior, in this process. A
+  benchmark is checked as it stands.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from unittest import mock
 from doc_blocks import ROOT, Block
 
 from threefusion import cli, discovery, registry
+from threefusion.bench.plan import check_file
 from threefusion.config import RunConfig, load_config
 
 COPIED = ("configs", "plugins", "examples")
@@ -54,7 +56,7 @@ class Workspace:
         path = Path(block.file or "configs/block.yaml")
         alone = block.file or "extends:" in block.text
         path.write_text(block.text if alone else f"extends: quickstart.yaml\n{block.text}", encoding="utf-8")
-        load_config(path, [])
+        check_file(path, [])
 
     def execute(self, block: Block) -> None:
         """The block as a file, or as a piece of a script."""
@@ -72,7 +74,9 @@ class Workspace:
             with mock.patch.object(sys, "argv", [verb, *rest]):
                 runpy.run_path(verb, run_name="__main__")
             return
-        if verb == "train":
+        if verb == "bench":
+            verb, rest = "check", [rest[rest.index("--config") + 1], *(word for word in rest if re.match(r"\w[\w.]*=", word))]
+        elif verb == "train":
             rest = self.shrunk(rest)
         elif verb == "render":
             rest += ["--views", "2", "--size", "16"]

@@ -35,7 +35,7 @@ def run_benchmark(
     """
     folder = folder.absolute()
     open_folder(folder, plan.name)
-    with locked(folder / "lock", 0, f"--out {folder}: another benchmark is at work there"):
+    with locked(folder / "lock", 0.0, f"--out {folder}: another benchmark is at work there"):
         cells = _left(plan, folder, redo)
         done = len(plan.cells) - len(cells)
         report = write(plan, folder)
@@ -83,7 +83,7 @@ def _job(plan: Plan, folder: Path, cell: Cell, command: Sequence[str]) -> Job:
     # Wherever the current directory is, the child must find the package that this process runs.
     roots = [str(Path(threefusion.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"PYTHONPATH": os.pathsep.join(roots)}
-    return Job(str(cell), (*command, str(place.path), *plan.evaluation.words()), place.output, environment)
+    return Job(str(cell), (*command, str(place.path), *plan.evaluation.words()), place.output, Path.cwd(), environment)
 
 
 def _settle(place: CellFolder, ended: Ended) -> None:

@@ -47,7 +47,7 @@ def main() -> None:
     arguments, evaluate = parser.parse_known_args()
     orders = Orders(train=("--anyway",) if arguments.anyway else (), evaluate=tuple(evaluate))
     die_with_starter()
-    # Handlers, unlike ignored signals, are not inherited: the run hears Ctrl-C itself, saves and ends; this process sees that.
+    # Handlers, unlike ignored signals, are not inherited: the run hears SIGTERM itself, saves and ends; this process sees that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: orders.stopped.set())
     sys.exit(make(CellFolder(arguments.folder), orders))
@@ -68,7 +68,7 @@ def _wait_for_end() -> None:
 
 def make(folder: CellFolder, orders: Orders) -> int:
     """Train and evaluate what is missing, and note how it went in cell.json. Returns 0, 1 for a failure, 130 when interrupted."""
-    with locked(folder.path / "lock", 60, f"{folder.path}: another process is at work on this cell"):
+    with locked(folder.path / "lock", 60.0, f"{folder.path}: another process is at work on this cell"):
         if folder.is_finished(orders.evaluate):
             return 0
         record = folder.record()

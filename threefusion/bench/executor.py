@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 GRACE_SECONDS = 30.0
 """How long a run may take to save itself after it was asked to stop."""
@@ -24,6 +24,8 @@ class Job:
     command: tuple[str, ...]
     log: Path
     """Receives what the command itself writes; absolute."""
+    folder: Path
+    """The directory it is run in; absolute."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to that of the machine where it runs."""
 
@@ -39,15 +41,15 @@ class Ended:
     """Why it could not be run at all."""
 
 
-class Executor(Protocol):
+class Executor(ABC):
     """Runs jobs. To add one, write a class with this method and name it in threefusion/bench/command.py."""
 
+    @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         """Run all jobs, yielding each as it ends, in any order.
 
-        Closing the iterator, or an exception in it, stops those that run: first as Ctrl-C would, then by force.
+        Closing the iterator, or an exception in it, stops those that run: first with SIGTERM, then by force.
         """
-        ...
 
 
 class Process:
@@ -62,6 +64,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                cwd=job.folder,
                 env={**os.environ, **job.environment},
                 start_new_session=True,
             )
@@ -84,7 +87,7 @@ def stop(processes: Iterable[Process], grace: float = GRACE_SECONDS) -> None:
     """Ask processes to save and end, and kill those that have not after `grace` seconds or at a second Ctrl-C."""
     running = list(processes)
     for process in running:
-        process.signal(signal.SIGINT)
+        process.signal(signal.SIGTERM)  # not SIGINT, which whatever a script starts in the background ignores
     deadline = time.monotonic() + grace
     try:
         while (running := [process for process in running if process.code() is None]) and time.monotonic() < deadline:

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from threefusion.bench.executor import Ended, Job, Process, stop
+from threefusion.bench.executor import Ended, Executor, Job, Process, stop
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Runs as many jobs at a time as there are workers; each worker adds its own environment."""
 
     def __init__(self, workers: Sequence[Mapping[str, str]]) -> None:

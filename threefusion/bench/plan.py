@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
 from threefusion.config import LOGGERS, ConfigError, RunConfig, load_config
-from threefusion.document import COMMAND_LINE, Mapping, Node, Place, Scalar, Sequence, read_file
+from threefusion.document import COMMAND_LINE, Mapping, Place, read_file
 from threefusion.errors import UserError
 from threefusion.fields import check_fields, leaf, resolve, under
-from threefusion.suggest import did_you_mean, nearest
+from threefusion.suggest import nearest
 from threefusion.values import got
 
 KEYS = ("name", "config", "overrides", "variants", "prompts", "seeds", "threads", "evaluation", "columns", "baseline", "logger")
 """Top-level keys of a benchmark."""
-VARIANT_KEYS = ("config", "overrides")
-GRID_KEYS = ("seed", "prompt.text")
-"""Settings of a run that the benchmark decides."""
-VARIANT_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-
-
-@dataclass(frozen=True)
-class Text:
-    """Something written, and where."""
-
-    text: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way of making things: a run config and settings that differ from it."""
-
-    name: str
-    config: Path
-    overrides: tuple[Text, ...]
 
 
 @dataclass(frozen=True)
@@ -66,8 +45,8 @@ class EvaluationOptions:
     """A file of captions, one per line, among which a prompt must be found."""
 
     def __post_init__(self) -> None:
-        if self.views is not None and self.views < 1:
-            raise ValueError("views: at least 1")
+        if self.views is not None and not 4 <= self.views <= 120:
+            raise ValueError("views: 4 to 120")
 
     def words(self) -> tuple[str, ...]:
         """As arguments of `eval`."""
@@ -128,14 +107,14 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     for key in document.entries:
         if key not in KEYS:
             raise ConfigError(f"{key}: no such key of a benchmark{nearest(key, KEYS)}", document.key_place(key))
-    _refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
-    variants = _variants(document)
+    refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
+    variants = read_variants(document)
     prompts = _distinct(document, "prompts", str)
     seeds = _distinct(document, "seeds", int) if "seeds" in document.entries else [(0, document.place)]
     cells, warnings = [], {}
     for variant in variants:
         for prompt, place in prompts:
-            config = _run_config(variant, Text(prompt, place), overrides)
+            config = run_config(variant, Text(prompt, place), overrides)
             warnings |= {} if anyway else dict.fromkeys(_unknown_words(config, place))
             cells += [Cell(variant.name, prompt, seed, replace(config, seed=seed)) for seed, _ in seeds]
     names = tuple(variant.name for variant in variants)
@@ -156,13 +135,9 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
 
 def _name(document: Mapping, path: Path) -> str:
     name = leaf(under([document], "name"), str, "name", path.stem)
-    if not _is_folder_name(name):
+    if not is_folder_name(name):
         raise ConfigError(f"name: expected letters, digits, '-', '_' or '.', got {name!r}", document.key_place("name"))
     return name
-
-
-def _is_folder_name(name: str) -> bool:
-    return bool(name) and set(name) <= VARIANT_CHARACTERS and not name.startswith(".")
 
 
 def _at_least_one(document: Mapping, key: str, default: int) -> int:
@@ -209,97 +184,6 @@ def _logger(document: Mapping) -> dict[str, Any]:
         raise ConfigError(f"{named.path}: a table goes to no {named.name!r}{nearest(str(named.name), known)}", named.place)
     fields = check_fields(named.mappings, known[named.name], "logger", named.name, named.place)
     return {"type": named.name, **{key: value for key, value in fields.items() if value not in (None, [])}}
-
-
-def _variants(document: Mapping) -> list[Variant]:
-    node, place = document.entries.get("variants"), document.key_place("variants")
-    if node is None:
-        raise ConfigError("variants: a benchmark needs 'name: {config: FILE, overrides: [key=value, …]}' lines", place)
-    if isinstance(node, Mapping) and not node.entries:
-        raise ConfigError("variants: at least one", place)
-    if not isinstance(node, Mapping):
-        raise ConfigError(f"variants: expected 'name: {{config: FILE, overrides: [key=value, …]}}' lines, got {got(node)}", place)
-    shared = _overrides(document, "overrides")
-    return [_variant(document, name, entry, node.key_place(name), shared) for name, entry in node.entries.items()]
-
-
-def _variant(document: Mapping, name: str, node: Node, place: Place, shared: list[Text]) -> Variant:
-    path = f"variants.{name}"
-    if not _is_folder_name(name):
-        raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place)
-    if isinstance(node, Scalar) and node.is_null:
-        node = Mapping({}, place, {})
-    if not isinstance(node, Mapping):
-        raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(node)}", place)
-    for key in node.entries:
-        if key not in VARIANT_KEYS:
-            raise ConfigError(f"{path}.{key}: no such key of a variant{nearest(key, VARIANT_KEYS)}", node.key_place(key))
-    holder, where = (node, f"{path}.config") if "config" in node.entries else (document, "config")
-    if "config" not in holder.entries:
-        raise ConfigError(f"{path}.config: name the run config, here or once under 'config'", place)
-    return Variant(name, _config_file(holder, where), (*shared, *_overrides(node, f"{path}.overrides")))
-
-
-def _config_file(holder: Mapping, path: str) -> Path:
-    """The run config that is named under `config`: relative to the file that names it."""
-    text, place = leaf(under([holder], "config"), str, path), holder.key_place("config")
-    folder = Path(place.file).parent
-    file = Path(os.path.normpath(folder / Path(text).expanduser()))
-    if not file.is_file():
-        beside = [os.path.relpath(other, folder) for other in file.parent.glob("*.yaml")]
-        raise ConfigError(f"{path}: no file {text!r} as seen from {Path(place.file).name}{did_you_mean(text, beside)}", place)
-    return file
-
-
-def _overrides(mapping: Mapping, path: str) -> list[Text]:
-    if "overrides" not in mapping.entries:
-        return []
-    node = mapping.entries["overrides"]
-    texts = leaf([(node, mapping.key_place("overrides"))], list[str], path)
-    written = [Text(text, item.place) for text, item in zip(texts, _items(node), strict=True)]
-    _refuse_grid_keys(written, path)
-    return written
-
-
-def _items(node: Node) -> tuple[Node, ...]:
-    return node.items if isinstance(node, Sequence) else ()
-
-
-def _refuse_grid_keys(overrides: list[Text], path: str) -> None:
-    for override in overrides:
-        key = override.text.partition("=")[0]
-        if key in GRID_KEYS:
-            listed = "seeds" if key == "seed" else "prompts"
-            raise ConfigError(f"{path}: {override.text!r}: the benchmark sets {key}. List it under {listed!r}", override.place)
-
-
-def _run_config(variant: Variant, prompt: Text, extra: list[str]) -> RunConfig:
-    """The checked config of a variant with a prompt.
-
-    Raises:
-        ConfigError: it names the line of the benchmark that is to blame.
-    """
-    given = [*variant.overrides, *(Text(text, Place(COMMAND_LINE)) for text in extra)]
-    error = _fault(variant.config, given, prompt.text)
-    if error is None:
-        return load_config(variant.config, [*(override.text for override in given), f"prompt.text={prompt.text}"])
-    if getattr(error.place, "file", None) != COMMAND_LINE:
-        raise error
-    for count in range(1, len(given) + 1):
-        guilty = given[count - 1]
-        if (first := _fault(variant.config, given[:count], prompt.text)) and first.place == error.place:
-            if guilty.place.file == COMMAND_LINE:
-                raise first
-            raise ConfigError(f"variants.{variant.name}.overrides: {first.problem}", guilty.place) from first
-    raise ConfigError(f"prompts: variant {variant.name!r} cannot take {prompt.text!r}: {error.problem}", prompt.place) from error
-
-
-def _fault(config: Path, overrides: list[Text], prompt: str) -> ConfigError | None:
-    try:
-        load_config(config, [*(override.text for override in overrides), f"prompt.text={prompt}"])
-    except ConfigError as error:
-        return error
-    return None
 
 
 def _unknown_words(config: RunConfig, place: Place) -> Iterator[str]:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from threefusion.bench.executor import Ended, Job, Process, stop
+from threefusion.bench.executor import GRACE_SECONDS, Ended, Executor, Job, Process, stop
 from threefusion.errors import UserError
 from threefusion.optional import require
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """A Ray task per job, on the cluster of RAY_ADDRESS, the one that runs on this machine, or a new one."""
 
     def __init__(self, jobs: int | None, threads: int) -> None:
@@ -57,14 +57,17 @@ class RayExecutor:
             return Ended(job, 1, str(error).strip().splitlines()[-1])
 
     def _cancel(self, references: list[Any]) -> None:
-        for reference in references:
-            self.ray.cancel(reference)
-        if references:
-            self.ray.wait(references, num_returns=len(references), timeout=60)
+        for force, seconds in ((False, GRACE_SECONDS + 5), (True, 5)):
+            for reference in references:
+                self.ray.cancel(reference, force=force)
+            if references:
+                _, references = self.ray.wait(references, num_returns=len(references), timeout=seconds)
 
 
 def run_job(job: Job) -> int:
-    """The exit code of a job, run here; cancelling the task stops it as Ctrl-C would."""
+    """The exit code of a job, run here; cancelling the task stops it."""
+    # Ray cancels by SIGINT's handler, which is missing where the cluster was started by a script in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = Process(job)
     try:
         while (code := process.code()) is None:
@@ -72,6 +75,6 @@ def run_job(job: Job) -> int:
         return code
     except KeyboardInterrupt:
         stop([process])
-        return -signal.SIGINT
+        return -signal.SIGTERM
     finally:
         process.signal(signal.SIGKILL)

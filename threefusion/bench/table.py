@@ -84,7 +84,7 @@ def collect(plan: Plan, benchmark: Path) -> Table:
         record = folder.record()
         numbers: dict[str, float] = {}
         if record.state == "finished":
-            numbers = {**measured(folder.evaluation() or {}), f"{COST}attempts": record.attempts}
+            numbers = {**measured(folder.evaluation() or {}), f"{COST}attempts": float(record.attempts)}
         pictures = sorted((folder.run / "images").glob("*.png"))
         about = (cell.variant, cell.prompt, cell.seed, record.state, record.reason)
         rows.append(Row(*about, numbers, pictures[-1] if pictures else None, folder.run))

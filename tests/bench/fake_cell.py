@@ -1,0 +1,14 @@
+"""A cell like the real one, but for the program that it calls."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from threefusion.bench import cell
+
+COMMAND = (sys.executable, str(Path(__file__)))
+"""Makes a cell without torch: see fake_program.py."""
+
+if __name__ == "__main__":
+    cell.Orders = partial(cell.Orders, program=(sys.executable, str(Path(__file__).with_name("fake_program.py"))))
+    cell.main()
