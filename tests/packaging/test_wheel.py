@@ -1,4 +1,4 @@
-"""The wheel holds all that the checkout does: installed alone, from another folder, the commands work and the models are found."""
+"""The wheel holds all that the checkout does: unpacked alone, the commands work from another folder and the models are found."""
 
 import json
 import os
