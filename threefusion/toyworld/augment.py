@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import radians
 
 import torch
@@ -9,21 +10,25 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
 
+from threefusion.toyworld.pictures import Pictures
+
 ROLL = radians(5)
 SHIFT = 0.10
 """In halves of the frame."""
 ZOOM = (0.85, 1.2)
 
 
-def augment(
-    images: Float[Tensor, "B 3 h w"], coverage: Float[Tensor, "B 1 h w"], generator: torch.Generator
-) -> Float[Tensor, "B 3 h w"]:
-    """Pictures in [0, 1], moved, with a pattern behind the object, in other light, faded, blurred and noisy, each a little."""
-    images = images + pattern(images, generator) * (1 - coverage)
-    images = fade(recolor(moved(images, generator), generator), generator)
+def augment(seen: Pictures, generator: torch.Generator, rate: float = 0.5) -> Pictures:
+    """A part of the pictures moved, with a pattern behind the object, in other light, faded, blurred and noisy, each a little."""
+    images = seen.images + pattern(seen.images, generator) * (1 - seen.coverage)
+    motion = random_motion(len(images), generator)
+    images = fade(recolor(moved(images, motion), generator), generator)
     images = torch.where(_chance(images, 0.25, generator), blurred(images), images)
     noise = 0.05 * _uniform(images, 0, 1, generator).square()
-    return (images + noise * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+    images = (images + noise * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+    changed = _chance(images, rate, generator)
+    fields = {"images": images} | {name: moved(getattr(seen, name), motion) for name in ("coverage", "geometry")}
+    return replace(seen, **{name: torch.where(changed, new, getattr(seen, name)) for name, new in fields.items()})
 
 
 def pattern(images: Float[Tensor, "B 3 h w"], generator: torch.Generator) -> Float[Tensor, "B 3 h w"]:
@@ -34,15 +39,19 @@ def pattern(images: Float[Tensor, "B 3 h w"], generator: torch.Generator) -> Flo
     return torch.where(_chance(images, 0.33, generator), 0.15 * blotches, 0.0)
 
 
-def moved(images: Float[Tensor, "B 3 h w"], generator: torch.Generator) -> Float[Tensor, "B 3 h w"]:
-    """Shifted, zoomed and rolled by a few degrees; never mirrored, which would turn a mug's front view into its back view."""
-    count = len(images)
-    roll, zoom = _uniform(images, -ROLL, ROLL, generator), _uniform(images, *ZOOM, generator)
-    sine, cosine = roll.sin() / zoom, roll.cos() / zoom
+def random_motion(count: int, generator: torch.Generator) -> Float[Tensor, "B 2 3"]:
+    """A shift, a zoom and a roll by a few degrees; no mirroring, which would turn a mug's front view into its back view."""
+    low, high = ZOOM
+    roll = ROLL * (2 * torch.rand(count, generator=generator) - 1)
+    zoom = low + (high - low) * torch.rand(count, generator=generator)
     shift = SHIFT * (2 * torch.rand(count, 2, generator=generator) - 1)
-    rows = [torch.cat([cosine, -sine], 1), torch.cat([sine, cosine], 1)]
-    turn = torch.stack([row.view(count, 2) for row in rows], 1)
-    grid = affine_grid(torch.cat([turn, shift[..., None]], -1), list(images.shape), align_corners=False)
+    sine, cosine = roll.sin() / zoom, roll.cos() / zoom
+    return torch.stack([cosine, -sine, shift[:, 0], sine, cosine, shift[:, 1]], -1).view(count, 2, 3)
+
+
+def moved(images: Float[Tensor, "B C h w"], motion: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B C h w"]:
+    """Pictures after a motion; what comes into the frame repeats its edge."""
+    grid = affine_grid(motion, list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,11 +105,16 @@ def patch_waves(side: int, width: int) -> Float[Tensor, "P D"]:
     return torch.cat([wave.repeat(side, 1), wave.repeat_interleave(side, 0)], -1)
 
 
+def see(clip: CLIPModel, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B P W"]]:
+    """Unit vectors of pictures in [-1, 1], and what the last layer says about their patches."""
+    with torch.autocast("cpu", torch.bfloat16):
+        features = clip.get_image_features(pixel_values=images)
+    return normalize(features.pooler_output.float(), dim=-1), features.last_hidden_state[:, 1:].float()
+
+
 def embed_images(clip: CLIPModel, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:
     """Unit vectors of pictures in [-1, 1]."""
-    with torch.autocast("cpu", torch.bfloat16):
-        features = clip.get_image_features(pixel_values=images).pooler_output
-    return normalize(features.float(), dim=-1)
+    return see(clip, images)[0]
 
 
 def embed_texts(clip: CLIPModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Float[Tensor, "B D"]:
@@ -126,24 +132,33 @@ def choice_loss(logits: Float[Tensor, "B K"], right: Bool[Tensor, "B K"]) -> Flo
     return (logits[some].logsumexp(-1) - chosen.logsumexp(-1)).mean()
 
 
+@dataclass(frozen=True)
+class JudgeBatch(Batch):
+    """Pictures, what is said about them, and the geometry in them."""
+
+    geometry: Float[Tensor, "B 7 16 16"]
+
+
 class JudgeRecipe(Recipe):
     """Training of the judge, on renders of all pairs."""
 
     image_size = SIZE
 
-    def __init__(self, batch_size: int = 32, learning_rate: float = 1e-3, seed: int = 0) -> None:
+    def __init__(self, batch_size: int = 32, learning_rate: float = 1.5e-3, seed: int = 0) -> None:
         torch.manual_seed(FIRST_SEED + seed)
         self.batch_size, self.learning_rate = batch_size, learning_rate
         self.tokenizer = build_tokenizer(start=True)
         ids = [self.tokenizer.pad_token_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id]
-        self.networks = nn.ModuleDict({"clip": build_clip(len(self.tokenizer), *ids)})
+        clip = build_clip(len(self.tokenizer), *ids)
+        # what a patch shows of the object is learned besides, and not shipped: tokens that know it make a class easier to see
+        self.networks = nn.ModuleDict({"clip": clip, "geometry": nn.Linear(clip.config.vision_config.hidden_size, 7)})
 
-    def draw(self, store: ViewStore, generator: torch.Generator) -> Batch:
+    def draw(self, store: ViewStore, generator: torch.Generator) -> JudgeBatch:
         """Pictures of random pairs, held-out ones too: this network judges, it is not judged."""
         return judge_batch(store, self.batch_size, generator)
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
-        """Four questions: which pair, which class, which view of the pair, which of the batch's captions."""
+    def loss(self, batch: JudgeBatch, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Four questions (which pair, which class, which view of the pair, which of the batch's captions) and the geometry."""
         clip = self.networks["clip"]
         classes = torch.tensor([NAMES.index(name) for name in batch.names])
         palette = sorted(set(batch.colors))
@@ -155,15 +170,19 @@ class JudgeRecipe(Recipe):
         texts = [pair_captions(palette), [describe(name) for name in NAMES], views, batch.captions]
         pair, name, view, free = [embed_texts(clip, self.tokenizer, group) for group in texts]
         scale = clip.logit_scale.exp().clamp(max=100)
-        image = scale * embed_images(clip, batch.images)
+        image, patches = see(clip, batch.images)
+        image = scale * image
         # a white object answers the question for its class whatever the colour
         right_pair = nn.functional.one_hot(colors, len(palette)).bool() | plain[:, None]
         right_pair = (right_pair[:, None] & nn.functional.one_hot(classes, len(NAMES)).bool()[..., None]).flatten(1)
         view_logits = (image[:, None] * view.view(len(image), len(VIEW_WORDS), -1)).sum(-1)
         right = matches(batch, said)
         free_logits = image @ free.T
+        side = SIZE // clip.config.vision_config.patch_size
+        shown = nn.functional.adaptive_avg_pool2d(batch.geometry, side).flatten(2).mT
         return (
-            choice_loss(image @ pair.T, right_pair)
+            2 * (self.networks["geometry"](patches) - shown).square().sum(-1).mean()
+            + choice_loss(image @ pair.T, right_pair)
             + 0.5 * choice_loss(image @ name.T, nn.functional.one_hot(classes, len(NAMES)).bool())
             + choice_loss(view_logits, right_views(batch))
             + 0.25 * (choice_loss(free_logits, right) + choice_loss(free_logits.T, right.T))
@@ -188,18 +207,15 @@ def preprocessor() -> dict[str, object]:
     }  # fmt: skip
 
 
-def judge_batch(store: ViewStore, count: int, generator: torch.Generator, looks: tuple[float, ...] = LOOKS) -> Batch:
+def judge_batch(store: ViewStore, count: int, generator: torch.Generator, looks: tuple[float, ...] = LOOKS) -> JudgeBatch:
     """Pictures in [-1, 1], half of them augmented, random pairs of `PALETTE` colours, and captions with paraphrases."""
     palette = [COLOR_NAMES[i] for i in torch.randperm(len(COLOR_NAMES), generator=generator)[:PALETTE].tolist()]
-    seen = draw_pictures(store, count, SIZE, generator, looks, palette)
-    # half of them as they are: plain pictures teach faster
-    rough = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
-    images = torch.where(rough, augment(seen.images, seen.coverage, generator), seen.images)
+    seen = augment(draw_pictures(store, count, SIZE, generator, looks, palette), generator)
     captions = [
         caption(name, None if look == TEXTURELESS else color, view, generator, RATES)
         for name, color, view, look in zip(seen.names, seen.colors, seen.views, seen.looks, strict=True)
     ]
-    return Batch(images * 2 - 1, captions, seen.names, seen.colors, seen.views, seen.looks)
+    return JudgeBatch(seen.images * 2 - 1, captions, seen.names, seen.colors, seen.views, seen.looks, seen.geometry)
 
 
 def right_views(batch: Batch) -> Bool[Tensor, "B V"]:

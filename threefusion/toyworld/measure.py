@@ -75,11 +75,9 @@ class ClassifierRecipe(Recipe):
         self.networks = nn.ModuleDict({"classifier": network})
 
     def draw(self, store: ViewStore, generator: torch.Generator) -> Batch:
-        """Every other batch is augmented, so that a sample's small faults do not count."""
-        seen = draw_pictures(store, self.batch_size, SIZE, generator)
-        rough = torch.rand((), generator=generator).item() < 0.5
-        images = augment(seen.images, seen.coverage, generator) if rough else seen.images
-        return Batch(images * 2 - 1, [], seen.names, seen.colors, seen.views, seen.looks)
+        """Half of the pictures are augmented, so that a sample's small faults do not count."""
+        seen = augment(draw_pictures(store, self.batch_size, SIZE, generator), generator)
+        return Batch(seen.images * 2 - 1, [], seen.names, seen.colors, seen.views, seen.looks)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Sum of the cross-entropies."""

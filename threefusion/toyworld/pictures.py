@@ -8,14 +8,15 @@ from math import degrees
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from threefusion.toyworld.captions import view_word
 from threefusion.toyworld.data import LOOKS, NAMES, compose
 from threefusion.toyworld.palette import COLORS
+from threefusion.toyworld.views import EXTENT, ViewStore
 from threefusion.toyworld.views import SIZE as STORED
-from threefusion.toyworld.views import ViewStore
 
+GRID = 16
 COLOR_NAMES = list(COLORS)
 
 
@@ -26,6 +27,8 @@ class Pictures:
     images: Float[Tensor, "B 3 h w"]
     """In [0, 1]."""
     coverage: Float[Tensor, "B 1 h w"]
+    geometry: Float[Tensor, "B 7 16 16"]
+    """Coverage, and times it the normal and the position in the object's frame, the latter over `EXTENT`."""
     names: list[str]
     colors: list[str]
     looks: list[int]
@@ -54,7 +57,9 @@ def draw_pictures(
     images = compose(stored, torch.tensor([COLORS[color] for color in colors]), look, generator)
     pairs = [(azimuth, elevation) for azimuth, elevation in angles.tolist()]
     names = [NAMES[i] for i in classes]
-    return Pictures(_resized(images, size), _resized(stored.coverage, size), names, colors, look.tolist(), pairs)
+    solid = torch.cat([torch.ones_like(stored.coverage), stored.normal, stored.position / EXTENT], -1) * stored.coverage
+    buffers = [_resized(values, side) for values, side in ((images, size), (stored.coverage, size), (solid, GRID))]
+    return Pictures(*buffers, names, colors, look.tolist(), pairs)
 
 
 def surely_seen(azimuth: float, elevation: float, margin: float = 10.0) -> bool:
@@ -66,6 +71,6 @@ def surely_seen(azimuth: float, elevation: float, margin: float = 10.0) -> bool:
 def _resized(images: Float[Tensor, "B H W C"], size: int) -> Float[Tensor, "B C h w"]:
     """Channels first, at another size."""
     images = images.permute(0, 3, 1, 2)
-    if images.shape[-1] == size:
-        return images.contiguous()
+    if images.shape[-1] % size == 0:
+        return avg_pool2d(images, images.shape[-1] // size)
     return interpolate(images, size=(size, size), mode="bilinear", antialias=True)
