@@ -244,6 +244,13 @@ def test_exit_codes_and_output(plan_file: Callable[..., Path], tmp_path: Path) -
     assert last.startswith("1 of 1 cells failed. Once that is mended: python launch.py bench --config ")
 
 
+def test_neither_the_benchmark_nor_a_cell_loads_torch() -> None:
+    code = "import sys, threefusion.bench.benchmark, threefusion.bench.cell, threefusion.bench.ray; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "threefusion.bench.html" in loaded
+    assert not {"torch", "pytorch_lightning", "diffusers", "ray", "wandb", "PIL"} & set(loaded)
+
+
 def test_each_worker_has_its_gpu_or_its_share_of_cores(
     plan_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,10 +83,6 @@ def test_answers_load_nothing_heavy(words, good):
         (["eval"], "error: the following arguments are required: RUN. See: python launch.py eval --help"),
         (["bench", "--config", "GOOD"], "GOOD:1: prompt: no such key of a benchmark. Did you mean 'prompts'?"),
         (["bench", "--config", "configs/bench/quick.yaml", "--jobs", "0"], "error: --jobs: at least 1"),
-        (
-            ["bench", "--config", "configs/bench/quick.yaml", "--out", "tests"],
-            "error: --out tests: the folder is not empty and holds no benchmark. Name another one",
-        ),
         (["evaluate"], "error: no command is called 'evaluate'. Did you mean 'eval'?"),
         (["eval", "tests"], "error: tests: not a run folder (it has no config.yaml)"),
         (["eval", ".", "--views", "2"], "error: --views: 4 to 120"),

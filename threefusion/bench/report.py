@@ -81,18 +81,17 @@ def as_data(report: Report, folder: Path) -> dict[str, Any]:
     }
 
 
-def number(value: float) -> str:
-    """Three decimals, fewer for what is large."""
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 20 else f"{value:.3f}"
+def number(value: float, beside: float | None = None) -> str:
+    """Three decimals, fewer for what is large; `beside` is the number whose decimals it shares, if not its own."""
+    size = abs(value if beside is None else beside)
+    return f"{value:,.{0 if size >= 1000 else 1 if size >= 20 else 3}f}"
 
 
 def interval(found: Estimate | None) -> str:
     """`mean ± half width`."""
     if found is None:
         return "–"
-    return number(found.mean) + ("" if found.half_width is None else f" ± {number(found.half_width)}")
+    return number(found.mean) + ("" if found.half_width is None else f" ± {number(found.half_width, found.mean)}")
 
 
 def short(column: str) -> str:
