@@ -95,7 +95,7 @@ class ClassifierRecipe(Recipe):
         torch.save(networks["classifier"].state_dict(), folder / "classifier.pt")
 
 
-def train_classifier(state: Path, steps: int = 1200) -> Classifier:
+def train_classifier(state: Path, steps: int = 2400) -> Classifier:
     """The classifier, trained on the priors' views; continues where an earlier call stopped, at once if it was done."""
     plan = Plan(steps=steps, warm_up=100, cool_down=0.6, seed=11)
     trainer = Trainer(ClassifierRecipe(), ViewStore(state / "views"), state / "classifier", plan)
