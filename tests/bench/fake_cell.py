@@ -4,10 +4,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from threefusion.bench import cell
 
 COMMAND = (sys.executable, str(Path(__file__)))
 """Makes a cell without torch: see fake_program.py."""
+
+
+def at_work(out: Path) -> list[psutil.Process]:
+    """Processes that were started for cells of `out`."""
+    return [
+        process for process in psutil.process_iter(["cmdline"]) if any(str(out) in word for word in process.info["cmdline"] or ())
+    ]
+
 
 if __name__ == "__main__":
     cell.Orders = partial(cell.Orders, program=(sys.executable, str(Path(__file__).with_name("fake_program.py"))))

@@ -64,7 +64,7 @@ def test_markdown_holds_means_with_intervals_and_what_differs(report: Report) ->
     assert "| slow | 8/10 | 0.625 ± 0.013 | 1,234 ± 0 |" in page
     assert "| fast | 10/10 | 0.720 ± 0.012 |" in page
     # All eight shared cells differ by the same amount: 2 of 2^8 sign flips are as far from 0.
-    assert "| silhouette iou | slow − fast | -0.100 | 8 | **0.008** |" in page
+    assert "| slow − fast | 8 | **−0.100, p 0.008** |" in page
     assert "- slow, a red ball, seed 0: RuntimeError: <b>cheese</b> | rind" in page
 
 

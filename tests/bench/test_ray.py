@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from fake_cell import COMMAND
+from fake_cell import COMMAND, at_work
 
 from threefusion.bench.benchmark import run_benchmark
 from threefusion.bench.executor import Job
@@ -69,10 +69,10 @@ def test_both_nodes_are_used_and_stopping_leaves_nothing(cluster: None, tmp_path
     jobs += [Job("long", (sys.executable, "-c", f"import time; time.sleep(60) # {tmp_path}"), tmp_path / "log", tmp_path)]
     ending = RayExecutor(None, 1).submit(jobs)
     assert {next(ending).job.name, next(ending).job.name} == {"m1", "m2"}
+    while not at_work(tmp_path):
+        time.sleep(0.05)
     ending.close()
-    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    left = [line for line in lines if any(str(tmp_path) in word for word in line)]
-    assert left == []
+    assert at_work(tmp_path) == []
 
 
 @pytest.mark.slow

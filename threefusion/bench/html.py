@@ -9,7 +9,8 @@ from functools import lru_cache
 from html import escape
 from pathlib import Path
 
-from threefusion.bench.report import EXPLANATION, LEVEL, Report, interval, number, probability, short
+from threefusion.bench.report import EXPLANATION, LEVEL, Report, difference, interval, number, probability, shared_cells, short
+from threefusion.bench.statistics import Comparison
 from threefusion.bench.table import Row
 
 STYLE = """
@@ -82,12 +83,15 @@ def _with_soft_interval(text: str) -> str:
 
 def _differences(report: Report) -> str:
     rows = []
-    for found in report.comparisons:
-        p = escape(probability(found.p_holm))
-        verdict = f'<span class="sure">{p}</span>' if found.p_holm < LEVEL else p
-        names = f"{escape(found.first)} − {escape(found.second)}"
-        rows.append([*_heads([found.column]), names, f"{found.difference:+.3f}", str(found.count), verdict])
-    return _table(["", "variants", "mean difference", "cells", "p"], rows, 2)
+    for (first, second), found in report.pairs().items():
+        values = [_difference(found[column]) if column in found else "–" for column in report.compared]
+        rows.append([f"<b>{escape(first)}</b> − {escape(second)}", shared_cells(found.values()), *values])
+    return _table(["variants", "cells", *_heads(report.compared)], rows, 1)
+
+
+def _difference(found: Comparison) -> str:
+    kind = "sure" if found.p_holm < LEVEL else "soft"
+    return f'{difference(found)}<br><span class="{kind}">{escape(probability(found))}</span>'
 
 
 def _pictures(report: Report) -> str:

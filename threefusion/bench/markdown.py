@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from threefusion.bench.report import EXPLANATION, LEVEL, Report, interval, number, probability, short
+from threefusion.bench.report import EXPLANATION, LEVEL, Report, difference, interval, number, probability, shared_cells, short
+from threefusion.bench.statistics import Comparison
 
 
 def as_markdown(report: Report) -> str:
@@ -36,13 +37,15 @@ def _variants(report: Report) -> str:
 
 def _differences(report: Report) -> str:
     rows = []
-    for found in report.comparisons:
-        p = probability(found.p_holm)
-        verdict = f"**{p}**" if found.p_holm < LEVEL else p
-        rows.append(
-            [short(found.column), f"{found.first} − {found.second}", f"{found.difference:+.3f}", str(found.count), verdict]
-        )
-    return _table(["", "variants", "mean difference", "cells", "p"], rows)
+    for (first, second), found in report.pairs().items():
+        values = [_difference(found[column]) if column in found else "–" for column in report.compared]
+        rows.append([f"{first} − {second}", shared_cells(found.values()), *values])
+    return _table(["variants", "cells", *map(short, report.compared)], rows)
+
+
+def _difference(found: Comparison) -> str:
+    text = f"{difference(found)}, {probability(found)}"
+    return f"**{text}**" if found.p_holm < LEVEL else text
 
 
 def _cells(report: Report) -> str:

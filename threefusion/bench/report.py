@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,18 @@ class Report:
         parts = [f"{table.count('finished')} of {len(table.rows)} cells finished"]
         parts += [f"{count} {state}" for state in ("failed", "running", "waiting") if (count := table.count(state))]
         return ", ".join(parts)
+
+    def pairs(self) -> dict[tuple[str, str], dict[str, Comparison]]:
+        """The comparisons by pair of variants, then by column."""
+        found: dict[tuple[str, str], dict[str, Comparison]] = {}
+        for comparison in self.comparisons:
+            found.setdefault((comparison.first, comparison.second), {})[comparison.column] = comparison
+        return found
+
+    @property
+    def compared(self) -> list[str]:
+        """The columns in which variants are compared."""
+        return list(dict.fromkeys(comparison.column for comparison in self.comparisons))
 
     @property
     def remarks(self) -> list[tuple[Row, str]]:
@@ -99,14 +112,25 @@ def short(column: str) -> str:
     return column.partition(".")[2].replace("_", " ") or column
 
 
-def probability(p: float) -> str:
-    """A p value."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def difference(found: Comparison) -> str:
+    """A difference with its sign."""
+    return f"{found.difference:+.3f}".replace("-", "−")
+
+
+def probability(found: Comparison) -> str:
+    """A comparison's corrected p."""
+    return "p < 0.001" if found.p_holm < 0.001 else f"p {found.p_holm:.3f}"
+
+
+def shared_cells(found: Iterable[Comparison]) -> str:
+    """Over how many cells two variants were compared, from the fewest to the most."""
+    counts = sorted({comparison.count for comparison in found})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 
 EXPLANATION = (
     "Means over prompts and seeds ± 95 % interval over seeds (Student's t, the prompts fixed).",
-    "Differences: exact paired sign-flip test over the (prompt, seed) cells that both variants have; "
-    "p is corrected for the number of comparisons (Holm).",
+    "Mean difference over the (prompt, seed) cells that both variants have; p of the exact paired sign-flip test, "
+    "corrected for the number of comparisons (Holm).",
 )
 """How to read the tables."""
