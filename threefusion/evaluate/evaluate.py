@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from threefusion.config import RunConfig
@@ -21,7 +23,7 @@ from threefusion.evaluate.views import fixed_cameras, framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.guidance.prior.models import BUNDLED
-from threefusion.run.folder import open_run
+from threefusion.run.folder import latest_checkpoint, open_run
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -159,8 +161,14 @@ def _looked_at(folder: Path, config: RunConfig, evaluation: Evaluation, notes: d
         notes.setdefault("text_image", "no candidates: the prompt names no toy object; give a list with --candidates FILE")
     judge = evaluation.judge
     about = {"folder": str(folder), "config": config.name, "prompt": prompt, "seed": config.seed, "views": evaluation.views}
-    cost = {own: report.get(theirs) for own, theirs in COST_KEYS.items()}
-    return {"run": {**about, "judge": judge and str(judge.folder)}, **sections, "cost": cost, "notes": notes}
+    sections["cost"] = {own: report.get(theirs) for own, theirs in COST_KEYS.items()}
+    known = {name: {key: _finite(value) for key, value in values.items()} for name, values in sections.items()}
+    return {"run": {**about, "judge": judge and str(judge.folder)}, **known, "notes": notes}
+
+
+def _finite(value: Any) -> Any:
+    """The value, None in place of a number that JSON has no word for."""
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
@@ -194,6 +202,10 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
         scene = load_scene(folder)[1]
     except UserError as error:
         notes["fidelity"] = str(error)
+        return None
+    except (OSError, EOFError, RuntimeError, KeyError, UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({type(error).__name__}: {reason})"
         return None
     if not hasattr(scene.geometry, "density"):
         notes["fidelity"] = "the scene is flat: there is no field"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import radians
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,18 +28,18 @@ COMPARED_SIZE = 48
 JANUS_KEYS = ("janus", "janus_of_truth", "front_probability_in_front", "front_probability_behind")
 
 
-class FrontClassifier(Protocol):
+class FrontClassifier:
     """Whoever can tell an object's front."""
 
-    @property
-    def size(self) -> int:
-        """Height and width of the pictures that it wants."""
+    size: int
+    """Height and width of the pictures that it wants."""
 
     def __call__(self, images: Float[Tensor, "B H W 3"], thing: ToyObject) -> Float[Tensor, "B"]:
         """How probable it is that each picture shows the object from its front."""
+        raise NotImplementedError
 
 
-class TruthFrontClassifier:
+class TruthFrontClassifier(FrontClassifier):
     """Certain about every picture: the front is seen if the truth's view most like it stands within 45 degrees."""
 
     size = 48

@@ -21,13 +21,13 @@ SHAPE_KEYS = ("components", "floater_area", "floater_volume")
 COLOR_KEYS = ("saturation", "clipped")
 
 
-def shape_flaws(mesh: Mesh | None) -> dict[str, float | None]:
+def shape_flaws(mesh: Mesh | None) -> dict[str, float | int | None]:
     """Number of connected parts, and the shares of area and of enclosed volume outside the largest one; cavities do not count."""
     if mesh is None or len(mesh.faces) == 0:
         return dict.fromkeys(SHAPE_KEYS)
     parts = [part for part in components(weld(mesh)) if signed_volume(part) > 0]
     if not parts:
-        return {"components": 0, "floater_area": None, "floater_volume": None}
+        return dict.fromkeys(SHAPE_KEYS) | {"components": 0}
     area, volume = [surface_area(part) for part in parts], [signed_volume(part) for part in parts]
     return {
         "components": len(parts),
@@ -47,7 +47,7 @@ def emptiness(mask: Float[Tensor, "B H W 1"]) -> float:
     return float((mask.mean((1, 2, 3)) < EMPTY).double().mean())
 
 
-def color_flaws(colors: Float[Tensor, "N 3"]) -> dict[str, float | None]:
+def color_flaws(colors: Float[Tensor, "N 3"]) -> dict[str, float | int | None]:
     """Mean saturation (max - min) / max, and the share of colours with a channel at its limit; None without colours."""
     if len(colors) == 0:
         return dict.fromkeys(COLOR_KEYS)

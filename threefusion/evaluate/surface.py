@@ -16,7 +16,7 @@ YAWS = 36
 """Turns that are tried before the best one is refined."""
 REFINEMENTS = ((2.0, 5), (0.5, 4))
 """Step in degrees, and steps to either side."""
-WORTH = 0.98
+WORTH = 0.95
 """A turn counts as better than none only if it brings the Chamfer distance below this share."""
 COARSE = 1500
 """Samples of each surface while turns are tried."""

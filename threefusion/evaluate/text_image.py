@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from threefusion.errors import UserError
-from threefusion.evaluate.candidates import Candidates
+from threefusion.evaluate.candidates import Candidates, with_article
+from threefusion.evaluate.janus import FrontClassifier
 from threefusion.evaluate.views import fixed_cameras, pictures
 from threefusion.toyworld.catalogue import colored
 from threefusion.toyworld.objects import ToyObject
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
 BATCH = 32
-LARGEST_FRAME = 224
 
 TEXT_IMAGE_KEYS = (
     "similarity", "r_precision", "rank", "retrieved", "candidates", "textureless_similarity", "textureless_r_precision",
@@ -73,7 +73,9 @@ class Judge:
         """Network and tokenizer."""
         if self._parts is None:
             from transformers import AutoTokenizer, CLIPModel
+            from transformers.utils import logging
 
+            logging.disable_progress_bar()
             try:
                 model = CLIPModel.from_pretrained(self.folder, dtype=torch.float32, local_files_only=True)
                 tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
@@ -133,7 +135,8 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         settings = json.loads(path.read_text(encoding="utf-8"))
         resize = _side(settings["size"])
         crop = _side(settings.get("crop_size", resize)) if settings.get("do_center_crop", True) else resize
-        return Preprocessing(resize, min(crop, resize), tuple(settings["image_mean"]), tuple(settings["image_std"]))
+        mean, std = (tuple(float(value) for value in settings[name]) for name in ("image_mean", "image_std"))
+        return Preprocessing(resize, min(crop, resize), mean, std)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JudgeError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
@@ -199,20 +202,14 @@ def text_image(
     return {**retrieval(judge, color, among[0]), **retrieval(judge, white, among[1], "textureless_")}
 
 
-class JudgeFrontClassifier:
+class JudgeFrontClassifier(FrontClassifier):
     """The judge's choice among the captions that name the object's front, side and back."""
 
     def __init__(self, judge: Judge) -> None:
-        self.judge = judge
-
-    @property
-    def size(self) -> int:
-        """The judge's."""
-        return self.judge.size
+        self.judge, self.size = judge, judge.size
 
     def __call__(self, images: Float[Tensor, "B H W 3"], thing: ToyObject) -> Float[Tensor, "B"]:
         """Softmax over the three captions, at the judge's own temperature."""
-        name = colored(thing.name, thing.color)
-        article = "an" if name[0] in "aeiou" else "a"
-        texts = self.judge.embed_texts([f"{article} {name}, {view} view" for view in ("front", "side", "back")])
+        name = with_article(colored(thing.name, thing.color))
+        texts = self.judge.embed_texts([f"{name}, {view} view" for view in ("front", "side", "back")])
         return (self.judge.scale * self.judge.embed_images(images) @ texts.T).softmax(-1)[:, 0]

@@ -47,7 +47,7 @@ def picture_scores(seen: SurfaceViews | None, thing: ToyObject) -> dict[str, Any
     return score(seen.mask[..., 0], seen.base_color, thing, cameras)
 
 
-def solid_scores(mesh: Mesh | None, thing: ToyObject) -> dict[str, float | None]:
+def solid_scores(mesh: Mesh | None, thing: ToyObject) -> dict[str, float | int | None]:
     """Volume IoU, Chamfer distance and F-score as the mesh stands and after the best yaw."""
     truth, again, extent = _truth_surface(thing.name)
     floor = SurfacePair(again, truth).distances().chamfer

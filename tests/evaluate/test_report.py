@@ -1,0 +1,42 @@
+"""Numbers over seeds, and how values are written."""
+
+import pytest
+
+from threefusion.evaluate.report import MEASURED, numbers, shown, summaries
+
+
+def result(seed, **values):
+    return {"run": {"config": "c", "prompt": "p", "seed": seed}, **{section: {} for section in MEASURED}, "truth": values}
+
+
+def test_only_finite_numbers_count():
+    found = numbers(result(0, skill=0.5, convex=True, best_class="car", chamfer=None, psnr=float("inf")))
+    assert found == {"truth.skill": 0.5, "truth.convex": 1.0}
+
+
+def test_seeds_of_one_setting_are_put_together():
+    runs = [("a", result(0, skill=1.0)), ("b", result(0, skill=9.0)), ("a", result(1, skill=2.0)), ("a", result(2, skill=None))]
+    (summary,) = summaries(runs)
+    assert summary["seeds"] == [0, 1, 2]
+    assert summary["values"] == {"truth.skill": {"mean": 1.5, "std": pytest.approx(0.5**0.5), "n": 2}}
+
+
+def test_the_same_seed_twice_has_no_spread():
+    assert summaries([("a", result(0, skill=1.0)), ("a", result(0, skill=1.0))]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (True, "yes"),
+        (False, "no"),
+        (0.12345, "0.123"),
+        (12.3456, "12.35"),
+        (1e9, "1000000000"),
+        (7, "7"),
+        ("a", "a"),
+    ],
+)
+def test_values_are_short(value, text):
+    assert shown(value) == text

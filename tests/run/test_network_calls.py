@@ -1,0 +1,18 @@
+"""What a run asks of its prior is counted, and the answers are the prior's own."""
+
+import torch
+
+from threefusion.config import choose
+from threefusion.registry import build
+from threefusion.run.training import NetworkCalls
+
+
+def test_calls_and_pictures_are_counted_and_nothing_is_changed():
+    prior = build(choose("prior", "gaussian", image_size=4))
+    z, timesteps, tokens = torch.randn(6, 3, 4, 4), torch.full((6,), 500), prior.text_encoder().encode(["a"]).expand(6, -1, -1)
+    expected = prior.predict_noise(z, timesteps, tokens)
+    asked = NetworkCalls()
+    asked.count(prior)
+    assert torch.equal(prior.predict_noise(z, timesteps, tokens), expected)
+    prior.predict_noise(z[:2], timesteps[:2], tokens[:2])
+    assert (asked.calls, asked.images) == (2, 8)
