@@ -33,6 +33,8 @@ def test_a_run_leaves_what_the_docs_promise_and_can_be_looked_at_again(tiny: Pat
     assert set(report["phase_seconds"]) == {"render", "guidance", "backward", "other"}
     assert sum(report["phase_seconds"].values()) == pytest.approx(report["seconds"], abs=0.05)
     assert report["peak_memory_bytes"] > 1e8
+    # four steps at guidance scale 1: four views each, the text alone
+    assert (report["network_calls"], report["network_images"]) == (4, 16)
     assert report["metrics"]["best_class"]
     assert all((out / path).exists() for path in report["artifacts"].values())
     moved = out.rename(tmp_path / "moved")
