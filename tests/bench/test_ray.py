@@ -69,7 +69,9 @@ def test_both_nodes_are_used_and_stopping_leaves_nothing(cluster: None, tmp_path
     jobs += [Job("long", (sys.executable, "-c", f"import time; time.sleep(60) # {tmp_path}"), tmp_path / "log", tmp_path)]
     ending = RayExecutor(None, 1).submit(jobs)
     assert {next(ending).job.name, next(ending).job.name} == {"m1", "m2"}
+    began = time.monotonic()
     while not at_work(tmp_path):
+        assert time.monotonic() - began < 60
         time.sleep(0.05)
     ending.close()
     assert at_work(tmp_path) == []
