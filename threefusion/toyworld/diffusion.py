@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DConditionModel
 
-SNR_LIMIT = 5.0
+SNR_LIMIT = 50.0
 
 
 def v_loss(
@@ -21,10 +21,11 @@ def v_loss(
     scheduler: DDPMScheduler,
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x, weighed by (min(snr, 5) + 1) / (snr + 1).
+    """Mean squared error of v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x, weighed by (min(snr, 50) + 1) / (snr + 1).
 
     Min-SNR weighting (arXiv 2303.09556) with one added: without it the noisiest steps, where composition and the words' meaning
-    are decided, would hardly count under v-prediction.
+    are decided, would hardly count under v-prediction. A limit of 5, usual for large pictures, left noise in flat backgrounds
+    and ragged edges at 32 pixels.
     One network channel for each channel of `clean` is trained; further ones are left alone.
     """
     count = len(clean)
