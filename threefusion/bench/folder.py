@@ -61,12 +61,12 @@ class CellFolder:
     @property
     def errors(self) -> Path:
         """What training and evaluation wrote to stderr."""
-        return self.path / "errors.log"
+        return self.path / "stderr.log"
 
     @property
     def output(self) -> Path:
         """What they wrote to stdout."""
-        return self.path / "output.log"
+        return self.path / "stdout.log"
 
     def record(self) -> Record:
         """How far the cell has come; an unreadable record counts as none."""
