@@ -16,6 +16,7 @@ STATE = Path(".training")
 def _train(options: argparse.Namespace) -> None:
     import torch
 
+    from threefusion.toyworld import processes
     from threefusion.toyworld.judge import FIRST_SEED, STEPS, JudgeRecipe
     from threefusion.toyworld.train import Plan, Trainer
     from threefusion.toyworld.views import ViewStore, render_shards
@@ -24,7 +25,11 @@ def _train(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     # the judge looks at views of its own
     views, first = ("judge-views", FIRST_SEED) if options.what == "judge" else ("views", 0)
-    render_shards(options.state / views, options.shards, first)
+    rank, count = processes.join()
+    if rank == 0:
+        render_shards(options.state / views, options.shards, first)
+    # the others wait for the first
+    processes.first_says(0, count)
     store = ViewStore(options.state / views)
     steps = options.steps
     if options.what == "judge":

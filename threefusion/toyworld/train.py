@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threefusion.toyworld import processes
 from threefusion.toyworld.data import Batch, draw_batch
 from threefusion.toyworld.views import ViewStore
 
@@ -67,10 +68,12 @@ class Plan:
 
 
 class Trainer:
-    """One training run and its state on disk."""
+    """One training run and its state on disk; several processes share its batches if a launcher started several."""
 
     def __init__(self, recipe: Recipe, store: ViewStore, folder: Path, plan: Plan) -> None:
         self.recipe, self.store, self.folder, self.plan = recipe, store, folder, plan
+        self.rank, self.processes = processes.join()
+        recipe.batch_size = max(1, recipe.batch_size // self.processes)
         self.average = copy.deepcopy(recipe.networks).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             recipe.networks.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
@@ -79,6 +82,9 @@ class Trainer:
         self.step, self.minutes, self.running = 0, 0.0, 0.0
         if self.checkpoint.exists():
             self.load()
+        if self.rank:
+            # the state holds the first process's generator
+            self.generator.manual_seed(plan.seed + 1_000_003 * self.rank + 7919 * self.step)
 
     @property
     def checkpoint(self) -> Path:
@@ -116,7 +122,9 @@ class Trainer:
         while self.plan.progress(self.step, self.minutes) < 1:
             begin = time.perf_counter()
             self.update()
-            self.minutes += (time.perf_counter() - begin) / 60
+            self.minutes = processes.first_says(self.minutes + (time.perf_counter() - begin) / 60, self.processes)
+            if self.rank:
+                continue
             if self.minutes - logged > 0.5:
                 logged = self.minutes
                 self.log()
@@ -127,9 +135,10 @@ class Trainer:
             if export is not None and self.minutes - exported > self.plan.export_minutes:
                 exported = self.minutes
                 self.recipe.export(self.average, export)
-        self.save()
-        if export is not None:
-            self.recipe.export(self.average, export)
+        if self.rank == 0:
+            self.save()
+            if export is not None:
+                self.recipe.export(self.average, export)
 
     def update(self) -> None:
         """One optimiser step."""
@@ -138,6 +147,7 @@ class Trainer:
             group["lr"] = rate
         loss = self.recipe.loss(self.recipe.draw(self.store, self.generator), self.generator)
         loss.backward()
+        processes.average_gradients(self.recipe.networks.parameters(), self.processes)
         nn.utils.clip_grad_norm_(self.recipe.networks.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
