@@ -11,7 +11,7 @@ from threefusion.toyworld.folder import FACTS, facts
 from threefusion.toyworld.sample import Sampler
 
 BUNDLED = Path(threefusion.__file__).parent / "bundled"
-FOLDERS = {"toyworld-pixel": 32}
+FOLDERS = {"toyworld-pixel": 32, "toyworld-latent": 64}
 
 
 @pytest.fixture(autouse=True)
