@@ -18,6 +18,7 @@ from threefusion.run.folder import RUN_VARIABLE, checkpoint_step, latest_checkpo
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
     from threefusion.guidance.prior.prior import DiffusionPrior
@@ -90,21 +91,34 @@ def train(config: RunConfig, run: Path) -> int:
     asked = NetworkCalls()
     asked.count(system.guidance.prior)
     began = time.monotonic()
-    with announced(run):
-        trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
-    seconds = time.monotonic() - began
-    if not trainer.is_global_zero:
-        return 0
-    if interrupt.requested and trainer.global_step < trainer.max_steps:
-        print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
-        return 130
-    try:
+    with followed(trainer.loggers, run):
+        with announced(run):
+            trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
+        seconds = time.monotonic() - began
+        if not trainer.is_global_zero:
+            return 0
+        if interrupt.requested and trainer.global_step < trainer.max_steps:
+            print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
+            return 130
         finish(run, config, system, cost(system, seconds, trainer.global_step, first, asked))
-    finally:
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_video") and (run / "turntable.mp4").exists():
-                logger.log_video("turntable", [str(run / "turntable.mp4")])
     return 0
+
+
+@contextmanager
+def followed(loggers: list[Logger], run: Path) -> Iterator[None]:
+    """After the block, loggers that take videos get the run's, and W&B has written everything it was given.
+
+    Left to itself, W&B ends a run when the interpreter exits, and what it still holds may be lost on a busy machine.
+    """
+    try:
+        yield
+    finally:
+        video = run / "turntable.mp4"
+        for logger in loggers:
+            if hasattr(logger, "log_video"):
+                if video.exists():
+                    logger.log_video("turntable", [str(video)])
+                logger.experiment.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 @contextmanager
