@@ -14,7 +14,7 @@ from threefusion.config import config_to_yaml, load_config
 from threefusion.errors import UserError
 from threefusion.evaluate import evaluate as module
 from threefusion.evaluate import evaluate_run, read_evaluation
-from threefusion.evaluate.guidance import refuse_guiding_model
+from threefusion.evaluate.independence import refuse_guiding_model
 from threefusion.evaluate.janus import JANUS_KEYS
 from threefusion.evaluate.report import MEASURED
 from threefusion.evaluate.specimens import truth_mesh

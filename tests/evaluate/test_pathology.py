@@ -5,7 +5,8 @@ import torch
 from shapes import box, flipped, joined, textured
 
 from threefusion.evaluate.pathology import color_flaws, emptiness, shape_flaws
-from threefusion.evaluate.views import fixed_cameras, framing, pictures, surface_views
+from threefusion.evaluate.views import framing, pictures, surface_views
+from threefusion.toyworld.render import scoring_cameras
 from threefusion.types import Mesh
 
 
@@ -47,7 +48,7 @@ def test_saturation_and_clipping_of_known_colours():
 
 
 def test_the_first_camera_sees_the_front_and_elevations_take_turns():
-    cameras = fixed_cameras(5, 8)
+    cameras = scoring_cameras(8, 5)
     assert cameras.position[0].tolist() == pytest.approx([2, 0, 0], abs=1e-6)
     assert [round(e) for e in cameras.elevation.rad2deg().tolist()] == [0, 15, 30, 0, 15]
 
@@ -55,16 +56,16 @@ def test_the_first_camera_sees_the_front_and_elevations_take_turns():
 @pytest.mark.parametrize("size", [0.02, 1.0, 30.0])
 def test_scenes_of_any_size_are_framed_alike(size):
     mesh = textured(box((0.3 * size, 0.4 * size, 0.2 * size)), (1.0, 0.0, 0.0))
-    seen = surface_views(mesh, fixed_cameras(3, 32, scale=framing(mesh))).mask
+    seen = surface_views(mesh, scoring_cameras(32, 3, scale=framing(mesh))).mask
     reference = textured(box((0.3, 0.4, 0.2)), (1.0, 0.0, 0.0))
-    expected = surface_views(reference, fixed_cameras(3, 32, scale=framing(reference))).mask
+    expected = surface_views(reference, scoring_cameras(32, 3, scale=framing(reference))).mask
     assert (seen != expected).float().mean() < 0.01
     assert 0.1 < seen.mean() < 0.6
 
 
 def test_pictures_show_the_colour_before_grey_and_white_without_it():
     mesh = textured(box((0.4, 0.4, 0.4)), (0.8, 0.1, 0.1))
-    color, white = pictures(mesh, fixed_cameras(1, 17))
+    color, white = pictures(mesh, scoring_cameras(17, 1))
     assert color[0, 0, 0].tolist() == pytest.approx([0.2] * 3) == white[0, 0, 0].tolist()
     # normals at corners lean outward, so the middle of a face is lit a little less than fully
     assert 0.6 * 0.8 < color[0, 8, 8, 0] <= 0.8

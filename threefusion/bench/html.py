@@ -9,7 +9,18 @@ from functools import lru_cache
 from html import escape
 from pathlib import Path
 
-from threefusion.bench.report import EXPLANATION, LEVEL, Report, difference, interval, number, probability, shared_cells, short
+from threefusion.bench.report import (
+    EXPLANATION,
+    LEVEL,
+    Report,
+    difference,
+    interval,
+    number,
+    numbers,
+    probability,
+    shared_cells,
+    short,
+)
 from threefusion.bench.statistics import Comparison
 from threefusion.bench.table import Row
 
@@ -133,7 +144,6 @@ def _state(row: Row) -> str:
 def _cells(report: Report) -> str:
     rows = []
     for row in report.table.rows:
-        values = [number(row.numbers[column]) if column in row.numbers else "–" for column in report.columns]
         remark = f'<div class="reason">{escape(row.reason)}</div>' if row.reason else ""
-        rows.append([escape(row.variant), escape(row.prompt), str(row.seed), _state(row) + remark, *values])
+        rows.append([escape(row.variant), escape(row.prompt), str(row.seed), _state(row) + remark, *numbers(row, report.columns)])
     return _table(["variant", "prompt", "seed", "", *_heads(report.columns)], rows, 4)

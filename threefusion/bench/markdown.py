@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from threefusion.bench.report import EXPLANATION, LEVEL, Report, difference, interval, number, probability, shared_cells, short
+from threefusion.bench.report import EXPLANATION, LEVEL, Report, difference, interval, numbers, probability, shared_cells, short
 from threefusion.bench.statistics import Comparison
 
 
@@ -49,8 +49,5 @@ def _difference(found: Comparison) -> str:
 
 
 def _cells(report: Report) -> str:
-    rows = []
-    for row in report.table.rows:
-        values = [number(row.numbers[column]) if column in row.numbers else "–" for column in report.columns]
-        rows.append([row.variant, row.prompt, str(row.seed), row.state, *values])
+    rows = [[row.variant, row.prompt, str(row.seed), row.state, *numbers(row, report.columns)] for row in report.table.rows]
     return _table(["variant", "prompt", "seed", "", *map(short, report.columns)], rows)

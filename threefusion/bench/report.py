@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,11 @@ def number(value: float, beside: float | None = None) -> str:
     """Three decimals, fewer for what is large; `beside` is the number whose decimals it shares, if not its own."""
     size = abs(value if beside is None else beside)
     return f"{value:,.{0 if size >= 1000 else 1 if size >= 20 else 3}f}"
+
+
+def numbers(row: Row, columns: Sequence[str]) -> list[str]:
+    """A cell's numbers in the order of the columns."""
+    return [number(row.numbers[column]) if column in row.numbers else "–" for column in columns]
 
 
 def interval(found: Estimate | None) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threefusion.errors import UserError
-from threefusion.toyworld.catalogue import CLASSES, colored
+from threefusion.toyworld.captions import describe, pair_captions
+from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.objects import ToyObject
-from threefusion.toyworld.palette import COLORS
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,12 @@ class Candidates:
     right: int
 
 
-def with_article(thing: str) -> str:
-    """The words as a caption begins."""
-    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
-
-
 def toy_candidates(prompt: str, thing: ToyObject) -> tuple[Candidates, Candidates]:
     """Every class in every colour, and every class without colour; the prompt itself stands for its own pair in the first."""
-    pairs = [(name, color) for name in CLASSES for color in COLORS]
-    texts = [with_article(colored(*pair)) for pair in pairs]
-    right = pairs.index((thing.name, thing.color))
+    texts = pair_captions()
+    right = texts.index(describe(thing.name, thing.color))
     texts[right] = prompt
-    return Candidates(texts, right), Candidates([with_article(name) for name in CLASSES], list(CLASSES).index(thing.name))
+    return Candidates(texts, right), Candidates([describe(name) for name in CLASSES], list(CLASSES).index(thing.name))
 
 
 def listed_candidates(prompt: str, captions: list[str]) -> Candidates:

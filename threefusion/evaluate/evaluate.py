@@ -14,12 +14,12 @@ from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_candidates
 from threefusion.evaluate.field import color_spread, fidelity, look_at_field, opacity_entropy
-from threefusion.evaluate.guidance import refuse_guiding_model
+from threefusion.evaluate.independence import refuse_guiding_model
 from threefusion.evaluate.janus import FrontClassifier, janus
 from threefusion.evaluate.pathology import mesh_flaws
 from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, judge_at, text_image
 from threefusion.evaluate.truth import TRUTH_KEYS, against_truth
-from threefusion.evaluate.views import fixed_cameras, framing, surface_views
+from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.guidance.prior.models import BUNDLED
@@ -137,7 +137,7 @@ def surfaces(
     scored = None if thing is None else surface_views(mesh, scoring_cameras())
     if scored is not None and views == len(scored.mask):
         return scored, scored
-    return scored, surface_views(mesh, fixed_cameras(views, SIZE, scale=scale))
+    return scored, surface_views(mesh, scoring_cameras(SIZE, views, scale=scale))
 
 
 def candidates(prompt: str, captions: list[str]) -> tuple[Candidates, Candidates] | None:

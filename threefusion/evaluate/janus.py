@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.evaluate.specimens import truth_mesh
-from threefusion.evaluate.views import fixed_cameras, pictures
+from threefusion.evaluate.views import pictures
 from threefusion.toyworld.objects import ToyObject
+from threefusion.toyworld.render import scoring_cameras
 from threefusion.types import Cameras, Mesh
 
 AZIMUTHS = 24
@@ -53,7 +54,7 @@ class TruthFrontClassifier(FrontClassifier):
 
 def janus_cameras(size: int) -> Cameras:
     """24 views evenly round the object, 15 degrees up."""
-    return fixed_cameras(AZIMUTHS, size, (ELEVATION,))
+    return scoring_cameras(size, AZIMUTHS, (ELEVATION,))
 
 
 @lru_cache(maxsize=16)

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from threefusion.errors import UserError
-from threefusion.evaluate.candidates import Candidates, with_article
+from threefusion.evaluate.candidates import Candidates
 from threefusion.evaluate.janus import FrontClassifier
-from threefusion.evaluate.views import fixed_cameras, pictures
-from threefusion.toyworld.catalogue import colored
+from threefusion.evaluate.views import pictures
+from threefusion.toyworld.captions import describe
 from threefusion.toyworld.objects import ToyObject
+from threefusion.toyworld.render import scoring_cameras
 from threefusion.types import Mesh
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def text_image(
         return nothing
     if mesh is None:
         return nothing | {"r_precision": 0.0, "retrieved": False, "textureless_r_precision": 0.0, "textureless_retrieved": False}
-    cameras = fixed_cameras(views, judge.size, scale=scale)
+    cameras = scoring_cameras(judge.size, views, scale=scale)
     color, white = pictures(mesh, cameras)
     return {**retrieval(judge, color, among[0]), **retrieval(judge, white, among[1], "textureless_")}
 
@@ -210,6 +211,5 @@ class JudgeFrontClassifier(FrontClassifier):
 
     def __call__(self, images: Float[Tensor, "B H W 3"], thing: ToyObject) -> Float[Tensor, "B"]:
         """Softmax over the three captions, at the judge's own temperature."""
-        name = with_article(colored(thing.name, thing.color))
-        texts = self.judge.embed_texts([f"{name}, {view} view" for view in ("front", "side", "back")])
+        texts = self.judge.embed_texts([describe(thing.name, thing.color, view) for view in ("front", "side", "back")])
         return (self.judge.scale * self.judge.embed_images(images) @ texts.T).softmax(-1)[:, 0]

@@ -1,10 +1,9 @@
-"""Fixed cameras, and pictures of a mesh as a judge wants to see them."""
+"""Pictures of a mesh as a judge wants to see them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from math import pi, radians
 
 import torch
 from jaxtyping import Float, Int
@@ -13,16 +12,10 @@ from torch.nn.functional import avg_pool2d
 
 from threefusion.exporter.preview import SurfaceViews, rasterised_views
 from threefusion.exporter.topology import is_watertight, vertex_normals, weld
-from threefusion.toyworld.render import orbit
 from threefusion.types import Cameras, Mesh
 
-ELEVATIONS = (0.0, 15.0, 30.0)
-"""Degrees; taken in turn by the views round the object."""
-DISTANCE = 2.0
-FOVY = 45.0
-"""Degrees."""
 BALL = 0.7
-"""Radius of the ball that the cameras at `DISTANCE` frame: toy objects stay inside it."""
+"""Radius of the ball that the toy world's cameras frame: its objects stay inside it."""
 BACKGROUND = 0.2
 AMBIENT = 0.6
 """With this background no grey of the toy world's palette, however it is lit, looks like what is behind it."""
@@ -32,15 +25,6 @@ SAMPLES = 2
 """Rays along each side of a pixel."""
 SLICE = 8
 """Views that are rasterised at once."""
-
-
-def fixed_cameras(views: int, size: int, elevations: tuple[float, ...] = ELEVATIONS, scale: float = 1.0) -> Cameras:
-    """`views` square views evenly round the object, the first from the front; lengths are multiplied by `scale`."""
-    azimuth = torch.arange(views) * (2 * pi / views)
-    elevation = torch.tensor([radians(elevations[i % len(elevations)]) for i in range(views)])
-    distance = torch.full((views,), DISTANCE * scale)
-    cameras = orbit(azimuth, elevation, distance, torch.full((views,), radians(FOVY)), size)
-    return replace(cameras, near=cameras.near * scale, far=cameras.far * scale)
 
 
 def framing(mesh: Mesh) -> float:

@@ -52,7 +52,8 @@ def _train(options: argparse.Namespace) -> None:
 def _sample(options: argparse.Namespace) -> None:
     import torch
 
-    from threefusion.toyworld.catalogue import CLASSES, colored
+    from threefusion.toyworld.captions import VIEW_WORDS, describe
+    from threefusion.toyworld.catalogue import CLASSES
     from threefusion.toyworld.palette import COLORS
     from threefusion.toyworld.sample import Sampler
     from threefusion.toyworld.sheet import save_png, tile
@@ -61,9 +62,9 @@ def _sample(options: argparse.Namespace) -> None:
     colors, names = list(COLORS), options.classes or list(CLASSES)
     rows = [
         sampler.draw(
-            [f"a {colored(name, colors[(5 * i + 1) % 12])}, {view} view" for i, name in enumerate(names)], options.scale, seed=row
+            [describe(name, colors[(5 * i + 1) % len(colors)], view) for i, name in enumerate(names)], options.scale, seed=row
         )
-        for row, view in enumerate(("front", "side", "back", "overhead"))
+        for row, view in enumerate(VIEW_WORDS)
     ]
     save_png(tile(torch.stack(rows), 64 // sampler.image_size), options.out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import degrees
 
@@ -75,6 +76,21 @@ def find_object(prompt: str) -> ToyObject | None:
     return ToyObject(name, color) if name and color else None
 
 
+def with_article(thing: str) -> str:
+    """The words after "a" or "an"."""
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
+
+
+def describe(name: str, color: str | None = None, view: str | None = None) -> str:
+    """The plain caption of a class: "a red bunny, front view"; colour and view may be left out."""
+    return with_article(colored(name, color) if color else name) + (f", {view} view" if view else "")
+
+
+def pair_captions(palette: Sequence[str] = tuple(COLORS)) -> list[str]:
+    """Every class in every colour, colours varying fastest."""
+    return [describe(name, color) for name in CLASSES for color in palette]
+
+
 def unknown_words(prompt: str) -> list[str]:
     """Words of a prompt that no training caption holds."""
     known = set(known_words())
@@ -108,8 +124,7 @@ def caption(name: str, color: str | None, view: str, generator: torch.Generator,
     if others and chance(rates.synonym):
         noun = others[0]
     thing = noun if color is None or chance(rates.no_color) else colored(noun, color)
-    article = "an" if thing[0] in "aeiou" else "a"
-    phrase = f"{article} {thing}"
+    phrase = with_article(thing)
     if chance(0.35):
         forms = (
             thing,
@@ -117,7 +132,7 @@ def caption(name: str, color: str | None, view: str, generator: torch.Generator,
             f"a photo of {phrase}",
             f"a DSLR photo of {phrase}",
             f"a 3d render of {phrase}",
-            f"{article} {noun}, {color}" if color and color in thing else thing,
+            f"{phrase.partition(' ')[0]} {noun}, {color}" if color and color in thing else thing,
             f"a toy {thing}",
             f"a small {thing}",
             # no vocabulary holds "wonderful", so the token for unknown words is trained too

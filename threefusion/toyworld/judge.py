@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from threefusion.toyworld.augment import augment
-from threefusion.toyworld.captions import VIEW_WORDS, CaptionRates, caption, find_color
-from threefusion.toyworld.catalogue import ROUND, colored
+from threefusion.toyworld.captions import VIEW_WORDS, CaptionRates, caption, describe, find_color, pair_captions
+from threefusion.toyworld.catalogue import ROUND
 from threefusion.toyworld.data import NAMES, TEXTURELESS, Batch
 from threefusion.toyworld.folder import FACTS, facts, replaced
 from threefusion.toyworld.pictures import COLOR_NAMES, draw_pictures
@@ -41,17 +41,6 @@ LOOKS = (0.38, 0.37, 0.25)
 """How often the judge sees the bare albedo, the lit object, and a lit white one."""
 RATES = CaptionRates(empty=0.0, no_view=0.4, no_color=0.05, synonym=0.2)
 MEAN = STD = (0.5, 0.5, 0.5)
-
-
-def describe(name: str, color: str | None = None, view: str | None = None) -> str:
-    """The plain caption of a class: "a red bunny, front view"; colour and view may be left out."""
-    thing = colored(name, color) if color else name
-    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}" + (f", {view} view" if view else "")
-
-
-def pair_captions(palette: list[str] = COLOR_NAMES) -> list[str]:
-    """Every class in every colour, colours varying fastest."""
-    return [describe(name, color) for name in NAMES for color in palette]
 
 
 def build_clip(vocabulary: int, pad: int, start: int, end: int) -> CLIPModel:

@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.toyworld.augment import augment
-from threefusion.toyworld.captions import HELD_OUT, VIEW_WORDS, held_out
+from threefusion.toyworld.captions import HELD_OUT, VIEW_WORDS, describe, held_out
 from threefusion.toyworld.catalogue import CLASSES, ROUND
 from threefusion.toyworld.data import NAMES, TEXTURELESS, Batch
-from threefusion.toyworld.judge import describe
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.pictures import Pictures, draw_pictures, surely_seen
 from threefusion.toyworld.sample import Sampler

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi, radians
 
 import torch
@@ -60,11 +60,17 @@ def orbit(
     return Cameras(c2w, fovy, wrapped, elevation, distance, size, size)
 
 
-def scoring_cameras(size: int = 96, views: int = 24) -> Cameras:
-    """The views of every score: evenly round, elevations 0, 15 and 30 degrees in turn, distance 2, 45 degrees of view."""
+def scoring_cameras(
+    size: int = 96, views: int = 24, elevations: tuple[float, ...] = (0.0, 15.0, 30.0), scale: float = 1.0
+) -> Cameras:
+    """The views of every score: evenly round from the front on, elevations (degrees) in turn, distance 2, 45 degrees of view.
+
+    Lengths are multiplied by `scale`.
+    """
     azimuth = torch.arange(views) * (2 * pi / views)
-    elevation = torch.tensor([radians(e) for e in (0.0, 15.0, 30.0)]).repeat(views // 3 + 1)[:views]
-    return orbit(azimuth, elevation, torch.full((views,), 2.0), torch.full((views,), radians(45.0)), size)
+    elevation = torch.tensor([radians(elevations[i % len(elevations)]) for i in range(views)])
+    cameras = orbit(azimuth, elevation, torch.full((views,), 2.0 * scale), torch.full((views,), radians(45.0)), size)
+    return replace(cameras, near=cameras.near * scale, far=cameras.far * scale)
 
 
 def random_cameras(count: int, size: int, generator: torch.Generator) -> Cameras:

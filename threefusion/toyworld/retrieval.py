@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.toyworld.captions import VIEW_WORDS
+from threefusion.evaluate.text_image import Judge
+from threefusion.toyworld.captions import VIEW_WORDS, describe, pair_captions
 from threefusion.toyworld.catalogue import ROUND
 from threefusion.toyworld.data import LIT, NAMES, TEXTURELESS, UNLIT
-from threefusion.toyworld.judge import SIZE, describe, embed_images, embed_texts, pair_captions
+from threefusion.toyworld.judge import SIZE
 from threefusion.toyworld.measure import fresh_pictures, share
 from threefusion.toyworld.pictures import COLOR_NAMES, Pictures, surely_seen
 
@@ -23,29 +23,14 @@ def nearest(images: Float[Tensor, "B D"], texts: Float[Tensor, "K D"]) -> list[i
     return (images @ texts.T).argmax(-1).tolist()
 
 
-class Judge:
-    """A judge's folder, ready to answer."""
-
-    def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer, CLIPModel
-
-        self.clip = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-
-    @torch.inference_mode()
-    def images(self, pictures: Pictures) -> Float[Tensor, "B D"]:
-        """Unit vectors of pictures."""
-        return torch.cat([embed_images(self.clip, part * 2 - 1) for part in pictures.images.split(250)])
-
-    @torch.inference_mode()
-    def texts(self, captions: list[str]) -> Float[Tensor, "K D"]:
-        """Unit vectors of captions."""
-        return embed_texts(self.clip, self.tokenizer, captions)
+def seen(judge: Judge, pictures: Pictures) -> Float[Tensor, "B D"]:
+    """Unit vectors of pictures."""
+    return judge.embed_images(pictures.images.permute(0, 2, 3, 1))
 
 
 def pair_scores(judge: Judge, pictures: Pictures) -> dict[str, float]:
     """Share of pictures whose nearest caption among all classes and colours is right, and right in class or colour alone."""
-    found = [PAIRS[k] for k in nearest(judge.images(pictures), judge.texts(pair_captions()))]
+    found = [PAIRS[k] for k in nearest(seen(judge, pictures), judge.embed_texts(pair_captions()))]
     truth = list(zip(pictures.names, pictures.colors, strict=True))
     both = list(zip(found, truth, strict=True))
     return {
@@ -57,18 +42,18 @@ def pair_scores(judge: Judge, pictures: Pictures) -> dict[str, float]:
 
 def class_score(judge: Judge, pictures: Pictures) -> float:
     """The same among captions without a colour."""
-    found = nearest(judge.images(pictures), judge.texts([describe(name) for name in NAMES]))
+    found = nearest(seen(judge, pictures), judge.embed_texts([describe(name) for name in NAMES]))
     return share([NAMES[k] == name for k, name in zip(found, pictures.names, strict=True)])
 
 
 def view_score(judge: Judge, pictures: Pictures, colored: bool) -> float:
     """Share of pictures whose view caption is right among the four of its object, where a class has different sides."""
-    embedding = judge.images(pictures)
+    embedding = seen(judge, pictures)
     hits = []
     for i, (name, angle) in enumerate(zip(pictures.names, pictures.angles, strict=True)):
         if name in ROUND or not surely_seen(*angle):
             continue
-        texts = judge.texts([describe(name, pictures.colors[i] if colored else None, view) for view in VIEW_WORDS])
+        texts = judge.embed_texts([describe(name, pictures.colors[i] if colored else None, view) for view in VIEW_WORDS])
         hits.append(VIEW_WORDS[nearest(embedding[i : i + 1], texts)[0]] == pictures.views[i])
     return share(hits)
 
