@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from threefusion.toyworld.captions import find_color, held_out
+from threefusion.toyworld.captions import find_color, held_out, view_word
 from threefusion.toyworld.catalogue import CLASSES
-from threefusion.toyworld.data import LIT, TEXTURELESS, UNLIT, compose, draw_batch
-from threefusion.toyworld.pixel import PixelRecipe
+from threefusion.toyworld.data import LIT, NAMES, TEXTURELESS, UNLIT, compose, draw_batch, draw_surroundings
+from threefusion.toyworld.diffusion import EXTRA, LATE, noise_levels, posterior_mean, v_loss
+from threefusion.toyworld.pixel import PixelRecipe, build_scheduler
 from threefusion.toyworld.render import random_cameras, render_surface
 from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize
 from threefusion.toyworld.train import Plan, Trainer
@@ -16,10 +17,12 @@ from threefusion.toyworld.views import ViewStore, pack, unpack
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A shard of noise in the place of rendered views."""
+    """A shard of noise in the place of rendered views; a corner shows the background."""
     folder = tmp_path_factory.mktemp("views")
     generator = np.random.default_rng(0)
-    np.save(folder / "views-000.npy", generator.integers(0, 255, (len(CLASSES), 2, 64, 64, 11), dtype=np.uint8))
+    packed = generator.integers(0, 255, (len(CLASSES), 2, 64, 64, 11), dtype=np.uint8)
+    packed[:, :, :4, :4, :5] = 0
+    np.save(folder / "views-000.npy", packed)
     np.save(folder / "views-000.cameras.npy", generator.normal(size=(len(CLASSES), 2, 5)).astype(np.float32))
     return ViewStore(folder)
 
@@ -75,6 +78,68 @@ def test_batches_hold_no_held_out_pair_and_tell_the_truth(store):
     assert shares == pytest.approx([0.5, 0.4, 0.1], abs=0.08)
 
 
+def test_noise_levels_cover_everything_and_the_noisiest_more_often():
+    levels = noise_levels(40_000, torch.Generator().manual_seed(0))
+    assert 0 <= levels.min() and levels.max() <= 1
+    assert (levels[: int(EXTRA * 40_000)] >= 1 - LATE - 1e-6).all()
+    expected = [(1 - EXTRA) * 0.5, (1 - EXTRA) * (0.5 - LATE), EXTRA + (1 - EXTRA) * LATE]
+    found = torch.histogram(levels, torch.tensor([0.0, 0.5, 1 - LATE, 1.0 + 1e-6])).hist / 40_000
+    assert found.tolist() == pytest.approx(expected, abs=0.002)
+
+
+def test_the_posterior_mean_is_the_best_guess():
+    """Of all guesses it has the least error on average, so no sum of it and anything known is better."""
+    generator = torch.Generator().manual_seed(0)
+    among = torch.randn(3, 1, 2, 2, generator=generator)
+    alpha = torch.full((20_000, 1, 1, 1), 0.3)
+    truth = among[torch.randint(3, (20_000,), generator=generator)]
+    noisy = alpha.sqrt() * truth + (1 - alpha).sqrt() * torch.randn(truth.shape, generator=generator)
+    guess = posterior_mean(noisy, among.expand(20_000, 3, 1, 2, 2), alpha)
+    error = guess - truth
+    for known in (torch.ones_like(noisy), noisy, guess, noisy * guess):
+        assert (error * known).mean().abs() < 4 * (error * known).std() / len(noisy) ** 0.5
+    certain = posterior_mean(truth, among.expand(20_000, 3, 1, 2, 2), torch.full((20_000, 1, 1, 1), 1 - 1e-6))
+    assert torch.allclose(certain, truth, atol=1e-3)
+    nothing = posterior_mean(noisy, among.expand(20_000, 3, 1, 2, 2), torch.zeros(20_000, 1, 1, 1))
+    assert torch.allclose(nothing, among.mean(0).expand_as(nothing), atol=1e-5)
+
+
+class Constant(torch.nn.Module):
+    """A network that answers the same everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = torch.nn.Parameter(torch.zeros(1, 1, 2, 2))
+
+    def forward(self, noisy, *_, **__):
+        return (self.answer.expand_as(noisy),)
+
+
+def test_siblings_leave_what_is_learned_unchanged_on_average():
+    scheduler = build_scheduler()
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(2, 1, 2, 2, generator=generator)
+    networks = (Constant(), Constant())
+    for network, siblings in zip(networks, (0, 5), strict=True):
+        for _ in range(400):
+            clean = pictures[torch.randint(2, (64,), generator=generator)]
+            others = pictures[torch.randint(2, (int(EXTRA * 64), siblings), generator=generator)]
+            v_loss(network, clean, torch.zeros(64, 1, 1), scheduler, generator, others).backward()
+    first, second = (network.answer.grad / 400 for network in networks)
+    assert torch.allclose(first, second, atol=0.02 * first.abs().max().item())
+
+
+def test_siblings_show_the_same_thing_from_the_same_side(store):
+    batch = draw_batch(store, 8, 32, torch.Generator().manual_seed(0), siblings=(3, 5))
+    assert batch.siblings.shape == (3, 5, 3, 32, 32)
+    corner = batch.siblings[..., 0, 0]
+    assert torch.allclose(corner, batch.images[:3, None, :, 0, 0].expand_as(corner), atol=1e-5)
+    classes = [NAMES.index(name) for name in batch.names[:3]]
+    for index, word in zip(classes, batch.views[:3], strict=True):
+        for shard, view in store.words[index][word]:
+            assert view_word(*store.cameras[shard][index, view, 3:].tolist()) == word
+
+
 def test_stored_views_are_the_rendered_ones():
     cameras = random_cameras(2, 64, torch.Generator().manual_seed(0))
     surface = render_surface("car", cameras, 48)
@@ -86,7 +151,8 @@ def test_stored_views_are_the_rendered_ones():
     assert (stored.position - mean)[solid].abs().max() < 0.01
     color = torch.tensor([[0.1, 0.2, 0.9]]).expand(2, 3)
     albedo = surface.albedo((0.1, 0.2, 0.9)).view(2, 16, 4, 16, 4, 3).mean((2, 4))
-    picture = compose(stored, color, torch.tensor([UNLIT, UNLIT]), torch.Generator().manual_seed(0))
+    around = draw_surroundings(color, torch.tensor([UNLIT, UNLIT]), 16, torch.Generator().manual_seed(0))
+    picture = compose(stored, around)
     assert (picture - albedo)[solid].abs().max() < 0.02
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.toyworld.captions import caption, held_out, view_word
-from threefusion.toyworld.catalogue import CLASSES, CONVEX
+from threefusion.toyworld.catalogue import CLASSES, CONVEX, ROUND
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.render import shade
 from threefusion.toyworld.views import StoredViews, ViewStore
 
 NAMES = list(CLASSES)
 TRAINING_COLORS = {name: [color for color in COLORS if not held_out(name, color)] for name in NAMES}
+SHARES = [0.4 if name in CONVEX else 0.6 if name in ROUND else 1.0 for name in NAMES]
+"""Simple solids, and what looks alike from all sides, need fewer pictures than the rest."""
 UNLIT, LIT, TEXTURELESS = 0, 1, 2
 LOOKS = (0.5, 0.4, 0.1)
 """How often a picture shows the bare albedo, the lit object, and a lit white one."""
@@ -34,39 +36,79 @@ class Batch:
     looks: list[int]
 
 
-def draw_batch(store: ViewStore, count: int, size: int, generator: torch.Generator, every_pair: bool = False) -> Batch:
-    """Random pictures; unless `every_pair`, a held-out pair never occurs, whatever its caption would say."""
-    # simple solids need fewer pictures than the rest
-    weights = torch.tensor([0.5 if name in CONVEX else 1.0 for name in NAMES])
-    classes = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
+@dataclass(frozen=True)
+class FamilyBatch(Batch):
+    """Pictures, some of them with siblings."""
+
+    siblings: Float[Tensor, "b K 3 h w"]
+    """Other views of the first pictures' class with the same view word, in the same colour, light and surroundings."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What makes a picture of a view."""
+
+    color: Float[Tensor, "B 3"]
+    looks: Int[Tensor, "B"]
+    light: Float[Tensor, "B 3"]
+    """Where the light stands from the camera."""
+    ambient: Float[Tensor, "B 1 1 1"]
+    background: Float[Tensor, "B h w 3"]
+
+    def repeated(self, first: int, times: int) -> Surroundings:
+        """The first ones, each several times in a row."""
+        return Surroundings(*(getattr(self, field.name)[:first].repeat_interleave(times, 0) for field in fields(self)))
+
+
+def draw_batch(
+    store: ViewStore, count: int, size: int, generator: torch.Generator, siblings: tuple[int, int] = (0, 0)
+) -> FamilyBatch:
+    """Random pictures; a held-out pair never occurs, whatever its caption would say.
+
+    `siblings`: how many pictures of the batch get them, and how many each.
+    """
+    classes = torch.multinomial(torch.tensor(SHARES), count, replacement=True, generator=generator).tolist()
     names = [NAMES[c] for c in classes]
-    colors = [_pick(list(COLORS) if every_pair else TRAINING_COLORS[name], generator) for name in names]
+    colors = [_pick(TRAINING_COLORS[name], generator) for name in names]
     looks = torch.multinomial(torch.tensor(LOOKS), count, replacement=True, generator=generator)
-    stored, angles = store.draw(classes, size, generator)
+    stored, angles = store.draw(classes, size, generator, even=True)
     views = [view_word(azimuth, elevation) for azimuth, elevation in angles.tolist()]
-    images = compose(stored, torch.tensor([COLORS[c] for c in colors]), looks, generator)
+    around = draw_surroundings(torch.tensor([COLORS[c] for c in colors]), looks, size, generator)
+    images = compose(stored, around)
+    first, each = siblings
+    others = store.siblings(classes[:first], views[:first], each, size, generator) if first * each else None
+    more = images.new_zeros(0, 0, size, size, 3)
+    if others is not None:
+        more = compose(others, around.repeated(first, each)).unflatten(0, (first, each))
     captions = [
         caption(name, None if look == TEXTURELESS else color, view, generator)
         for name, color, view, look in zip(names, colors, views, looks.tolist(), strict=True)
     ]
-    return Batch((images * 2 - 1).permute(0, 3, 1, 2), captions, names, colors, views, looks.tolist())
+    images, more = (images * 2 - 1).permute(0, 3, 1, 2), (more * 2 - 1).permute(0, 1, 4, 2, 3)
+    return FamilyBatch(images, captions, names, colors, views, looks.tolist(), more)
 
 
-def compose(
-    stored: StoredViews, color: Float[Tensor, "B 3"], looks: Tensor, generator: torch.Generator
-) -> Float[Tensor, "B h w 3"]:
+def draw_surroundings(
+    color: Float[Tensor, "B 3"], looks: Int[Tensor, "B"], size: int, generator: torch.Generator
+) -> Surroundings:
+    """A random light near each camera, and a random background."""
+    count = len(color)
+    light = 0.8 * torch.randn(count, 3, generator=generator)
+    ambient = 0.3 + 0.4 * torch.rand(count, 1, 1, 1, generator=generator)
+    return Surroundings(color, looks, light, ambient, backgrounds(count, size, generator))
+
+
+def compose(stored: StoredViews, around: Surroundings) -> Float[Tensor, "B h w 3"]:
     """Pictures in [0, 1]: paint, light and background."""
-    count, size = stored.coverage.shape[:2]
-    look = looks.view(-1, 1, 1, 1)
-    albedo = stored.fixed + stored.painted * color[:, None, None]
+    look = around.looks.view(-1, 1, 1, 1)
+    albedo = stored.fixed + stored.painted * around.color[:, None, None]
     white = 0.9 * stored.coverage.expand_as(albedo)
     albedo = torch.where(look == TEXTURELESS, white, albedo)
-    light = stored.camera + 0.8 * torch.randn(count, 3, generator=generator)
-    ambient = 0.3 + 0.4 * torch.rand(count, 1, 1, 1, generator=generator)
+    light = stored.camera + around.light
     normal = torch.nn.functional.normalize(stored.normal, dim=-1)
-    lit = shade(albedo, normal, stored.position, light[:, None, None], ambient)
+    lit = shade(albedo, normal, stored.position, light[:, None, None], around.ambient)
     foreground = torch.where(look == UNLIT, albedo, lit)
-    return foreground + (1 - stored.coverage) * backgrounds(count, size, generator)
+    return foreground + (1 - stored.coverage) * around.background
 
 
 def backgrounds(count: int, size: int, generator: torch.Generator) -> Float[Tensor, "B h w 3"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from threefusion.toyworld.captions import view_word
-from threefusion.toyworld.data import LOOKS, NAMES, compose
+from threefusion.toyworld.data import LOOKS, NAMES, compose, draw_surroundings
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.views import EXTENT, ViewStore
 from threefusion.toyworld.views import SIZE as STORED
@@ -54,7 +54,8 @@ def draw_pictures(
     colors = [palette[i] for i in torch.randint(len(palette), (count,), generator=generator).tolist()]
     look = torch.multinomial(torch.tensor(looks), count, replacement=True, generator=generator)
     stored, angles = store.draw(classes, size if STORED % size == 0 else STORED, generator)
-    images = compose(stored, torch.tensor([COLORS[color] for color in colors]), look, generator)
+    around = draw_surroundings(torch.tensor([COLORS[color] for color in colors]), look, stored.coverage.shape[1], generator)
+    images = compose(stored, around)
     pairs = [(azimuth, elevation) for azimuth, elevation in angles.tolist()]
     names = [NAMES[i] for i in classes]
     solid = torch.cat([torch.ones_like(stored.coverage), stored.normal, stored.position / EXTENT], -1) * stored.coverage

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.toyworld.data import Batch
-from threefusion.toyworld.diffusion import prepare_unet, v_loss
+from threefusion.toyworld.data import FamilyBatch, draw_batch
+from threefusion.toyworld.diffusion import EXTRA, prepare_unet, v_loss
 from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize
 from threefusion.toyworld.train import Recipe
+from threefusion.toyworld.views import ViewStore
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 IF_LENGTH = 77
 """The prompt length that diffusers' own IF pipeline pads to."""
 WIDTHS = (32, 64, 96, 128)
+SIBLINGS = 6
 
 
 def build_unet(widths: tuple[int, ...] = WIDTHS, text_width: int = 64) -> UNet2DConditionModel:
@@ -87,16 +89,21 @@ class PixelRecipe(Recipe):
         encoder = build_text_encoder(len(self.tokenizer), self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
         self.networks = nn.ModuleDict({"unet": unet, "text_encoder": encoder})
 
+    def draw(self, store: ViewStore, generator: torch.Generator) -> FamilyBatch:
+        """The noisiest pictures, which come first, have siblings."""
+        noisiest = int(EXTRA * self.batch_size)
+        return draw_batch(store, self.batch_size, self.image_size, generator, (noisiest, SIBLINGS))
+
     def embed(self, captions: list[str], length: int) -> Float[Tensor, "B L D"]:
         """Text embeddings."""
         ids, mask = tokenize(self.tokenizer, captions, length)
         return self.networks["text_encoder"](input_ids=ids, attention_mask=mask).last_hidden_state
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
+    def loss(self, batch: FamilyBatch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Denoising loss; an eighth of the batches is padded to IF's length, so that both lengths work."""
         long = torch.rand((), generator=generator).item() < 0.125
         embedding = self.embed(batch.captions, IF_LENGTH if long else LENGTH)
-        return v_loss(self.networks["unet"], batch.images, embedding, self.scheduler, generator)
+        return v_loss(self.networks["unet"], batch.images, embedding, self.scheduler, generator, batch.siblings)
 
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write an IFPipeline folder in half precision."""

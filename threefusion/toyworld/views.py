@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from threefusion.toyworld.captions import VIEW_WORDS, view_word
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.render import Surface, random_cameras, render_surface
 
@@ -102,14 +103,39 @@ class ViewStore:
             raise FileNotFoundError(f"no rendered views in {self.folder}")
         self.shards = [np.load(path, mmap_mode="r") for path in paths]
         self.cameras = [np.load(path.with_suffix(".cameras.npy")) for path in paths]
+        self.words: list[dict[str, list[tuple[int, int]]]] = [{word: [] for word in VIEW_WORDS} for _ in CLASSES]
+        for shard, cameras in enumerate(self.cameras):
+            for index, view in np.ndindex(cameras.shape[:2]):
+                word = view_word(*cameras[index, view, 3:].tolist())
+                self.words[index][word].append((shard, view))
 
-    def draw(self, classes: list[int], size: int, generator: torch.Generator) -> tuple[StoredViews, Float[Tensor, "B 2"]]:
-        """One random view of each given class, and its camera's azimuth and elevation."""
-        packed, cameras = [], []
+    def draw(
+        self, classes: list[int], size: int, generator: torch.Generator, even: bool = False
+    ) -> tuple[StoredViews, Float[Tensor, "B 2"]]:
+        """One random view of each given class, and its camera's azimuth and elevation.
+
+        Of `even` views, as many show the front and the back as a side, which has twice the azimuths.
+        """
+        places = []
         for index in classes:
-            shard = int(torch.randint(len(self.shards), (), generator=generator))
-            view = int(torch.randint(self.shards[shard].shape[1], (), generator=generator))
-            packed.append(self.shards[shard][index, view])
-            cameras.append(self.cameras[shard][index, view])
-        camera = torch.from_numpy(np.stack(cameras))
-        return unpack(torch.from_numpy(np.stack(packed)), camera[:, :3], size), camera[:, 3:]
+            weights = [len(self.words[index][word]) * (0.5 if even and word == "side" else 1.0) for word in VIEW_WORDS]
+            word = VIEW_WORDS[int(torch.multinomial(torch.tensor(weights), 1, generator=generator))]
+            places += self._places(index, word, 1, generator)
+        return self._read(places, size)
+
+    def siblings(self, classes: list[int], words: list[str], count: int, size: int, generator: torch.Generator) -> StoredViews:
+        """`count` random views of each given class that have the given word, in a row."""
+        places = [self._places(index, word, count, generator) for index, word in zip(classes, words, strict=True)]
+        return self._read([place for group in places for place in group], size)[0]
+
+    def _places(self, index: int, word: str, count: int, generator: torch.Generator) -> list[tuple[int, int, int]]:
+        """Shard, class and view of random views of a class with a word."""
+        found = self.words[index][word]
+        chosen = torch.randint(len(found), (count,), generator=generator).tolist()
+        return [(found[i][0], index, found[i][1]) for i in chosen]
+
+    def _read(self, places: list[tuple[int, int, int]], size: int) -> tuple[StoredViews, Float[Tensor, "B 2"]]:
+        """Views, and their cameras' azimuth and elevation."""
+        packed = np.stack([self.shards[shard][index, view] for shard, index, view in places])
+        camera = torch.from_numpy(np.stack([self.cameras[shard][index, view] for shard, index, view in places]))
+        return unpack(torch.from_numpy(packed), camera[:, :3], size), camera[:, 3:]
