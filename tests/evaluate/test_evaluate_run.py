@@ -174,7 +174,7 @@ def test_people_see_every_number_of_one_run(tmp_path, capsys):
     alone = make_run(tmp_path / "alone", mesh=False, checkpoint=False)
     assert called(alone, "--views", "4") == 0
     out = capsys.readouterr().out
-    words = ("'a red ball'", "geometric_retrieval", "volume_iou", "janus", "network_calls", "no judge")
+    words = ("'a red ball'", "geometric_retrieval", "volume_iou", "janus", "network_calls", "r_precision")
     assert all(word in out for word in words)
 
 

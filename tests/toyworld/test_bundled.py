@@ -7,7 +7,14 @@ import pytest
 import torch
 
 import threefusion
+from threefusion.evaluate.candidates import toy_candidates
+from threefusion.evaluate.specimens import truth_mesh
+from threefusion.evaluate.text_image import Judge, retrieval
+from threefusion.evaluate.views import pictures
+from threefusion.toyworld.captions import describe
 from threefusion.toyworld.folder import FACTS, facts
+from threefusion.toyworld.objects import ToyObject
+from threefusion.toyworld.render import scoring_cameras
 from threefusion.toyworld.sample import Sampler
 
 BUNDLED = Path(threefusion.__file__).parent / "bundled"
@@ -27,6 +34,27 @@ def test_folders_are_small_and_say_what_they_know(name):
     assert not [path for path in files if path.suffix in (".bin", ".pt", ".pkl")]
     assert json.loads((folder / FACTS).read_text()) == json.loads(json.dumps(facts(FOLDERS[name])))
     assert (folder / "README.md").is_file()
+
+
+def test_all_of_them_together_are_small():
+    assert sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()) <= 30_000_000
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Judge(BUNDLED / "toyworld-judge")
+
+
+@pytest.mark.parametrize("pair", [("mug", "cyan"), ("chair", "yellow"), ("rocket", "red"), ("snowman with a scarf", "green")])
+def test_the_judge_tells_the_truth_from_everything_else(judge, pair):
+    thing, views = ToyObject(*pair), 6
+    color, white = pictures(truth_mesh(thing, 64), scoring_cameras(judge.size, views))
+    among, shapes = toy_candidates(describe(*pair), thing)
+    found, plain = retrieval(judge, color, among), retrieval(judge, white, shapes)
+    assert found["retrieved"] and found["r_precision"] >= 5 / 6
+    assert plain["retrieved"] and plain["r_precision"] >= 4 / 6
+    other, _ = toy_candidates("a purple sofa", ToyObject("sofa", "purple"))
+    assert not retrieval(judge, color, other)["retrieved"]
 
 
 @pytest.mark.parametrize("name", FOLDERS)

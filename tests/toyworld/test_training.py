@@ -8,6 +8,7 @@ from threefusion.toyworld.captions import find_color, held_out, view_word
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.data import LIT, NAMES, TEXTURELESS, UNLIT, compose, draw_batch, draw_surroundings
 from threefusion.toyworld.diffusion import EXTRA, LATE, noise_levels, posterior_mean, v_loss
+from threefusion.toyworld.optimizer import MatrixOptimizer
 from threefusion.toyworld.pixel import PixelRecipe, build_scheduler
 from threefusion.toyworld.render import random_cameras, render_surface
 from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize
@@ -28,7 +29,7 @@ def store(tmp_path_factory):
 
 
 def tiny(store, folder, plan):
-    return Trainer(PixelRecipe(widths=(8, 16), batch_size=4), store, folder, plan)
+    return Trainer(PixelRecipe(widths=(32, 40), batch_size=4), store, folder, plan)
 
 
 def test_a_resumed_run_is_the_same_run(store, tmp_path):
@@ -169,3 +170,28 @@ def test_the_tokenizer_knows_its_words_and_survives_a_round_trip(tmp_path):
         assert mask.sum(1).tolist() == [12, 1, 4]
         assert ids[2, 1] == one.unk_token_id and one.unk_token_id not in ids[0]
     assert torch.equal(tokenize(tokenizer, texts)[0], tokenize(loaded, texts)[0])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_muon_moves_kernels_as_the_matrices_they_are(layout):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3), torch.nn.Conv2d(32, 40, 3), torch.nn.Embedding(5, 40))
+    network = network.to(memory_format=layout)
+    optimizer = MatrixOptimizer(network, learning_rate=0.01)
+    assert [tuple(flat.shape) for _, flat in optimizer.weights] == [(40, 288)]
+    kernel = network[1].weight
+    before = kernel.detach().clone()
+    gradient = torch.randn(40, 32, 3, 3)
+    twin = torch.nn.Parameter(before.flatten(1).clone())
+    twin.grad = gradient.flatten(1).clone()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    kernel.grad = gradient.clone()
+    optimizer.step()
+    torch.optim.Muon([twin], lr=0.01, weight_decay=0.01, adjust_lr_fn="match_rms_adamw").step()
+    assert torch.allclose(kernel.detach().flatten(1), twin.detach(), atol=1e-4)
+    # an orthogonal step: as large in every direction, up to the coarseness of the iteration
+    singular = torch.linalg.svdvals((before - kernel.detach()).flatten(1))
+    assert singular.max() / singular.min() < 2
+    optimizer.zero_grad()
+    assert kernel.grad is None

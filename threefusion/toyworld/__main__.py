@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threefusion.process import prepare_process
+
 if TYPE_CHECKING:
     from threefusion.toyworld.train import Recipe
 
@@ -120,6 +122,7 @@ def main() -> None:
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--classes", nargs="*", help="class words; all by default")
     options = parser.parse_args()
+    prepare_process()
     options.run(options)
 
 

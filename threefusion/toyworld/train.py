@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from threefusion.toyworld import processes
 from threefusion.toyworld.data import Batch, draw_batch
+from threefusion.toyworld.optimizer import MatrixOptimizer
 from threefusion.toyworld.views import ViewStore
 
 
@@ -36,6 +37,12 @@ class Recipe(ABC):
     def draw(self, store: ViewStore, generator: torch.Generator) -> Batch:
         """The next batch."""
         return draw_batch(store, self.batch_size, self.image_size, generator)
+
+    def optimizer(self) -> torch.optim.AdamW | MatrixOptimizer:
+        """What trains the networks."""
+        return torch.optim.AdamW(
+            self.networks.parameters(), lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
 
     @abstractmethod
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
@@ -75,9 +82,7 @@ class Trainer:
         self.rank, self.processes = processes.join()
         recipe.batch_size = max(1, recipe.batch_size // self.processes)
         self.average = copy.deepcopy(recipe.networks).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            recipe.networks.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
+        self.optimizer = recipe.optimizer()
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.step, self.minutes, self.running = 0, 0.0, 0.0
         if self.checkpoint.exists():
