@@ -18,7 +18,7 @@ from threefusion.bench.benchmark import write
 from threefusion.bench.folder import CellFolder, Record, cell_folder
 from threefusion.bench.markdown import as_markdown
 from threefusion.bench.plan import Plan, load_plan
-from threefusion.bench.report import Report, as_data, make_report
+from threefusion.bench.report import Report, as_data, headings, make_report
 from threefusion.bench.tracking import track
 
 VOID = {"meta", "img", "br"}
@@ -55,6 +55,11 @@ def finish(folder: CellFolder, value: float) -> None:
     for step, shade in ((200, 0), (400, 255)):
         Image.fromarray(np.full((4, 8, 3), shade, np.uint8)).save(folder.run / "images" / f"{step:06d}.png")
     folder.write_record(Record("finished", True, attempts=1))
+
+
+def test_headings_are_short_unless_two_would_be_the_same() -> None:
+    columns = ["truth.silhouette_iou", "cost.seconds", "fidelity.silhouette_iou"]
+    assert headings(columns) == ["truth silhouette iou", "seconds", "fidelity silhouette iou"]
 
 
 def test_markdown_holds_means_with_intervals_and_what_differs(report: Report) -> None:

@@ -14,6 +14,7 @@ from threefusion.bench.report import (
     LEVEL,
     Report,
     difference,
+    headings,
     interval,
     number,
     numbers,
@@ -76,7 +77,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> st
 
 
 def _heads(columns: Sequence[str]) -> list[str]:
-    return [f'<span title="{escape(column)}">{escape(short(column))}</span>' for column in columns]
+    named = zip(columns, headings(columns), strict=True)
+    return [f'<span title="{escape(column)}">{escape(heading)}</span>' for column, heading in named]
 
 
 def _variants(report: Report) -> str:

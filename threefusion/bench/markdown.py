@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from threefusion.bench.report import EXPLANATION, LEVEL, Report, difference, interval, numbers, probability, shared_cells, short
+from threefusion.bench.report import (
+    EXPLANATION,
+    LEVEL,
+    Report,
+    difference,
+    headings,
+    interval,
+    numbers,
+    probability,
+    shared_cells,
+)
 from threefusion.bench.statistics import Comparison
 
 
@@ -32,7 +42,7 @@ def _variants(report: Report) -> str:
         [variant, report.finished(variant), *(interval(report.of_variant(variant, column)) for column in report.columns)]
         for variant in report.plan.variants
     ]
-    return _table(["variant", "cells", *map(short, report.columns)], rows)
+    return _table(["variant", "cells", *headings(report.columns)], rows)
 
 
 def _differences(report: Report) -> str:
@@ -40,7 +50,7 @@ def _differences(report: Report) -> str:
     for (first, second), found in report.pairs().items():
         values = [_difference(found[column]) if column in found else "–" for column in report.compared]
         rows.append([f"{first} − {second}", shared_cells(found.values()), *values])
-    return _table(["variants", "cells", *map(short, report.compared)], rows)
+    return _table(["variants", "cells", *headings(report.compared)], rows)
 
 
 def _difference(found: Comparison) -> str:
@@ -50,4 +60,4 @@ def _difference(found: Comparison) -> str:
 
 def _cells(report: Report) -> str:
     rows = [[row.variant, row.prompt, str(row.seed), row.state, *numbers(row, report.columns)] for row in report.table.rows]
-    return _table(["variant", "prompt", "seed", "", *map(short, report.columns)], rows)
+    return _table(["variant", "prompt", "seed", "", *headings(report.columns)], rows)

@@ -117,6 +117,15 @@ def short(column: str) -> str:
     return column.partition(".")[2].replace("_", " ") or column
 
 
+def headings(columns: Sequence[str]) -> list[str]:
+    """Short headings; where two would be the same, whole ones: `truth silhouette iou`, `fidelity silhouette iou`."""
+    found = [short(column) for column in columns]
+    return [
+        name if found.count(name) == 1 else column.replace(".", " ").replace("_", " ")
+        for name, column in zip(found, columns, strict=True)
+    ]
+
+
 def difference(found: Comparison) -> str:
     """A difference with its sign."""
     return f"{found.difference:+.3f}".replace("-", "−")
