@@ -8,7 +8,7 @@ from threefusion.toyworld.captions import find_color, held_out, view_word
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.data import LIT, NAMES, TEXTURELESS, UNLIT, compose, draw_batch, draw_surroundings
 from threefusion.toyworld.diffusion import EXTRA, LATE, noise_levels, posterior_mean, v_loss
-from threefusion.toyworld.optimizer import MatrixOptimizer
+from threefusion.toyworld.muon import MatrixOptimizer
 from threefusion.toyworld.pixel import PixelRecipe, build_scheduler
 from threefusion.toyworld.render import random_cameras, render_surface
 from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize

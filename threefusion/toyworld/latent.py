@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from threefusion.toyworld.data import Batch, draw_batch
 from threefusion.toyworld.diffusion import prepare_unet, v_loss
-from threefusion.toyworld.optimizer import MatrixOptimizer
+from threefusion.toyworld.muon import MatrixOptimizer
 from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize
 from threefusion.toyworld.train import Recipe
 from threefusion.toyworld.views import ViewStore

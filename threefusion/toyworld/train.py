@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from threefusion.toyworld import processes
 from threefusion.toyworld.data import Batch, draw_batch
-from threefusion.toyworld.optimizer import MatrixOptimizer
+from threefusion.toyworld.muon import MatrixOptimizer
 from threefusion.toyworld.views import ViewStore
 
 
