@@ -154,7 +154,7 @@ class LatentRecipe(Recipe):
         self.networks = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder(len(self.tokenizer), *ids)})
 
     def optimizer(self) -> MatrixOptimizer:
-        """Muon: in equal time it lowered the loss two to three times as much as AdamW."""
+        """Muon, as for the pixel prior, where it was measured."""
         return MatrixOptimizer(self.networks, self.learning_rate)
 
     def _scaling_factor(self, store: ViewStore) -> float:

@@ -96,7 +96,7 @@ class PixelRecipe(Recipe):
         return draw_batch(store, self.batch_size, self.image_size, generator, (noisiest, SIBLINGS))
 
     def optimizer(self) -> MatrixOptimizer:
-        """Muon: in equal time it lowered the loss two to three times as much as AdamW."""
+        """Muon: in equal time it lowered the loss 1.7 times as much as AdamW where noise is strongest, more elsewhere."""
         return MatrixOptimizer(self.networks, self.learning_rate)
 
     def embed(self, captions: list[str], length: int) -> Float[Tensor, "B L D"]:
