@@ -76,9 +76,9 @@ def draw_batch(
     around = draw_surroundings(torch.tensor([COLORS[c] for c in colors]), looks, size, generator)
     images = compose(stored, around)
     first, each = siblings
-    others = store.siblings(classes[:first], views[:first], each, size, generator) if first * each else None
     more = images.new_zeros(0, 0, size, size, 3)
-    if others is not None:
+    if first * each:
+        others = store.siblings(classes[:first], views[:first], each, size, generator)
         more = compose(others, around.repeated(first, each)).unflatten(0, (first, each))
     captions = [
         caption(name, None if look == TEXTURELESS else color, view, generator)

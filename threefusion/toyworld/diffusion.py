@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SNR_LIMIT = 50.0
 LATE, EXTRA = 0.15, 0.3
+"""The noisiest part of the levels, and the part of a batch that is drawn from it; see `noise_levels`."""
 
 
 def v_loss(
@@ -28,8 +29,9 @@ def v_loss(
     Min-SNR weighting (arXiv 2303.09556) with one added: without it the noisiest steps, where composition and the words' meaning
     are decided, would hardly count under v-prediction. A limit of 5, usual for large pictures, left noise in flat backgrounds
     and ragged edges at 32 pixels.
-    `siblings` are further samples of the first pictures' distribution, given their captions and anything else: with them, those
-    targets are expectations over pictures instead of one picture, a stable target field (arXiv 2302.00670).
+    `siblings` are further samples of the distribution of the first pictures, which get the most noise, given their captions and
+    anything else: with them, those targets are expectations over pictures instead of one picture, a stable target field (arXiv
+    2302.00670).
     One network channel for each channel of `clean` is trained; further ones are left alone.
     """
     count = len(clean)
