@@ -43,6 +43,8 @@ setup(
         "tensorboardX>=2.6",
         "wandb>=0.18",
         "jaxtyping>=0.2.30",
+        # processors: the hot kernels; torch does their work where it is missing
+        "numba>=0.60",
     ],
     extras_require={
         "ray": ["ray>=2.40"],

@@ -9,6 +9,8 @@ from threefusion.errors import UserError
 
 INSTALL = {
     "wandb": "python -m pip install wandb",
+    "numba": "python -m pip install numba",
+    "triton": "python -m pip install triton",
     "ray": "python -m pip install ray",
     "nerfacc": "python -m pip install nerfacc",
     "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",

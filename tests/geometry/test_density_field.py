@@ -17,7 +17,7 @@ def field(encoding="hash-grid", **settings):
     torch.manual_seed(0)
     made = DensityField(DensityFieldConfig(encoding=choose("encoding", encoding, **SMALL[encoding]), **settings), 3)
     for name, parameter in made.named_parameters():
-        if "tables" in name:
+        if "table" in name:
             torch.nn.init.normal_(parameter, std=0.5)
     return made
 

@@ -23,8 +23,7 @@ def dense_grid(**settings):
 def grid(request):
     torch.manual_seed(0)
     grid = request.param().double()
-    for table in grid.tables:
-        torch.nn.init.normal_(table)
+    torch.nn.init.normal_(grid.table)
     return grid
 
 
@@ -35,24 +34,24 @@ def some_points(count=12):
 
 
 def naive_row(level, vertex):
-    side = level.resolution + 1
-    if side**3 <= level.entries:
-        return (vertex[0] * side + vertex[1]) * side + vertex[2]
     x, y, z = vertex
-    return (x ^ (y * 2654435761 % 2**32) ^ (z * 805459861 % 2**32)) % level.entries
+    if level.hashed:
+        return (x ^ (y * 2654435761 % 2**32) ^ (z * 805459861 % 2**32)) % level.rows
+    return (x + level.side * (y + level.side * z)) % level.rows
 
 
 def naive_encode(grid, point):
     features = []
-    for level, table in zip(grid.levels, grid.tables, strict=True):
-        place = [(x + 1) / 2 * level.resolution for x in point]
-        low = [min(floor(p), level.resolution - 1) for p in place]
-        total = torch.zeros(grid.features, dtype=torch.float64)
+    for level, offset in zip(grid.grid.levels, grid.grid.offsets, strict=False):
+        place = [(x + 1) / 2 * level.scale + level.shift for x in point]
+        low = [min(floor(p), level.last) for p in place]
+        total = torch.zeros(grid.grid.features, dtype=torch.float64)
         for corner in itertools.product((0, 1), repeat=3):
             weight = 1.0
             for position, cell, far in zip(place, low, corner, strict=True):
                 weight *= position - cell if far else 1 - (position - cell)
-            total += weight * table[naive_row(level, [cell + far for cell, far in zip(low, corner, strict=True)])]
+            row = naive_row(level, [cell + far for cell, far in zip(low, corner, strict=True)])
+            total += weight * grid.table[offset + row]
         features.append(total)
     return torch.cat(features)
 
@@ -65,9 +64,8 @@ def test_features_equal_those_of_the_naive_loop(grid):
 
 
 def test_the_hash_grid_has_both_dense_and_hashed_levels():
-    hashed = [level.hashed for level in hash_grid().levels]
-    assert hashed == [False, True, True, True]
-    assert not any(level.hashed for level in dense_grid().levels)
+    assert [level.hashed for level in hash_grid().grid.levels] == [False, True, True, True]
+    assert not any(level.hashed for level in dense_grid().grid.levels)
 
 
 def test_derivatives_in_points_and_tables_to_second_order(grid):
@@ -75,7 +73,8 @@ def test_derivatives_in_points_and_tables_to_second_order(grid):
     assert gradcheck(grid, points)
     assert gradgradcheck(grid, points)
     grid(points).sum().backward()
-    assert all(table.grad.abs().sum() > 0 for table in grid.tables)
+    rows = [level.rows for level in grid.grid.levels]
+    assert all(part.abs().sum() > 0 for part in grid.table.grad.split(rows))
 
 
 def test_pullback_equals_that_of_autograd_with_its_own_derivatives(grid):
@@ -102,13 +101,12 @@ def test_no_points_at_all(grid):
     gradient = pullback(torch.zeros(0, grid.width, dtype=torch.float64))
     assert encoded.shape == (0, grid.width) and gradient.shape == (0, 3)
     (encoded.sum() + gradient.sum()).backward()
-    assert all(not table.grad.any() for table in grid.tables)
+    assert not grid.table.grad.any()
 
 
 def test_levels_wake_one_by_one():
     grid = hash_grid(active_levels=Schedule(((0, 1.0), (100, 4.0))))
-    for table in grid.tables:
-        torch.nn.init.normal_(table)
+    torch.nn.init.normal_(grid.table)
     points = some_points().float()
     whole = hash_grid()
     whole.load_state_dict(grid.state_dict())

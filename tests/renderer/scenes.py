@@ -42,6 +42,6 @@ def small_field(encoding="dense-grid", **settings):
     size = {"dense-grid": {"levels": 1, "features": 4, "base_resolution": 8}, "integrated": {"frequencies": 3}}[encoding]
     field = DensityField(DensityFieldConfig(encoding=choose("encoding", encoding, **size), hidden_width=16, **settings), 3)
     for name, parameter in field.named_parameters():
-        if "tables" in name:
+        if "table" in name:
             torch.nn.init.normal_(parameter, std=0.5)
     return field

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threefusion.geometry.encoding.grid import GridEncoding, Level
+from threefusion.geometry.encoding.grid import GridEncoding
+from threefusion.ops.grid import Grid, dense_levels
 from threefusion.registry import register
 
 
@@ -34,5 +35,5 @@ class DenseGrid(GridEncoding):
 
     def __init__(self, cfg: DenseGridConfig) -> None:
         resolutions = [cfg.base_resolution * 2**level for level in range(cfg.levels)]
-        super().__init__([Level(r, (r + 1) ** 3) for r in resolutions], cfg.features)
+        super().__init__(Grid(dense_levels(resolutions), cfg.features))
         self.cfg = cfg

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor
 
 import torch
 from torch import Tensor
 
-from threefusion.geometry.encoding.grid import GridEncoding, Level
+from threefusion.geometry.encoding.grid import GridEncoding
+from threefusion.ops.grid import Grid, hash_levels
 from threefusion.registry import register
 from threefusion.schedule import Schedule
 
@@ -24,7 +24,7 @@ class HashGridConfig:
     log2_table_size: int = 15
     """Binary logarithm of the rows per grid; 15 stays in a CPU's cache, 19 is what GPU toolkits use."""
     base_resolution: int = 16
-    """Cells per side of the coarsest grid."""
+    """Vertices per side of the coarsest grid."""
     growth: float = 1.447
     """Ratio of one grid's resolution to the one before; 1.447 leads from 16 to 4096 in 16 grids."""
     active_levels: Schedule | None = None
@@ -47,12 +47,13 @@ class HashGridConfig:
 
 @register("hash-grid")
 class HashGrid(GridEncoding):
-    """Grids of growing resolution whose vertices share the rows of a table once there are more of them than rows."""
+    """Grids of growing resolution whose vertices share the rows of a table once there are more of them than rows.
+
+    Laid out as in tiny-cuda-nn: its parameters, reshaped to `[rows, features]`, are this `table`.
+    """
 
     def __init__(self, cfg: HashGridConfig) -> None:
-        rows = 2**cfg.log2_table_size
-        resolutions = [floor(cfg.base_resolution * cfg.growth**level) for level in range(cfg.levels)]
-        super().__init__([Level(r, min(rows, (r + 1) ** 3)) for r in resolutions], cfg.features)
+        super().__init__(Grid(hash_levels(cfg.levels, cfg.log2_table_size, cfg.base_resolution, cfg.growth), cfg.features))
         self.cfg = cfg
         start = cfg.levels if cfg.active_levels is None else cfg.active_levels(0)
         self.register_buffer("active", torch.tensor(float(start)))
@@ -66,4 +67,4 @@ class HashGrid(GridEncoding):
         if self.cfg.active_levels is None:
             return features
         shares = (self.active - torch.arange(self.cfg.levels, device=features.device)).clamp(0, 1)
-        return features * shares.repeat_interleave(self.features)
+        return features * shares.repeat_interleave(self.grid.features)

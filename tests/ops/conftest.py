@@ -1,0 +1,14 @@
+"""Backends that can run on this machine's processor."""
+
+import pytest
+
+from threefusion.ops.backend import backend, installed
+
+
+@pytest.fixture(params=["torch", "numba"])
+def each_backend(request):
+    """Every operation runs on one backend after the other."""
+    if request.param != "torch" and not installed(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    with backend(request.param):
+        yield request.param

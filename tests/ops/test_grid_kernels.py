@@ -1,0 +1,139 @@
+"""Kernels of the grid encoding against the reference, and the reference against derivatives by differences."""
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from threefusion.ops.backend import backend
+from threefusion.ops.grid import Grid, dense_levels, encode, hash_levels, pull_back
+from threefusion.ops.numba_kernels import grid as numba_grid
+from threefusion.ops.torch_kernels import grid as reference
+
+GRIDS = {
+    "hash": Grid(hash_levels(4, 8, 4, 1.7), 2),
+    "fine": Grid(hash_levels(16, 12, 16, 1.447), 2),
+    "odd": Grid(hash_levels(3, 9, 5, 1.5), 3),
+    "one": Grid(dense_levels([4]), 1),
+    "dense": Grid(dense_levels([3, 6]), 8),
+}
+
+
+def scene(grid, count, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(count)
+    border = torch.tensor([[-1.0, -1, -1], [1, 1, 1], [0, 0, 0], [1, -1, 0.5]])[:count]
+    inside = torch.rand(count - len(border), 3, generator=generator) * 2 - 1
+    points = torch.cat([border, inside]).to(dtype)
+    table = torch.randn(grid.rows, grid.features, generator=generator).to(dtype)
+    cotangent = torch.randn(count, grid.width, generator=generator).to(dtype)
+    return points, table, cotangent, torch.randn(count, 3, generator=generator).to(dtype)
+
+
+def difference(fast, plain):
+    """Largest difference in units of the largest value."""
+    return ((fast - plain).abs().max() / plain.abs().max()).item()
+
+
+@pytest.mark.parametrize("tangent", [False, True], ids=["values", "tangents"])
+@pytest.mark.parametrize("name", GRIDS)
+def test_kernels_agree_with_the_reference(name, tangent):
+    grid = GRIDS[name]
+    # blocks hold 256 points, chunks 8192
+    for count in (1, 3, 256, 700, 8500):
+        points, table, cotangent, along = scene(grid, count)
+        along = along if tangent else None
+        for kernel, arguments, tolerance in (
+            ("gather", (table,), 1e-6),
+            ("scatter", (cotangent,), 1e-5),
+            ("pull", (table, cotangent), 1e-5),
+        ):
+            fast = getattr(numba_grid, kernel)(points, *arguments, along, grid)
+            plain = getattr(reference, kernel)(points, *arguments, along, grid)
+            assert fast.shape == plain.shape
+            if plain.any():  # one level alone has no second derivative in some cells
+                assert difference(fast, plain) < tolerance, (kernel, count)
+
+
+@pytest.mark.parametrize("grid", [Grid(hash_levels(2, 3, 2, 1.6), 2), Grid(dense_levels([1, 2]), 1)], ids=["hash", "dense"])
+def test_derivatives_to_second_order(each_backend, grid):
+    # the first four points lie on the borders of cells, where slopes jump
+    points, table, cotangent, _ = (value[4 * (len(value) == 6) :] for value in scene(grid, 6, torch.float64))
+    points, table, cotangent = (value.clone().requires_grad_() for value in (points, table, cotangent))
+    assert gradcheck(lambda p, t: encode(p, t, grid), (points, table))
+    assert gradgradcheck(lambda p, t: encode(p, t, grid), (points, table))
+    assert gradcheck(lambda p, t, a: pull_back(p, t, a, grid), (points, table, cotangent))
+
+
+def test_a_loss_on_normals_reaches_the_table_alike_on_every_backend():
+    """The table's gradient through the direction of the gradient in the points: what the orientation loss needs."""
+    grid = GRIDS["fine"]
+    points, table, cotangent, along = scene(grid, 2000)
+    gradients = []
+    for name in ("torch", "numba"):
+        with backend(name):
+            table = table.detach().requires_grad_()
+            normal = torch.nn.functional.normalize(pull_back(points, table, cotangent, grid), dim=-1)
+            (normal * along).sum().backward()
+            gradients.append(table.grad)
+    assert difference(*reversed(gradients)) < 1e-5
+
+
+def test_sums_do_not_depend_on_the_number_of_threads():
+    grid = GRIDS["fine"]
+    points, table, cotangent, along = scene(grid, 20000)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(
+                [
+                    numba_grid.gather(points, table, None, grid),
+                    numba_grid.scatter(points, cotangent, along, grid),
+                    numba_grid.pull(points, table, cotangent, None, grid),
+                ]
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_points_outside_and_what_is_not_a_number_touch_no_foreign_memory(each_backend):
+    for grid in GRIDS.values():
+        points = torch.tensor([[5.0, -7, 0], [1e30, -1e30, 0], [float("nan"), float("inf"), -float("inf")]])
+        table, cotangent = torch.ones(grid.rows, grid.features), torch.ones(3, grid.width)
+        encode(points, table, grid)
+        table.requires_grad_()
+        encode(points, table, grid).backward(cotangent)
+        assert table.grad.shape == table.shape
+
+
+def test_no_points(each_backend):
+    grid = GRIDS["hash"]
+    table = torch.ones(grid.rows, grid.features, requires_grad=True)
+    nothing = torch.zeros(0, 3, requires_grad=True)
+    encode(nothing, table, grid).sum().backward()
+    assert not table.grad.any() and nothing.grad.shape == (0, 3)
+    assert pull_back(nothing, table, torch.zeros(0, grid.width), grid).shape == (0, 3)
+
+
+def test_levels_have_the_sizes_of_tiny_cuda_nn():
+    """Its default hash grid (16 levels, 2^19 rows, base 16, growth 1.447269237) as its `grid.h` computes it."""
+    levels = hash_levels(16, 19, 16, 1.447269237)
+    scales = [np.float32(np.exp2(np.float32(i * np.log2(1.447269237))) * 16 - 1) for i in range(16)]
+    assert [level.side for level in levels] == [int(np.ceil(scale)) + 1 for scale in scales]
+    assert levels[0] == levels[0].__class__(15.0, 0.5, 16, 15, 4096, False)
+    assert [level.hashed for level in levels].index(True) == next(i for i, level in enumerate(levels) if level.side**3 > 2**19)
+    assert all(level.rows == 2**19 for level in levels if level.hashed)
+    assert all(level.rows % 8 == 0 and 0 <= level.rows - level.side**3 < 8 for level in levels if not level.hashed)
+
+
+def test_no_third_derivatives():
+    grid = GRIDS["hash"]
+    points, table, cotangent, _ = scene(grid, 6)
+    points.requires_grad_()
+    first = pull_back(points, table, cotangent, grid)
+    (second,) = torch.autograd.grad(first.sum(), points, create_graph=True)
+    with pytest.raises(NotImplementedError, match="third"):
+        second.sum().backward()

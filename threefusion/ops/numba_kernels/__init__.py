@@ -1,0 +1,1 @@
+"""Kernels for processors, compiled when first called and kept on disk."""

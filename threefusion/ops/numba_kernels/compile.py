@@ -1,0 +1,45 @@
+"""How kernels are compiled, and how their work is shared by threads.
+
+Kernels are serial functions of (part, parts, ...) that run without Python's lock on threads of our own. numba's `prange` would
+do, but takes several times as long to compile, and its thread pools can neither be entered by two threads nor survive a fork
+everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` compiled at its first call, and kept on disk where there is a place to write."""
+    try:
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError:  # neither the package's folder nor the user's can be written
+        return numba.njit(function, nogil=True, error_model="numpy")
+
+
+def run(kernel: Callable[..., Any], *arguments: Any) -> None:
+    """kernel(part, parts, *arguments) for every part, on as many threads as torch uses."""
+    parts = torch.get_num_threads()
+    others = [_pool(parts).submit(kernel, part, parts, *arguments) for part in range(1, parts)]
+    kernel(0, parts, *arguments)
+    for other in others:
+        other.result()
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "threefusion")
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """A tensor's memory, without its graph."""
+    return tensor.detach().contiguous().numpy()
