@@ -73,6 +73,7 @@ def run_keys() -> str:
         ("trainer", "", "Arguments of `pytorch_lightning.Trainer`, checked against its signature."),
         ("[logger](#loggercsv)", "`csv`", "Where scalars and pictures go beside metrics.csv: csv, wandb or tensorboard."),
         ("[output](#output)", "", "Pictures, checkpoints and the video of a run."),
+        ("[ops](#ops)", "", "What computes the hot operations."),
         ("plugins", "", "Further folders to look for plugins in."),
     ]
     return RUN_KEYS + "".join(f"| {key} | {default} | {escaped(meaning)} |\n" for key, default, meaning in rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from threefusion import discovery
-from threefusion.config import LOGGERS, Choice, ConfigError, OutputConfig, RunConfig
+from threefusion.config import LOGGERS, Choice, ConfigError, OpsConfig, OutputConfig, RunConfig
 from threefusion.document import COMMAND_LINE, Mapping, Place, Scalar, parsed, read_layers
 from threefusion.fields import Layers, check_fields, component, leaf, resolve, under
 from threefusion.suggest import nearest
@@ -27,7 +27,7 @@ PARTS: dict[str, str | None] = {
     "exporter": "mesh",
 }
 """Top-level keys that name one component, with the component that is meant when `type` is left out."""
-OTHER_KEYS = ("seed", "name", "loss", "trainer", "logger", "output", "plugins")
+OTHER_KEYS = ("seed", "name", "loss", "trainer", "logger", "output", "ops", "plugins")
 
 
 def check_run(path: Path, overrides: list[str]) -> RunConfig:
@@ -55,7 +55,8 @@ def check_run(path: Path, overrides: list[str]) -> RunConfig:
         losses=losses,
         trainer=_trainer(under(documents, "trainer")),
         logger=_logger(under(documents, "logger"), file),
-        output=_output(under(documents, "output"), file),
+        output=_section(documents, "output", OutputConfig, file),
+        ops=_section(documents, "ops", OpsConfig, file),
         plugins=tuple(sorted({str(folder) for choice in (*parts.values(), *losses.values()) for folder in _folders_of(choice)})),
     )
 
@@ -121,9 +122,11 @@ def _logger(layers: Layers, file: Place) -> dict[str, Any]:
     return {"type": name, **{key: value for key, value in fields.items() if value not in (None, [])}}
 
 
-def _output(layers: Layers, file: Place) -> OutputConfig:
+def _section(documents: list[Mapping], name: str, cls: type, file: Place) -> Any:
+    """The dataclass of a section that is no component."""
+    layers = under(documents, name)
     for node, place in layers:
         if not isinstance(parsed(node), Mapping):
-            raise ConfigError(f"output: expected 'field: value' lines, got {got(node)}", place)
+            raise ConfigError(f"{name}: expected 'field: value' lines, got {got(node)}", place)
     mappings = [typing.cast(Mapping, parsed(node)) for node, _ in layers]
-    return OutputConfig(**check_fields(mappings, OutputConfig, "output", "output", file))
+    return cls(**check_fields(mappings, cls, name, name, file))

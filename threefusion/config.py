@@ -65,6 +65,18 @@ class OutputConfig:
             raise ValueError("turntable_size: an even number of at least 2")
 
 
+Backend = Literal["auto", "torch", "numba", "triton", "tinycudann", "nerfacc"]
+
+
+@dataclass(frozen=True)
+class OpsConfig:
+    """What computes the hot operations while a run trains."""
+
+    backend: Backend = "auto"
+    """`auto`: numba on processors, Triton on CUDA, torch elsewhere and where these are missing; the environment variable
+    THREEFUSION_OPS decides what it means. `torch` is the reference; `tinycudann` and `nerfacc` are other projects' kernels."""
+
+
 @dataclass(frozen=True)
 class CsvConfig:
     """metrics.csv in the run folder, which is always written, and nothing else."""
@@ -130,6 +142,7 @@ class RunConfig:
     logger: dict[str, Any]
     """`type` and those of its fields that are not empty."""
     output: OutputConfig
+    ops: OpsConfig = OpsConfig()
     plugins: tuple[str, ...] = ()
     """Folders that hold the plugins among the components, so that the run can be opened from anywhere."""
 

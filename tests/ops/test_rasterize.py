@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from threefusion.ops import rasterize as module
+from threefusion.ops.backend import backend
 from threefusion.ops.rasterize import barycentrics, interpolate, rasterize, rasterize_plane
+from threefusion.ops.torch_kernels import rasterize as reference
 
 
 def naive(clip, faces, height, width, cull=False):
@@ -48,9 +49,35 @@ def test_agrees_with_the_naive_loop(cull):
 
 def test_chunks_do_not_change_the_result(monkeypatch):
     clip, faces = random_scene(1)
-    whole = rasterize(clip, faces, 24, 24).face
-    monkeypatch.setattr(module, "CHUNK", 50)
-    assert torch.equal(rasterize(clip, faces, 24, 24).face, whole)
+    with backend("torch"):
+        whole = rasterize(clip, faces, 24, 24).face
+        monkeypatch.setattr(reference, "CHUNK", 50)
+        assert torch.equal(rasterize(clip, faces, 24, 24).face, whole)
+
+
+def test_every_backend_sees_the_same_faces():
+    """Exactly, also where faces share edges and are equally near, and whatever the number of threads."""
+    grid = torch.cartesian_prod(torch.linspace(-1.1, 1.1, 14), torch.linspace(-1.1, 1.1, 14))
+    index = torch.arange(14 * 13).view(14, 13)[:13] // 13 * 14 + torch.arange(13)
+    quads = torch.stack([index, index + 14, index + 15, index + 1], -1).reshape(-1, 4)
+    faces = torch.cat([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    flat = torch.cat([grid, torch.zeros(len(grid), 1), torch.ones(len(grid), 1)], -1)[None]
+    threads = torch.get_num_threads()
+    for clip, triangles in ((flat, faces), random_scene(3, 2, 60, 90)):
+        seen = []
+        for name, number in (("torch", 1), ("numba", 1), ("numba", 3)):
+            torch.set_num_threads(number)
+            with backend(name):
+                seen.append(rasterize(clip, triangles, 37, 52).face)
+        torch.set_num_threads(threads)
+        assert (seen[0] >= 0).float().mean() > 0.3
+        assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+
+
+def test_faces_far_outside_the_picture_do_no_harm(each_backend):
+    clip = torch.tensor([[[-1e30, -1e30, 0, 1], [1e30, -1e30, 0, 1], [0, 1e30, 0, 1]]])
+    fragments = rasterize(clip, torch.tensor([[0, 1, 2]]), 5, 7)
+    assert fragments.face.shape == (1, 5, 7)
 
 
 def test_weights_reproduce_the_pixels_perspective_correctly():

@@ -13,15 +13,15 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
+from threefusion.config import Backend
 from threefusion.errors import UserError
 from threefusion.optional import INSTALL
 from threefusion.suggest import did_you_mean
 
-Backend = Literal["auto", "torch", "numba", "triton", "tinycudann", "nerfacc"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 VARIABLE = "THREEFUSION_OPS"
 """Environment variable with the choice of a process whose config says `auto`."""

@@ -1,8 +1,6 @@
-"""Triangle visibility in plain torch: which face a pixel's centre sees first, and where on it.
+"""Triangle visibility: which face a pixel's centre sees first, and where on it.
 
-Every face is expanded into the pixels of its bounding box (a *fragment* each), fragments that miss are dropped, and the nearest
-survives through one `scatter_reduce` over 64-bit words that hold depth above the face id. Visibility has no gradient;
-`barycentrics` and `interpolate` do, so gradients reach vertices and attributes.
+Visibility has no gradient; `barycentrics` and `interpolate` do, so gradients reach vertices and attributes.
 """
 
 from __future__ import annotations
@@ -13,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK = 1 << 21
-"""Fragments that are in memory at once."""
+from threefusion.ops.backend import kernels
+
 DEPTH_STEPS = (1 << 31) - 1
-"""Depth is quantised to 31 bits; the low 32 bits of a word hold the face."""
+"""Depth is quantised to 31 bits; the low 32 bits of a word hold the face, which decides between faces equally near."""
 EMPTY = torch.iinfo(torch.int64).max
 
 
@@ -52,19 +50,8 @@ def rasterize_plane(points: Float[Tensor, "V 2"], faces: Int[Tensor, "F 3"], hei
 
 def _visible_face(clip: Float[Tensor, "V 4"], faces: Int[Tensor, "F 3"], height: int, width: int, cull: bool) -> Tensor:
     """[H W] nearest face of one view."""
-    device = clip.device
-    buffer = torch.full((height * width,), EMPTY, dtype=torch.int64, device=device)
     corners, face_ids = _screen_corners(clip, faces, height, width, cull)
-    if len(face_ids):
-        low = (corners[..., :2].amin(1) - 0.5).ceil()
-        high = (corners[..., :2].amax(1) - 0.5).floor()
-        limit = low.new_tensor([width - 1, height - 1])
-        low, high = low.clamp_min(0).long(), torch.minimum(high, limit).long()
-        extent = (high - low + 1).clamp_min(0)
-        count = extent[:, 0] * extent[:, 1]
-        for part in _chunks(count):
-            _scatter(buffer, corners[part], face_ids[part], low[part], extent[part], width)
-    return torch.where(buffer == EMPTY, -1, buffer & 0xFFFFFFFF).view(height, width)
+    return kernels("rasterize", clip.device).nearest_face(corners, face_ids, height, width)
 
 
 def _screen_corners(clip: Tensor, faces: Tensor, height: int, width: int, cull: bool) -> tuple[Tensor, Tensor]:
@@ -75,42 +62,16 @@ def _screen_corners(clip: Tensor, faces: Tensor, height: int, width: int, cull: 
     xy = clip[:, :2] / w[:, None].clamp_min(1e-9)
     screen = torch.stack([(xy[:, 0] + 1) * (width / 2), (1 - xy[:, 1]) * (height / 2), clip[:, 2] / w.clamp_min(1e-9)], -1)
     corners = screen[faces]
-    area = _edge(corners[:, 0], corners[:, 1], corners[:, 2])
+    area = edge(corners[:, 0], corners[:, 1], corners[:, 2])
     # y points down on screen, so counter-clockwise faces have a negative area
     keep = (w[faces] > 1e-9).all(-1) & (area < 0 if cull else area != 0)
     keep &= (corners[..., 2].amin(1) <= 1) & (corners[..., 2].amax(1) >= -1)
     return corners[keep], keep.nonzero()[:, 0]
 
 
-def _edge(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+def edge(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Twice the signed area of a triangle on screen."""
     return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
-
-
-def _chunks(count: Tensor) -> list[Tensor]:
-    """Indices of faces with a fragment, in groups of at most about CHUNK fragments (one face is never split)."""
-    faces = count.nonzero()[:, 0]
-    group = (count[faces].cumsum(0) - 1) // CHUNK
-    sizes = torch.bincount(group).tolist() if len(faces) else []
-    return [part for part in faces.split(sizes) if len(part)]
-
-
-def _scatter(buffer: Tensor, corners: Tensor, face_ids: Tensor, low: Tensor, extent: Tensor, width: int) -> None:
-    """Write the words of the fragments of some faces into `buffer` where they are nearest."""
-    count = extent[:, 0] * extent[:, 1]
-    owner = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
-    rank = torch.arange(len(owner), device=count.device) - (count.cumsum(0) - count)[owner]
-    x = low[owner, 0] + rank % extent[owner, 0]
-    y = low[owner, 1] + rank // extent[owner, 0]
-    center = torch.stack([x, y], -1) + 0.5
-    a, b, c = corners[owner].unbind(1)
-    area = _edge(a, b, c)
-    weights = torch.stack([_edge(b, c, center), _edge(c, a, center), _edge(a, b, center)], -1) / area[:, None]
-    depth = (weights * torch.stack([a[:, 2], b[:, 2], c[:, 2]], -1)).sum(-1)
-    hit = (weights >= 0).all(-1) & (depth.abs() <= 1)
-    quantised = ((depth[hit] + 1) * (0.5 * DEPTH_STEPS)).long()
-    words = (quantised << 32) | face_ids[owner[hit]]
-    buffer.scatter_reduce_(0, y[hit] * width + x[hit], words, "amin")
 
 
 def barycentrics(

@@ -14,8 +14,8 @@ from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, ImplicitGeometry
 from threefusion.geometry.normals import downhill
 from threefusion.material.material import Material
+from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.registry import build, register
-from threefusion.renderer.compositing import accumulate, packed_weights
 from threefusion.renderer.cone import cone_gaussian
 from threefusion.renderer.recompute import recomputed
 from threefusion.renderer.renderer import Renderer
@@ -87,7 +87,7 @@ class Volume(Renderer):
         density, color, normal = self._look(rays, samples, batch, normals).split([1, 3, 3 * normals], -1)
         weights = packed_weights(density[:, 0] * (samples.t_end - samples.t_start), ray_index, count)
         channels = torch.cat([color, torch.ones_like(density), samples.t_mid[:, None], normal], -1)
-        seen = accumulate(channels * weights[:, None], ray_index, count)
+        seen = weighted_sums(weights, channels, ray_index, count)
         image = seen[:, :3] + (1 - seen[:, 3:4]) * self.background(rays.directions, rays.view_index, batch)
         pixels = torch.cat([image, seen[:, 3:5]], -1)
         if normals:

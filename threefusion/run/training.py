@@ -81,8 +81,10 @@ def train(config: RunConfig, run: Path) -> int:
     """
     quiet()
     from threefusion.callback.snapshot import Interrupt
+    from threefusion.ops.backend import choose_backend
     from threefusion.run.results import finish
 
+    choose_backend(config.ops.backend)
     checkpoint = latest_checkpoint(run)
     system = build_system(config)
     interrupt = Interrupt()

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.geometry.geometry import ImplicitGeometry
+from threefusion.ops.march import march
 from threefusion.registry import register
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
 from threefusion.types import Rays, RaySamples, ViewBatch
@@ -64,17 +65,11 @@ class Occupancy(RaySampler):
     def forward(self, rays: Rays, batch: ViewBatch) -> RaySamples:
         """Samples sorted by ray, then distance."""
         near, far = ball_interval(rays, self.geometry.radius, batch.camera.near)
-        hit = (far > near).nonzero()[:, 0]
-        shift = ray_jitter(batch, 1)[hit] if self.training else torch.full((len(hit), 1), 0.5, device=near.device)
-        steps = torch.arange(self.cfg.samples_per_ray + 1, device=near.device)
-        near, far = near[hit, None], far[hit, None]
-        middle = near + (steps + shift - 0.5) * self.step_length
-        origins, directions = rays.origins[hit, :, None], rays.directions[hit, :, None]
-        place = [origins[:, axis] + directions[:, axis] * middle for axis in range(3)]
-        full = self.occupied[self._cell(*place)] & (middle > near) & (middle < far)
-        chosen = full.flatten().nonzero()[:, 0]
-        middle, half = middle.flatten()[chosen], self.step_length / 2
-        return RaySamples(middle - half, middle + half, hit[chosen // len(steps)])
+        shift = ray_jitter(batch, 1)[:, 0] if self.training else torch.full_like(near, 0.5)
+        occupied = self.occupied.view((self.cfg.resolution,) * 3)
+        radius, length = self.geometry.radius, self.step_length
+        middle, ray_index = march(rays.origins, rays.directions, near, far, shift, occupied, radius, length)
+        return RaySamples(middle - length / 2, middle + length / 2, ray_index)
 
     @torch.no_grad()
     def on_step(self, step: int, generator: torch.Generator) -> None:
@@ -97,10 +92,3 @@ class Occupancy(RaySampler):
         side = self.cfg.resolution
         corner = torch.stack([cells // side**2, cells // side % side, cells % side], -1)
         return ((corner + inside) * (2 / side) - 1) * self.geometry.radius
-
-    def _cell(self, *place: Tensor) -> Tensor:
-        """The cell in which points with these three coordinates lie, those outside the ball in some cell too."""
-        side = self.cfg.resolution
-        scale = side / (2 * self.geometry.radius)
-        x, y, z = ((axis * scale + side / 2).int().clamp_(0, side - 1) for axis in place)
-        return (x * side + y) * side + z

@@ -1,11 +1,19 @@
+import pytest
 import torch
 from torch.autograd import gradcheck
 
-from threefusion.renderer.compositing import accumulate, packed_weights
-from threefusion.renderer.cone import cone_gaussian
+from threefusion.ops.composite import packed_weights, weighted_sums
 
 COUNTS = [3, 0, 5, 1, 0, 7, 0]
 RAYS = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS))
+
+
+pytestmark = pytest.mark.usefixtures("each_backend")
+
+
+def sums(weights, rays=RAYS, count=7):
+    """Of the weights themselves."""
+    return weighted_sums(weights, torch.ones_like(weights)[:, None], rays, count)[:, 0]
 
 
 def some_depths(dtype=torch.float64):
@@ -40,7 +48,7 @@ def test_weights_pass_gradcheck():
 
 def test_weights_and_what_gets_through_add_up_to_one():
     depths = some_depths()
-    total = accumulate(packed_weights(depths, RAYS, len(COUNTS))[:, None], RAYS, len(COUNTS))[:, 0]
+    total = sums(packed_weights(depths, RAYS, len(COUNTS)))
     assert torch.allclose(total + double_loop(depths)[1], torch.ones(len(COUNTS), dtype=torch.float64))
 
 
@@ -60,35 +68,40 @@ def test_thin_rays_keep_their_precision_behind_thousands_of_opaque_ones():
 def test_sums_are_those_of_each_ray():
     values = torch.randn(len(RAYS), 4)
     expected = torch.stack([values[ray == RAYS].sum(0) for ray in range(len(COUNTS))])
-    assert torch.allclose(accumulate(values, RAYS, len(COUNTS)), expected, atol=1e-6)
+    assert torch.allclose(weighted_sums(torch.ones(len(RAYS)), values, RAYS, len(COUNTS)), expected, atol=1e-6)
 
 
 def test_no_samples_at_all():
     depths = torch.zeros(0, requires_grad=True)
     nothing = torch.zeros(0, dtype=int)
-    out = accumulate(packed_weights(depths, nothing, 5)[:, None], nothing, 5)
-    assert torch.equal(out, torch.zeros(5, 1))
+    out = sums(packed_weights(depths, nothing, 5), nothing, 5)
+    assert torch.equal(out, torch.zeros(5))
     out.sum().backward()
     assert depths.grad.shape == (0,)
 
 
-def test_cone_gaussian_has_the_moments_of_its_frustum():
-    generator = torch.Generator().manual_seed(0)
-    start, end, radius = 1.0, 1.4, 0.2
-    # uniform in the frustum: distance with density t^2, uniform in the disc
-    t = (start**3 + (end**3 - start**3) * torch.rand(400000, generator=generator)).pow(1 / 3)
-    r = radius * t * torch.rand(400000, generator=generator).sqrt()
-    turn = 2 * torch.pi * torch.rand(400000, generator=generator)
-    points = torch.stack([t, r * turn.cos(), r * turn.sin()], -1)
-    mean, covariance = cone_gaussian(
-        torch.tensor([[1.0, 0, 0]]), torch.tensor([[radius]]), torch.tensor([start]), torch.tensor([end])
-    )
-    assert torch.allclose(mean, points[:, 0].mean(), rtol=1e-3)
-    assert torch.allclose(covariance[0], points.var(dim=0), rtol=0.02)
+def test_sums_pass_gradcheck():
+    values = torch.randn(len(RAYS), 3, dtype=torch.float64).requires_grad_()
+    assert gradcheck(lambda w, v: weighted_sums(w, v, RAYS, len(COUNTS)), (some_depths().requires_grad_(), values))
 
 
-def test_cone_gaussian_turns_with_the_ray():
-    direction = torch.nn.functional.normalize(torch.randn(6, 3), dim=-1)
-    mean, covariance = cone_gaussian(direction, torch.full((6, 1), 0.1), torch.full((6,), 1.0), torch.full((6,), 1.5))
-    assert torch.allclose(mean, mean[:1].expand(6))
-    assert torch.allclose(covariance.sum(-1), covariance[0].sum().expand(6))
+def test_threads_share_whole_rays():
+    """Rays of every length, more threads than rays at the end, and the same numbers whatever the number of threads."""
+    generator = torch.Generator().manual_seed(1)
+    counts = torch.randint(0, 9, (50,), generator=generator)
+    rays = torch.arange(50).repeat_interleave(counts)
+    values = torch.randn(len(rays), 3, generator=generator)
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2, 5):
+            torch.set_num_threads(number)
+            depths = torch.rand(len(rays), generator=torch.Generator().manual_seed(2)).requires_grad_()
+            weights = packed_weights(depths, rays, 50)
+            out = weighted_sums(weights, values, rays, 50)
+            out.square().sum().backward()
+            results.append((weights, out, depths.grad))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in zip(results[0], other, strict=True))

@@ -1,0 +1,57 @@
+"""Compositing in torch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def weights(
+    optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
+) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+    """Weights, and the transmittance before each sample."""
+    before, _ = _sums_before(optical_depth, ray_index, rays)
+    transmittance = (-before).exp().to(optical_depth.dtype)
+    return transmittance * -torch.expm1(-optical_depth), transmittance
+
+
+def weights_backward(
+    gradient: Float[Tensor, "N"],
+    weights: Float[Tensor, "N"],
+    transmittance: Float[Tensor, "N"],
+    ray_index: Int[Tensor, "N"],
+    rays: int,
+) -> Float[Tensor, "N"]:
+    """Gradient in the optical depth."""
+    shadowed = gradient * weights
+    before, total = _sums_before(shadowed, ray_index, rays)
+    after = (total - before).to(gradient.dtype) - shadowed
+    return gradient * (transmittance - weights) - after
+
+
+def weighted_sums(
+    weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"], rays: int
+) -> Float[Tensor, "{rays} C"]:
+    """Sums over the samples of each ray."""
+    return values.new_zeros(rays, values.shape[1]).index_add(0, ray_index, values * weights[:, None])
+
+
+def weighted_sums_backward(
+    gradient: Float[Tensor, "R C"], weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"]
+) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
+    """Gradients in the weights and in the values."""
+    of_ray = gradient.index_select(0, ray_index)
+    return (of_ray * values).sum(-1), of_ray * weights[:, None]
+
+
+def _sums_before(value: Tensor, ray_index: Tensor, rays: int) -> tuple[Tensor, Tensor]:
+    """Sum over the earlier samples of the same ray, and over all of them, for every sample; in float64.
+
+    One running sum serves all rays; in float32 the difference of two far-off values of it would lose the small ones.
+    """
+    running = torch.cat([value.new_zeros(1, dtype=torch.float64), value.double().cumsum(0)])
+    counts = torch.bincount(ray_index, minlength=rays)
+    ends = counts.cumsum(0)
+    first, last = running[ends - counts], running[ends]
+    return running[:-1] - first[ray_index], (last - first)[ray_index]

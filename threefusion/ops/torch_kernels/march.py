@@ -1,0 +1,33 @@
+"""Ray marching in torch: every step of every ray that hits is looked up."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def march(
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    near: Float[Tensor, "R"],
+    far: Float[Tensor, "R"],
+    shift: Float[Tensor, "R"],
+    occupied: Bool[Tensor, "S S S"],
+    radius: float,
+    step_length: float,
+) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
+    """Middles of the steps in occupied cells, and the rays that they are on."""
+    hit = (far > near).nonzero()[:, 0]
+    steps = torch.arange(int(2 * radius / step_length) + 2, device=near.device)
+    near, far, shift = near[hit, None], far[hit, None], shift[hit, None]
+    middle = near + (steps + shift - 0.5) * step_length
+    side = len(occupied)
+    scale = side / (2 * radius)
+    x, y, z = (
+        ((origins[hit, axis, None] + directions[hit, axis, None] * middle) * scale + side / 2).int().clamp_(0, side - 1)
+        for axis in range(3)
+    )
+    full = occupied.flatten()[(x * side + y) * side + z] & (middle > near) & (middle < far)
+    chosen = full.flatten().nonzero()[:, 0]
+    return middle.flatten()[chosen], hit[chosen // len(steps)]
