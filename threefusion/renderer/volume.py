@@ -80,7 +80,7 @@ class Volume(Renderer):
             samples=_join([seen for _, seen in parts]) if normals and torch.is_grad_enabled() else None,
         )
 
-    def _pixels(self, rays: Rays, batch: ViewBatch, normals: bool) -> tuple[Tensor, RenderedSamples]:
+    def _pixels(self, rays: Rays, batch: ViewBatch, normals: bool) -> tuple[Tensor, RenderedSamples | None]:
         """Image, opacity, depth and, if asked for, normal of each ray side by side; and what was seen on the way."""
         samples = self._prune(rays, self.sampler(rays, batch))
         ray_index, count = samples.ray_index, len(rays.origins)
@@ -90,11 +90,12 @@ class Volume(Renderer):
         seen = weighted_sums(weights, channels, ray_index, count)
         image = seen[:, :3] + (1 - seen[:, 3:4]) * self.background(rays.directions, rays.view_index, batch)
         pixels = torch.cat([image, seen[:, 3:5]], -1)
-        if normals:
-            # where next to nothing is seen, the mean normal is noise
-            pixels = torch.cat([pixels, -downhill(seen[:, 5:]) * (seen[:, 3:4] > _SEEN)], -1)
-        view_index = rays.view_index[ray_index]
-        return pixels, RenderedSamples(weights, normal if normals else None, rays.directions[ray_index], view_index)
+        if not normals:
+            return pixels, None
+        # where next to nothing is seen, the mean normal is noise
+        pixels = torch.cat([pixels, -downhill(seen[:, 5:]) * (seen[:, 3:4] > _SEEN)], -1)
+        of_sample = _at(rays, ray_index)
+        return pixels, RenderedSamples(weights, normal, of_sample.directions, of_sample.view_index)
 
     def _look(self, rays: Rays, samples: RaySamples, batch: ViewBatch, normals: bool) -> Tensor:
         """Density, colour and, if asked for, normal of each sample side by side, so many samples at a time."""
@@ -106,21 +107,22 @@ class Volume(Renderer):
         return torch.cat([recomputed(look, self.geometry, self.material) for look in looks])
 
     def _look_at(self, rays: Rays, samples: RaySamples, batch: ViewBatch, normals: bool) -> Tensor:
-        points, covariance = self._places(rays, samples)
-        view_index = rays.view_index[samples.ray_index]
+        of_sample = _at(rays, samples.ray_index)
+        points, covariance = self._places(of_sample, samples)
         field = self.geometry(points, normals, covariance)
         if normals and field.normal is None:
             raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
-        light = Lights(batch.light.position[view_index], batch.light.color[view_index], batch.light.ambient[view_index])
-        color = self.material(field, rays.directions[samples.ray_index], light, batch.shading[view_index])
+        view_index, light = of_sample.view_index, batch.light
+        light = Lights(*(value.index_select(0, view_index) for value in (light.position, light.color, light.ambient)))
+        color = self.material(field, of_sample.directions, light, batch.shading.index_select(0, view_index))
         return torch.cat([field.density, color, field.normal] if normals else [field.density, color], -1)
 
-    def _places(self, rays: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
+    def _places(self, of_sample: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
         """Where each sample asks the geometry, and the covariance of its part of the cone if the geometry reads it."""
-        origins, directions = rays.origins[samples.ray_index], rays.directions[samples.ray_index]
+        origins, directions = of_sample.origins, of_sample.directions
         if not self.geometry.needs_covariance:
             return origins + directions * samples.t_mid[:, None], None
-        mean, covariance = cone_gaussian(directions, rays.radii[samples.ray_index], samples.t_start, samples.t_end)
+        mean, covariance = cone_gaussian(directions, of_sample.radii, samples.t_start, samples.t_end)
         return origins + directions * mean[:, None], covariance
 
     @torch.no_grad()
@@ -128,10 +130,16 @@ class Volume(Renderer):
         """The samples that weigh enough to matter, by a look at the density alone."""
         if self.cfg.prune_below == 0:
             return samples
-        density = self.geometry.density(self._places(rays, samples)[0])[:, 0]
+        density = self.geometry.density(self._places(_at(rays, samples.ray_index), samples)[0])[:, 0]
         weights = packed_weights(density * (samples.t_end - samples.t_start), samples.ray_index, len(rays.origins))
         kept = (weights >= self.cfg.prune_below).nonzero()[:, 0]
         return RaySamples(samples.t_start[kept], samples.t_end[kept], samples.ray_index[kept])
+
+
+def _at(rays: Rays, ray_index: Tensor) -> Rays:
+    """The ray of each sample."""
+    # index_select: several times as fast as an index in brackets
+    return Rays(*(value.index_select(0, ray_index) for value in (rays.origins, rays.directions, rays.radii, rays.view_index)))
 
 
 def _stretch(samples: RaySamples, start: int, end: int) -> RaySamples:
