@@ -190,7 +190,7 @@ def test_every_parameter_learns_from_lit_views():
 
 def test_the_state_of_a_renderer_names_every_part_once():
     names = set(volume(small_field(), "occupancy").state_dict())
-    assert {name.split(".")[0] for name in names} == {"geometry", "sampler"}
+    assert {name.split(".")[0] for name in names} == {"geometry", "sampler", "pruning"}
     assert not any("sampler.geometry" in name for name in names)
 
 

@@ -17,6 +17,7 @@ from threefusion.material.material import Material
 from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.registry import build, register
 from threefusion.renderer.cone import cone_gaussian
+from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.recompute import recomputed
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch
@@ -32,7 +33,8 @@ class VolumeConfig:
     sampler: Choice = slot("sampler", "uniform")  # noqa: RUF009 (frozen)
     """Where along each ray the scene is asked."""
     prune_below: float = 0.0
-    """Samples that weigh less are left out after a first look at the density alone; 0 keeps all."""
+    """Samples that weigh less are left out after a first look at the density alone, in training only while at least two fifths
+    of them do; 0 keeps all."""
     samples_per_chunk: int = 262144
     """Samples looked at together; training keeps one chunk's activations and computes the others' again. Bounds the memory."""
     rays_per_chunk: int = 16384
@@ -57,11 +59,13 @@ class Volume(Renderer):
             raise UserError(f"renderer: 'volume' needs a geometry that fills space, and {name!r} does not. Did you mean 'image'?")
         self.cfg = cfg
         self.sampler = build(cfg.sampler, geometry)
+        self.pruning = VisibilityPruning(cfg.prune_below)
 
     def on_step(self, step: int, generator: torch.Generator) -> None:
         """Let the scene, then the sampler that looks at it, follow the step."""
         super().on_step(step, generator)
         self.sampler.on_step(step, generator)
+        self.pruning.on_step(step)
 
     def forward(self, batch: ViewBatch, normals: bool = False) -> RenderOutput:
         """Images of the views; `samples`, which only losses read, are given with the normals while gradients are recorded."""
@@ -86,6 +90,8 @@ class Volume(Renderer):
         ray_index, count = samples.ray_index, len(rays.origins)
         density, color, normal = self._look(rays, samples, batch, normals).split([1, 3, 3 * normals], -1)
         weights = packed_weights(density[:, 0] * (samples.t_end - samples.t_start), ray_index, count)
+        if not self.pruning.active:
+            self.pruning.observe(weights)
         channels = torch.cat([color, torch.ones_like(density), samples.t_mid[:, None], normal], -1)
         seen = weighted_sums(weights, channels, ray_index, count)
         image = seen[:, :3] + (1 - seen[:, 3:4]) * self.background(rays.directions, rays.view_index, batch)
@@ -128,10 +134,11 @@ class Volume(Renderer):
     @torch.no_grad()
     def _prune(self, rays: Rays, samples: RaySamples) -> RaySamples:
         """The samples that weigh enough to matter, by a look at the density alone."""
-        if self.cfg.prune_below == 0:
+        if not self.pruning.active:
             return samples
         density = self.geometry.density(self._places(_at(rays, samples.ray_index), samples)[0])[:, 0]
         weights = packed_weights(density * (samples.t_end - samples.t_start), samples.ray_index, len(rays.origins))
+        self.pruning.observe(weights)
         kept = (weights >= self.cfg.prune_below).nonzero()[:, 0]
         return RaySamples(samples.t_start[kept], samples.t_end[kept], samples.ray_index[kept])
 

@@ -1,0 +1,56 @@
+import pytest
+import torch
+from scenes import Ball, volume
+
+from threefusion.camera.orbit import orbit_views
+from threefusion.renderer.pruning import INTERVAL, VisibilityPruning
+from threefusion.types import view_generator
+
+
+def observed(share, threshold=0.01):
+    pruning = VisibilityPruning(threshold).train()
+    pruning.observe(torch.tensor([1.0] * round(10 * share) + [0.0] * round(10 * (1 - share))))
+    return pruning
+
+
+@pytest.mark.parametrize(("share", "active"), [(0.9, False), (0.3, True)])
+def test_it_prunes_only_while_few_samples_are_seen(share, active):
+    pruning = observed(share)
+    assert not pruning.active, "nothing changes before the next decision"
+    pruning.on_step(INTERVAL - 1)
+    assert not pruning.active
+    pruning.on_step(INTERVAL)
+    assert pruning.active == active
+
+
+def test_a_resumed_run_goes_on_as_decided():
+    first = observed(0.3)
+    first.on_step(0)
+    first.observe(torch.ones(4))
+    second = VisibilityPruning(0.01).train()
+    second.load_state_dict(first.state_dict())
+    assert second.active and first.active
+    for pruning in (first, second):
+        pruning.on_step(INTERVAL)
+        assert not pruning.active
+
+
+def test_evaluation_prunes_whenever_there_is_a_threshold_and_measures_nothing():
+    pruning = observed(0.9).eval()
+    before = pruning.seen.clone()
+    pruning.observe(torch.zeros(5))
+    assert pruning.active and torch.equal(pruning.seen, before)
+    assert not VisibilityPruning(0.0).eval().active
+
+
+def test_training_an_opaque_scene_asks_for_colours_only_where_something_is_seen():
+    asked = []
+    ball = Ball(density=80.0, features=lambda p: asked.append(len(p)) or torch.zeros_like(p))
+    renderer = volume(ball, prune_below=1e-3).train()
+    batch = orbit_views(3, 0.3, 2.2, 0.8, 16, 16)
+    images = []
+    for step in (0, INTERVAL):
+        renderer.on_step(step, view_generator(0, step, 0, "on_step"))
+        images.append(renderer(batch).image)
+    assert asked[1] < 0.5 * asked[0]
+    assert (images[0] - images[1]).abs().max() < 0.02
