@@ -19,7 +19,7 @@ from threefusion.renderer.compositing import accumulate, packed_weights
 from threefusion.renderer.cone import cone_gaussian
 from threefusion.renderer.recompute import recomputed
 from threefusion.renderer.renderer import Renderer
-from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch
+from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch, send
 
 _SEEN = 0.01
 """Opacity from which a pixel has a normal."""
@@ -112,7 +112,8 @@ class Volume(Renderer):
         if normals and field.normal is None:
             raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
         light = Lights(batch.light.position[view_index], batch.light.color[view_index], batch.light.ambient[view_index])
-        color = self.material(field, rays.directions[samples.ray_index], light, batch.shading[view_index])
+        shading = send(batch.shading, view_index.device)[view_index]
+        color = self.material(field, rays.directions[samples.ray_index], light, shading)
         return torch.cat([field.density, color, field.normal] if normals else [field.density, color], -1)
 
     def _places(self, rays: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
