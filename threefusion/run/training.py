@@ -82,6 +82,7 @@ def train(config: RunConfig, run: Path) -> int:
     quiet()
     from threefusion.callback.snapshot import Interrupt
     from threefusion.run.results import finish
+    from threefusion.threads import training_threads
 
     checkpoint = latest_checkpoint(run)
     system = build_system(config)
@@ -92,7 +93,7 @@ def train(config: RunConfig, run: Path) -> int:
     asked.count(system.guidance.prior)
     began = time.monotonic()
     with followed(trainer.loggers, run):
-        with announced(run):
+        with announced(run), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         seconds = time.monotonic() - began
         if not trainer.is_global_zero:
@@ -104,6 +105,17 @@ def train(config: RunConfig, run: Path) -> int:
         print(speed(report))
         finish(run, config, system, report)
     return 0
+
+
+def small_steps(system: TextTo3D) -> bool:
+    """Whether the steps are so small that one thread is enough."""
+    import torch
+
+    from threefusion.threads import is_small
+
+    views = system.camera.batch_size
+    camera = system.camera.sample(0, system.config.seed, torch.arange(views)).camera
+    return is_small(views * camera.height * camera.width, system.guidance.prior.largest_layer(views))
 
 
 @contextmanager
