@@ -25,6 +25,14 @@ class Shading(IntEnum):
     LIT = 2
 
 
+def send(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """`tensor` on `device`; a copy from the CPU to a GPU is queued, so that the host does not wait for what is queued before it.
+
+    That is safe without pinned memory: the driver has read the source when the call returns. The other direction does wait.
+    """
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu" and torch.device(device).type == "cuda")
+
+
 Moved = TypeVar("Moved", bound="Movable")
 
 
@@ -34,7 +42,7 @@ class Movable:
     def to(self: Moved, device: torch.device | str) -> Moved:
         """The same value with every tensor on `device`."""
         moved = {
-            f.name: value.to(device)
+            f.name: send(value, device) if isinstance(value, Tensor) else value.to(device)
             for f in fields(self)  # type: ignore[arg-type]
             if isinstance(value := getattr(self, f.name), Tensor) or (is_dataclass(value) and hasattr(value, "to"))
         }
@@ -118,11 +126,15 @@ class ViewBatch(Movable):
     camera: Cameras
     light: Lights
     shading: Int[Tensor, "B"]
-    """Values of `Shading`."""
+    """Values of `Shading`, on the CPU: what is to be rendered depends on them."""
     step: int
     index: Int[Tensor, "B"]
-    """Place of each view in the global batch of this step (a rank holds a slice)."""
+    """Place of each view in the global batch of this step (a rank holds a slice), on the CPU: it seeds the generators."""
     seed: int = 0
+
+    def to(self, device: torch.device | str) -> ViewBatch:
+        """The same views with cameras and lights on `device`; shading and index stay where the host can read them at once."""
+        return replace(self, camera=self.camera.to(device), light=self.light.to(device))
 
     def __len__(self) -> int:
         return len(self.camera)
@@ -134,12 +146,12 @@ class ViewBatch(Movable):
     def rand(self, purpose: str, *shape: int) -> Float[Tensor, "B ..."]:
         """Uniform numbers in [0, 1), `[B, *shape]`, drawn view by view on the CPU and moved to the batch's device."""
         drawn = [torch.rand(shape, generator=g) for g in self.generators(purpose)]
-        return torch.stack(drawn).to(self.index.device)
+        return send(torch.stack(drawn), self.camera.c2w.device)
 
     def randn(self, purpose: str, *shape: int) -> Float[Tensor, "B ..."]:
         """Standard normal numbers, `[B, *shape]`, drawn like `rand`."""
         drawn = [torch.randn(shape, generator=g) for g in self.generators(purpose)]
-        return torch.stack(drawn).to(self.index.device)
+        return send(torch.stack(drawn), self.camera.c2w.device)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from threefusion.toyworld.objects import ToyObject
 TINY = Path(__file__).parents[1] / "tiny.yaml"
 REPORT = {
     "steps": 12, "seconds": 3.5, "iterations_per_second": 3.4, "peak_memory_bytes": 1000, "network_calls": 12,
-    "network_images": 96, "artifacts": {"mesh": "mesh/model.glb"}, "export": {"dropped_volume": 0.25},
+    "network_images": 96, "phase_milliseconds_per_step": {"render": 9.0, "guidance": 20.5, "backward": 8.0, "other": 2.5},
+    "artifacts": {"mesh": "mesh/model.glb"}, "export": {"dropped_volume": 0.25},
 }  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def test_a_whole_run_has_every_number(whole, run):
     assert whole["truth"]["volume_iou"] > 0.98 and whole["truth"]["object"] == "red ball"
     assert whole["pathology"]["dropped_volume"] == 0.25
     assert whole["cost"]["iterations"] == 12 and whole["cost"]["network_calls"] == 12
+    assert whole["cost"]["guidance_ms"] == 20.5 and whole["cost"]["other_ms"] == 2.5
     assert 0 <= whole["pathology"]["opacity_entropy"] <= 1
     assert 0 <= whole["fidelity"]["silhouette_iou"] <= 1
     assert whole["notes"] == {}

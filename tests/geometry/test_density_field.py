@@ -132,3 +132,33 @@ def test_no_points_at_all():
 def test_values_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"^{name}: "):
         DensityFieldConfig(**{name: value})
+
+
+def relative(found, expected):
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("network", ["plain", "residual"])
+@pytest.mark.parametrize("encoding", SMALL)
+def test_a_network_in_bfloat16_is_off_by_its_rounding_and_trains_float32_parameters(encoding, network):
+    points, probe = ball_points(2000), torch.randn(2000, 3, generator=torch.Generator().manual_seed(5))
+    answers = []
+    for dtype in ("float32", "bfloat16"):
+        made = field(encoding, network=network, network_dtype=dtype)
+        sample = made(points, True)
+        assert {value.dtype for value in (sample.density, sample.features, sample.normal)} == {torch.float32}
+        loss = (sample.features * probe).sum() + sample.density.sum() + (sample.normal * probe).sum()
+        gradients = torch.autograd.grad(loss, [p for p in made.parameters() if p.requires_grad], allow_unused=True)
+        assert all(gradient is None or gradient.dtype == torch.float32 for gradient in gradients)
+        answers.append((sample, torch.cat([g.flatten() for g in gradients if g is not None])))
+    (exact, exact_gradient), (half, half_gradient) = answers
+    # bfloat16 rounds to one part in 256
+    assert 0 < relative(half.features, exact.features) < 0.01
+    assert relative(half.density, exact.density) < 0.001
+    assert relative(half.normal, exact.normal) < 0.004
+    assert relative(half_gradient, exact_gradient) < 0.01
+
+
+def test_finite_differences_of_bfloat16_are_refused():
+    with pytest.raises(ValueError, match=r"^network_dtype: not bfloat16"):
+        DensityFieldConfig(network_dtype="bfloat16", normal="finite-difference")

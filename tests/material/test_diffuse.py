@@ -1,7 +1,5 @@
-import pytest
 import torch
 
-from threefusion.errors import UserError
 from threefusion.material.diffuse import Diffuse, DiffuseConfig
 from threefusion.types import FieldSample, Lights, Shading
 
@@ -48,11 +46,9 @@ def test_normals_are_wanted_for_lit_views_alone():
     assert material.needs_normal(torch.tensor([0, 1])) and material.needs_normal(torch.tensor([2]))
 
 
-def test_lit_without_normals_is_an_error_that_says_what_to_do():
+def test_without_normals_the_albedo_is_shown():
     field = FieldSample(features=torch.zeros(2, 3), points=torch.zeros(2, 3))
-    assert torch.allclose(shade(field, [0, 0]), torch.full((2, 3), 0.5))
-    with pytest.raises(UserError, match="lit_probability"):
-        shade(field, [0, 2])
+    assert torch.allclose(shade(field, [0, 2]), torch.full((2, 3), 0.5))
 
 
 def test_the_baked_base_colour_is_the_albedo():

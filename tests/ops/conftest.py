@@ -3,6 +3,7 @@
 import pytest
 
 from threefusion.ops.backend import backend, installed
+from threefusion.ops.numba_kernels import compile as compiling
 
 
 @pytest.fixture(params=["torch", "numba"])
@@ -12,3 +13,9 @@ def each_backend(request):
         pytest.skip(f"{request.param} is not installed")
     with backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def kernel_threads(monkeypatch):
+    """Sets how many threads the kernels run on."""
+    return lambda count: monkeypatch.setattr(compiling, "threads", lambda: count)

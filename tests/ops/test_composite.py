@@ -85,23 +85,19 @@ def test_sums_pass_gradcheck():
     assert gradcheck(lambda w, v: weighted_sums(w, v, RAYS, len(COUNTS)), (some_depths().requires_grad_(), values))
 
 
-def test_threads_share_whole_rays():
+def test_threads_share_whole_rays(kernel_threads):
     """Rays of every length, more threads than rays at the end, and the same numbers whatever the number of threads."""
     generator = torch.Generator().manual_seed(1)
     counts = torch.randint(0, 9, (50,), generator=generator)
     rays = torch.arange(50).repeat_interleave(counts)
     values = torch.randn(len(rays), 3, generator=generator)
     results = []
-    threads = torch.get_num_threads()
-    try:
-        for number in (1, 2, 5):
-            torch.set_num_threads(number)
-            depths = torch.rand(len(rays), generator=torch.Generator().manual_seed(2)).requires_grad_()
-            weights = packed_weights(depths, rays, 50)
-            out = weighted_sums(weights, values, rays, 50)
-            out.square().sum().backward()
-            results.append((weights, out, depths.grad))
-    finally:
-        torch.set_num_threads(threads)
+    for number in (1, 2, 5):
+        kernel_threads(number)
+        depths = torch.rand(len(rays), generator=torch.Generator().manual_seed(2)).requires_grad_()
+        weights = packed_weights(depths, rays, 50)
+        out = weighted_sums(weights, values, rays, 50)
+        out.square().sum().backward()
+        results.append((weights, out, depths.grad))
     for other in results[1:]:
         assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in zip(results[0], other, strict=True))

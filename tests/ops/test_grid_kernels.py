@@ -78,23 +78,19 @@ def test_a_loss_on_normals_reaches_the_table_alike_on_every_backend():
     assert difference(*reversed(gradients)) < 1e-5
 
 
-def test_sums_do_not_depend_on_the_number_of_threads():
+def test_sums_do_not_depend_on_the_number_of_threads(kernel_threads):
     grid = GRIDS["fine"]
     points, table, cotangent, along = scene(grid, 20000)
-    threads = torch.get_num_threads()
     results = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append(
-                [
-                    numba_grid.gather(points, table, None, grid),
-                    numba_grid.scatter(points, cotangent, along, grid),
-                    numba_grid.pull(points, table, cotangent, None, grid),
-                ]
-            )
-    finally:
-        torch.set_num_threads(threads)
+    for count in (1, 2, 3):
+        kernel_threads(count)
+        results.append(
+            [
+                numba_grid.gather(points, table, None, grid),
+                numba_grid.scatter(points, cotangent, along, grid),
+                numba_grid.pull(points, table, cotangent, None, grid),
+            ]
+        )
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 

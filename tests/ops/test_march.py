@@ -50,15 +50,13 @@ def test_steps_are_those_of_the_naive_loop(each_backend, share):
     assert (share == 0) == (len(middle) == 0)
 
 
-def test_every_backend_finds_the_same_steps_to_the_last_bit():
+def test_every_backend_finds_the_same_steps_to_the_last_bit(kernel_threads):
     rays = bundle(3000)
-    threads = torch.get_num_threads()
     results = []
     for name, number in (("torch", 1), ("numba", 1), ("numba", 3)):
-        torch.set_num_threads(number)
+        kernel_threads(number)
         with backend(name):
             results.append(march(*rays, occupancy(0.4), RADIUS, LENGTH))
-    torch.set_num_threads(threads)
     assert len(results[0][0]) > 1000
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))

@@ -55,21 +55,19 @@ def test_chunks_do_not_change_the_result(monkeypatch):
         assert torch.equal(rasterize(clip, faces, 24, 24).face, whole)
 
 
-def test_every_backend_sees_the_same_faces():
+def test_every_backend_sees_the_same_faces(kernel_threads):
     """Exactly, also where faces share edges and are equally near, and whatever the number of threads."""
     grid = torch.cartesian_prod(torch.linspace(-1.1, 1.1, 14), torch.linspace(-1.1, 1.1, 14))
     index = torch.arange(14 * 13).view(14, 13)[:13] // 13 * 14 + torch.arange(13)
     quads = torch.stack([index, index + 14, index + 15, index + 1], -1).reshape(-1, 4)
     faces = torch.cat([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     flat = torch.cat([grid, torch.zeros(len(grid), 1), torch.ones(len(grid), 1)], -1)[None]
-    threads = torch.get_num_threads()
     for clip, triangles in ((flat, faces), random_scene(3, 2, 60, 90)):
         seen = []
         for name, number in (("torch", 1), ("numba", 1), ("numba", 3)):
-            torch.set_num_threads(number)
+            kernel_threads(number)
             with backend(name):
                 seen.append(rasterize(clip, triangles, 37, 52).face)
-        torch.set_num_threads(threads)
         assert (seen[0] >= 0).float().mean() > 0.3
         assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
 

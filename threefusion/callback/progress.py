@@ -1,4 +1,4 @@
-"""The progress line: step, iterations per second, time left, loss."""
+"""The progress line: step, iterations per second, where a step's time goes, time left, loss."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from threefusion.system.phases import as_text, per_step
 
 
 class ProgressLine(pl.Callback):
@@ -36,20 +38,22 @@ class ProgressLine(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Refresh at most ten times a second: reading the loss waits for the device."""
+        """Refresh at most ten times a second, with the loss of the last row: nothing here waits for the device."""
         now = time.monotonic()
         if not trainer.is_global_zero or now - self._said < (0.1 if self._bar else 10.0):
             return
         self._said = now
         done = trainer.global_step - self._first
         rate = done / max(now - self._began, 1e-9)
-        loss = float(trainer.callback_metrics.get("loss", float("nan")))
+        loss = trainer.callback_metrics.get("loss")
+        loss = "" if loss is None else f"loss {float(loss):.3g}"
         if self._bar:
-            self._bar.update(self._task, completed=trainer.global_step, rate=f"{rate:.1f} it/s", loss=f"loss {loss:.3g}")
+            self._bar.update(self._task, completed=trainer.global_step, rate=f"{rate:.1f} it/s", loss=loss)
         else:
             left = (trainer.max_steps - trainer.global_step) / max(rate, 1e-9)
-            text = f"step {trainer.global_step}/{trainer.max_steps}  {rate:.1f} it/s  {left:.0f} s left  loss {loss:.3g}"
-            print(text, file=sys.stderr, flush=True)
+            phases = as_text(per_step(module.clock.seconds(now - self._began), done))
+            text = f"step {trainer.global_step}/{trainer.max_steps}  {rate:.1f} it/s  {left:.0f} s left  {phases}  {loss}"
+            print(text.rstrip(), file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Close the bar."""

@@ -59,8 +59,12 @@ class Interrupt(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop when asked to, all processes at the same step."""
-        if trainer.strategy.reduce_boolean_decision(self.requested, all=False) if trainer.world_size > 1 else self.requested:
+        """Stop when asked to; several processes agree at logged steps only, because to agree they wait for each other."""
+        stop = self.requested
+        if trainer.world_size > 1:
+            due = trainer.global_step % (trainer.log_every_n_steps or 1) == 0
+            stop = due and trainer.strategy.reduce_boolean_decision(self.requested, all=False)
+        if stop:
             self.requested = True
             trainer.should_stop = True
 

@@ -31,13 +31,13 @@ def look_at(
 ) -> Float[Tensor, "B 4 4"]:
     """Camera-to-world matrices of cameras at `position` that look at `target`, with `up` (+z by default) upwards in the image."""
     back = normalize(position - target, dim=-1)
-    up = torch.tensor([0.0, 0.0, 1.0]).to(back).expand_as(back) if up is None else up
+    up = back.new_tensor([0.0, 0.0, 1.0]).expand_as(back) if up is None else up
     right = torch.linalg.cross(up, back)
     # straight above or below the target `up` says nothing: go on as the camera that climbs there from the front
     climbing = torch.stack([-back[:, 2], torch.zeros_like(back[:, 2]), back[:, 0]], -1)
     lost = right.norm(dim=-1, keepdim=True) < 1e-5
     right = normalize(torch.where(lost, torch.linalg.cross(climbing, back), right), dim=-1)
-    c2w = torch.eye(4).to(back).repeat(len(back), 1, 1)
+    c2w = torch.eye(4, device=back.device, dtype=back.dtype).repeat(len(back), 1, 1)
     c2w[:, :3, :3] = torch.stack([right, torch.linalg.cross(back, right), back], -1)
     c2w[:, :3, 3] = position
     return c2w
@@ -52,8 +52,8 @@ def camera_rays(cameras: Cameras) -> Rays:
     height, width = cameras.height, cameras.width
     like = cameras.c2w
     pixel = 2 * (cameras.fovy / 2).tan() / height
-    x = torch.arange(width).to(like) + 0.5 - width / 2
-    y = height / 2 - torch.arange(height).to(like) - 0.5
+    x = torch.arange(width, device=like.device, dtype=like.dtype) + 0.5 - width / 2
+    y = height / 2 - torch.arange(height, device=like.device, dtype=like.dtype) - 0.5
     down, across = torch.meshgrid(y, x, indexing="ij")
     plane = torch.stack([across, down], -1).reshape(1, -1, 2) * pixel[:, None, None]
     local = torch.cat([plane, -torch.ones_like(plane[..., :1])], -1)

@@ -24,6 +24,7 @@ from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.guidance.prior.models import BUNDLED
 from threefusion.run.folder import latest_checkpoint, open_run
+from threefusion.system.phases import PHASES
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -71,7 +72,8 @@ def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, cap
     - `pathology`: `janus`, `janus_of_truth`, `front_probability_in_front`, `front_probability_behind`, `components`,
       `floater_area`, `floater_volume`, `dropped_volume`, `emptiness`, `saturation`, `clipped`, `opacity_entropy`, `color_spread`
     - `fidelity`: `silhouette_iou`, `psnr`
-    - `cost`: `seconds`, `iterations`, `iterations_per_second`, `peak_memory_bytes`, `network_calls`, `network_images`
+    - `cost`: `seconds`, `iterations`, `iterations_per_second`, `peak_memory_bytes`, `network_calls`, `network_images`, and
+      `render_ms`, `guidance_ms`, `backward_ms`, `other_ms` of one step
     - `notes`: why a section lacks something, by section; other sections are absent here
 
     docs/evaluation.md defines each.
@@ -161,7 +163,9 @@ def _looked_at(folder: Path, config: RunConfig, evaluation: Evaluation, notes: d
         notes.setdefault("text_image", "no candidates: the prompt names no toy object; give a list with --candidates FILE")
     judge = evaluation.judge
     about = {"folder": str(folder), "config": config.name, "prompt": prompt, "seed": config.seed, "views": evaluation.views}
+    phases = report.get("phase_milliseconds_per_step") or {}
     sections["cost"] = {own: report.get(theirs) for own, theirs in COST_KEYS.items()}
+    sections["cost"] |= {f"{phase}_ms": phases.get(phase) for phase in (*PHASES, "other")}
     known = {name: {key: _finite(value) for key, value in values.items()} for name, values in sections.items()}
     return {"run": {**about, "judge": judge and str(judge.folder)}, **known, "notes": notes}
 

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from threefusion.errors import UserError
 from threefusion.material.material import Material
 from threefusion.registry import register
 from threefusion.types import FieldSample, Lights, Shading
@@ -39,15 +38,11 @@ class Diffuse(Material):
     ) -> Float[Tensor, "N 3"]:
         """c = rho (l_rho max(0, n . (l - mu) / |l - mu|) + l_a) (DreamFusion, arXiv 2209.14988, its shading equation).
 
-        Albedo views show rho; textureless ones set rho to 1. Lit views need `sample.normal` and `sample.points`.
-
-        Raises:
-            UserError: a view is lit and the geometry gave no normals.
+        Albedo views show rho; textureless ones set rho to 1. Lit views need `sample.normal` and `sample.points`: without them
+        every view shows rho, which is why renderers ask `needs_normal` first.
         """
         albedo = sample.features.sigmoid()
         if sample.normal is None or sample.points is None:
-            if self.needs_normal(shading):
-                raise UserError("lit views need normals, and this geometry gives none: set camera.lit_probability to 0")
             return albedo
         towards = normalize(light.position - sample.points, dim=-1)
         lambert = (sample.normal * towards).sum(-1, keepdim=True).clamp_min(0)

@@ -21,7 +21,7 @@ class Material(Component):
 
     @abstractmethod
     def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
-        """Whether views shaded in these ways (values of `Shading`) need normals."""
+        """Whether views shaded in these ways (values of `Shading`, on the CPU) need normals."""
 
     @abstractmethod
     def forward(

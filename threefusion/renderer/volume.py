@@ -20,7 +20,7 @@ from threefusion.renderer.cone import cone_gaussian
 from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.recompute import recomputed
 from threefusion.renderer.renderer import Renderer
-from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch
+from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch, send
 
 _SEEN = 0.01
 """Opacity from which a pixel has a normal."""
@@ -120,7 +120,9 @@ class Volume(Renderer):
             raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
         view_index, light = of_sample.view_index, batch.light
         light = Lights(*(value.index_select(0, view_index) for value in (light.position, light.color, light.ambient)))
-        color = self.material(field, of_sample.directions, light, batch.shading.index_select(0, view_index))
+        color = self.material(
+            field, of_sample.directions, light, send(batch.shading, view_index.device).index_select(0, view_index)
+        )
         return torch.cat([field.density, color, field.normal] if normals else [field.density, color], -1)
 
     def _places(self, of_sample: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:

@@ -83,6 +83,7 @@ def train(config: RunConfig, run: Path) -> int:
     from threefusion.callback.snapshot import Interrupt
     from threefusion.ops.backend import choose_backend
     from threefusion.run.results import finish
+    from threefusion.threads import training_threads
 
     choose_backend(config.ops.backend)
     checkpoint = latest_checkpoint(run)
@@ -94,7 +95,7 @@ def train(config: RunConfig, run: Path) -> int:
     asked.count(system.guidance.prior)
     began = time.monotonic()
     with followed(trainer.loggers, run):
-        with announced(run):
+        with announced(run), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         seconds = time.monotonic() - began
         if not trainer.is_global_zero:
@@ -102,8 +103,21 @@ def train(config: RunConfig, run: Path) -> int:
         if interrupt.requested and trainer.global_step < trainer.max_steps:
             print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
             return 130
-        finish(run, config, system, cost(system, seconds, trainer.global_step, first, asked))
+        report = cost(system, seconds, trainer.global_step, first, asked)
+        print(speed(report))
+        finish(run, config, system, report)
     return 0
+
+
+def small_steps(system: TextTo3D) -> bool:
+    """Whether the steps are so small that one thread is enough."""
+    import torch
+
+    from threefusion.threads import is_small
+
+    views = system.camera.batch_size
+    camera = system.camera.sample(0, system.config.seed, torch.arange(views)).camera
+    return is_small(views * camera.height * camera.width, system.guidance.prior.largest_layer(views))
 
 
 @contextmanager
@@ -191,6 +205,15 @@ def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
     return [logger]
 
 
+def speed(report: dict[str, Any]) -> str:
+    """Steps, seconds, iterations per second and where a step's time went, in one line."""
+    from threefusion.system.phases import as_text
+
+    rate = f"{report['steps']} steps in {report['seconds']:.1f} s, {report['iterations_per_second']:.3g} iterations/s"
+    phases = report["phase_milliseconds_per_step"]
+    return f"{rate}; a step: {as_text(phases)}" if phases else rate
+
+
 def cost(system: TextTo3D, seconds: float, last: int, first: int, asked: NetworkCalls) -> dict[str, Any]:
     """What a training cost.
 
@@ -198,17 +221,22 @@ def cost(system: TextTo3D, seconds: float, last: int, first: int, asked: Network
     """
     import torch
 
+    from threefusion.system.phases import per_step
+
     if system.device.type == "cuda":
+        torch.cuda.synchronize()
         memory = torch.cuda.max_memory_allocated()
     else:
         # Linux counts kibibytes, macOS bytes.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     share = system.trainer.world_size * last / max(last - first, 1)
+    phases = system.clock.seconds(seconds)
     return {
         "steps": last,
         "seconds": round(seconds, 2),
         "iterations_per_second": round((last - first) / max(seconds, 1e-9), 3),
-        "phase_seconds": {name: round(value, 2) for name, value in system.clock.seconds(seconds).items()},
+        "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
+        "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
         "peak_memory_bytes": memory,
         "network_calls": round(asked.calls * share),
         "network_images": round(asked.images * share),

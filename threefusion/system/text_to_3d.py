@@ -15,6 +15,7 @@ from threefusion.guidance.guidance import Guidance
 from threefusion.loss.loss import LossTerm
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build
+from threefusion.system.metrics import RunningMeans
 from threefusion.system.phases import PhaseClock
 from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
 
@@ -44,6 +45,7 @@ class TextTo3D(pl.LightningModule):
         self.losses = nn.ModuleDict({name: build(choice) for name, choice in config.losses.items()})
         self.optimizer_factory = build(config.optimizer)
         self.clock = PhaseClock()
+        self.metrics = RunningMeans()
         self.strict_loading = False
         self.batches_seen = 0
 
@@ -85,8 +87,15 @@ class TextTo3D(pl.LightningModule):
             value = term(render, batch)
             metrics[name] = value.detach()
             loss = loss + weight * value
-        self.log_dict(metrics | {"loss": loss.detach()}, batch_size=len(batch))
+        self.metrics.add(metrics | {"loss": loss.detach()})
         return loss
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """Log the means since the last row when a row is due: on all other steps nothing waits for the device."""
+        if self.batches_seen % self.trainer.accumulate_grad_batches:
+            return
+        if self.trainer.should_stop or self.global_step % (self.trainer.log_every_n_steps or 1) == 0:
+            self.log_dict(self.metrics.take())
 
     def active_losses(self, step: int) -> dict[str, tuple[LossTerm, float]]:
         """Loss terms with a weight other than 0 at `step`."""

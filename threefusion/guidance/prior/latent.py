@@ -23,6 +23,13 @@ class LatentConfig(PretrainedConfig):
     """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
     posterior: Literal["mode", "sample"] = "mode"
     """What an image's latents are: the most likely ones, or a draw from the encoder's posterior."""
+    gradient_checkpointing: bool = False
+    """Compute the encoder's activations again for the backward pass instead of keeping them: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradient_checkpointing and self.execution != "eager":
+            raise ValueError(f"gradient_checkpointing: only with execution eager, not {self.execution}")
 
 
 @register("latent")
@@ -60,24 +67,26 @@ class LatentPrior(PretrainedPrior):
         """Height and width of the images that are encoded."""
         return self.shape[1] * 2 ** (len(self.settings("vae")["block_out_channels"]) - 1)
 
+    def largest_layer(self, views: int) -> int:
+        """The U-Net's, or the first of the autoencoder, which works on whole images."""
+        return max(super().largest_layer(views), views * self.settings("vae")["block_out_channels"][0] * self.image_size**2)
+
     def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
         """Scaled latents of the images at the prior's size: the posterior's mode, moved by `noise` if there is any."""
-        vae = self.vae()
-        image = channels_first(resize(rgb.float(), self.image_size))
-        with torch.autocast(image.device.type, enabled=False):
-            posterior = vae.encode(image.to(self.vae_dtype, memory_format=torch.channels_last)).latent_dist
-        latents = posterior.mean.float()
+        image = channels_first(resize(rgb.float(), self.image_size)).to(self.vae_dtype, memory_format=torch.channels_last)
+        latents, log_variance = self.run("encoder", self.encoder, image).float().chunk(2, dim=1)
         if noise is not None:
-            latents = latents + posterior.std.float() * noise
+            # the bounds of diffusers' posterior
+            latents = latents + (0.5 * log_variance.clamp(-30, 20)).exp() * noise
         shift, scale = self.shift_and_scale()
         return (latents - shift) * scale
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W 3"]:
-        """The autoencoder's picture of scaled latents."""
+        """The autoencoder's picture of scaled latents, made where its weights are kept."""
         shift, scale = self.shift_and_scale()
-        with torch.autocast(x.device.type, enabled=False):
-            image = self.vae().decode((x / scale + shift).to(self.vae_dtype)).sample
-        return channels_last(image.float())
+        with torch.autocast(self.storage.type, enabled=False):
+            image = self.vae().decode((x / scale + shift).to(self.storage, self.vae_dtype)).sample
+        return channels_last(image.float().to(x.device))
 
     def shift_and_scale(self) -> tuple[float, float]:
         """What brings latents to zero mean and unit variance, from the autoencoder's settings."""
@@ -87,6 +96,13 @@ class LatentPrior(PretrainedPrior):
     def vae(self) -> nn.Module:
         """The frozen autoencoder."""
         return self.network("vae", self.vae_dtype)
+
+    def encoder(self) -> nn.Module:
+        """Its half that a loss passes through: images to means and logarithms of variances `[B 2C h w]`."""
+        vae = self.vae()
+        if self.cfg.gradient_checkpointing:
+            vae.enable_gradient_checkpointing()
+        return nn.Sequential(vae.encoder, vae.quant_conv if vae.quant_conv is not None else nn.Identity())
 
     @property
     def vae_dtype(self) -> torch.dtype:

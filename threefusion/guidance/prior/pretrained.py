@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,8 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from threefusion.errors import UserError
 from threefusion.guidance.noise import signal_and_noise
 from threefusion.guidance.prior.conversion import PREDICTION_TYPES, alphas_cumprod, to_noise
+from threefusion.guidance.prior.execution import Call, Offloaded, runner
 from threefusion.guidance.prior.models import TEXT_PARTS, ModelError, read_settings, resolve
 from threefusion.guidance.prior.precision import network_dtype, reading_options, stored_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
@@ -31,8 +34,14 @@ class PretrainedConfig:
     """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
     image_size: int | None = None
     """Height and width in pixels that images are resized to for the prior; by default the size that it was trained at."""
+    execution: Literal["eager", "compile", "cuda-graph"] = "eager"
+    """How networks run: as they are, through torch.compile, or captured as CUDA graphs; all but eager take a while to begin."""
+    offload: bool = False
+    """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
 
     def __post_init__(self) -> None:
+        if self.offload and self.execution != "eager":
+            raise ValueError(f"offload: only with execution eager, not {self.execution}")
         if not self.model:
             raise ValueError("model: a folder, a hub id or an alias")
         if self.image_size is not None and self.image_size < 8:
@@ -49,6 +58,7 @@ class PretrainedPrior(DiffusionPrior):
         self.cfg = cfg
         self._folders: dict[tuple[str, ...], Path] = {}
         self._settings: dict[str, dict[str, Any]] = {}
+        self._runners: dict[str, Call] = {}
 
     def folder(self, parts: tuple[str, ...]) -> Path:
         """The folder on this machine that holds `parts` of the model; fetched if need be, once."""
@@ -82,6 +92,10 @@ class PretrainedPrior(DiffusionPrior):
         """ᾱ_t of the pipeline's scheduler."""
         return alphas_cumprod(self.settings("scheduler"))
 
+    def largest_layer(self, views: int) -> int:
+        """The first of the U-Net, where images are largest, under two conditions."""
+        return 2 * views * self.settings("unet")["block_out_channels"][0] * self.shape[1] * self.shape[2]
+
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the U-Net on the present device."""
@@ -99,7 +113,12 @@ class PretrainedPrior(DiffusionPrior):
         folder = self.folder(self.parts) / part
         dtype = {dtype_keyword(): stored_dtype(folder)}
         network = network_class(part).from_pretrained(folder, **dtype, **reading_options(folder))
-        return network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        return network.eval().requires_grad_(False).to(self.storage, memory_format=torch.channels_last)
+
+    @property
+    def storage(self) -> torch.device:
+        """Main memory if networks are offloaded."""
+        return torch.device("cpu") if self.cfg.offload else self.device
 
     def network(self, part: str, dtype: torch.dtype) -> nn.Module:
         """A frozen network, ready to run in `dtype`."""
@@ -110,14 +129,36 @@ class PretrainedPrior(DiffusionPrior):
             nn.Module.to(network, dtype=dtype)
         return network
 
+    def run(self, name: str, network: Callable[[], nn.Module], *inputs: Tensor, **options: Any) -> Any:
+        """What `network()` returns for `inputs`, run as the config says; prepared once under its `name`.
+
+        Raises:
+            UserError: this machine cannot run it so.
+        """
+        if name not in self._runners:
+            self._runners[name] = self.prepare(network(), **options)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._runners[name](*inputs)
+
+    def prepare(self, network: nn.Module, **options: Any) -> Call:
+        """The way in which the config wants a frozen network to be called."""
+        if not self.cfg.offload:
+            return runner(network, self.cfg.execution, self.device, **options)
+        if self.device.type == "cpu":
+            raise UserError("guidance.prior.offload: needs an accelerator; on the CPU networks are in main memory anyway")
+        return Offloaded(network, self.device, **options)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PretrainedPrior:
+        """Follow a move, and forget what was prepared for the old place."""
+        self._runners.clear()
+        return super()._apply(fn, recurse)
+
     def predict_noise(
         self, z: Float[Tensor, "B C h w"], timesteps: Int[Tensor, "B"], tokens: Float[Tensor, "B L D"]
     ) -> Float[Tensor, "B C h w"]:
         """The U-Net's opinion, in its own precision; everything around it in float32, timesteps as integers."""
-        unet = self.network("unet", self.dtype)
-        inputs = z.to(self.dtype, memory_format=torch.channels_last)
-        with torch.autocast(z.device.type, enabled=False):
-            output = unet(inputs, timesteps, tokens.to(self.dtype), return_dict=False)[0]
+        inputs = (z.to(self.dtype, memory_format=torch.channels_last), timesteps, tokens.to(self.dtype))
+        output = self.run("unet", lambda: self.network("unet", self.dtype), *inputs, return_dict=False)[0]
         # DeepFloyd's networks predict a variance in further channels, which no objective uses.
         output = output[:, : z.shape[1]].float().contiguous()
         alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)

@@ -47,9 +47,18 @@ class DiffusionPrior(Component):
         return self._device
 
     @property
+    def storage(self) -> torch.device:
+        """Where the networks' weights are kept: where they run, unless a prior says otherwise."""
+        return self._device
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, h, w) of the prior's space."""
         raise NotImplementedError
+
+    def largest_layer(self, views: int) -> int:
+        """About how many numbers the largest layer of its networks holds when it judges so many views; 0 without networks."""
+        return 0
 
     @property
     def alphas_cumprod(self) -> Float[Tensor, "T"]:
@@ -101,5 +110,5 @@ class DiffusionPrior(Component):
         if self._table is not None:
             self._table = self._table.to(self._device)
         for network in self._networks.values():
-            network.to(self._device)
+            network.to(self.storage)
         return self

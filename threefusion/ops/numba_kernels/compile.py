@@ -7,6 +7,7 @@ everywhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,7 +15,6 @@ from typing import Any
 
 import numba
 import numpy as np
-import torch
 from torch import Tensor
 
 
@@ -26,9 +26,18 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
+@lru_cache(maxsize=1)
+def threads() -> int:
+    """What OMP_NUM_THREADS says, or one for each core. Torch's own number does not count: in small trainings it is 1."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdigit() and int(said):
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run(kernel: Callable[..., Any], *arguments: Any) -> None:
-    """kernel(part, parts, *arguments) for every part, on as many threads as torch uses."""
-    parts = torch.get_num_threads()
+    """kernel(part, parts, *arguments) for every part, a thread each."""
+    parts = threads()
     others = [_pool(parts).submit(kernel, part, parts, *arguments) for part in range(1, parts)]
     kernel(0, parts, *arguments)
     for other in others:

@@ -51,7 +51,7 @@ def _sums_before(value: Tensor, ray_index: Tensor, rays: int) -> tuple[Tensor, T
     One running sum serves all rays; in float32 the difference of two far-off values of it would lose the small ones.
     """
     running = torch.cat([value.new_zeros(1, dtype=torch.float64), value.double().cumsum(0)])
-    counts = torch.bincount(ray_index, minlength=rays)
-    ends = counts.cumsum(0)
-    first, last = running[ends - counts], running[ends]
+    # a search rather than `bincount`, which on a GPU makes the host wait for the largest index
+    borders = torch.searchsorted(ray_index, torch.arange(rays + 1, device=ray_index.device, dtype=ray_index.dtype))
+    first, last = running[borders[:-1]], running[borders[1:]]
     return running[:-1] - first[ray_index], (last - first)[ray_index]

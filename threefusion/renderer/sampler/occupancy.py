@@ -12,7 +12,7 @@ from threefusion.geometry.geometry import ImplicitGeometry
 from threefusion.ops.march import march
 from threefusion.registry import register
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
-from threefusion.types import Rays, RaySamples, ViewBatch
+from threefusion.types import Rays, RaySamples, ViewBatch, send
 
 _PHASES = 4
 """A refresh after the warm-up visits every fourth cell, another fourth each time."""
@@ -78,9 +78,9 @@ class Occupancy(RaySampler):
             return
         warming = step < self.cfg.warmup_steps
         turn = 0 if warming else step // self.cfg.interval % _PHASES
-        cells = torch.arange(turn, len(self.occupied), 1 if warming else _PHASES)
-        inside = torch.rand(len(cells), 3, generator=generator)
-        cells, inside = cells.to(self.occupied.device), inside.to(self.occupied.device)
+        device = self.occupied.device
+        cells = torch.arange(turn, len(self.occupied), 1 if warming else _PHASES, device=device)
+        inside = send(torch.rand(len(cells), 3, generator=generator), device)
         density = self.geometry.density(self._points(cells, inside))[:, 0].float()
         self.remembered[cells] = torch.maximum(self.remembered[cells] * self.cfg.decay, density)
         opacity = -torch.expm1(-self.remembered * self.step_length)
