@@ -74,6 +74,7 @@ def run_keys() -> str:
         ("[logger](#loggercsv)", "`csv`", "Where scalars and pictures go beside metrics.csv: csv, wandb or tensorboard."),
         ("[output](#output)", "", "Pictures, checkpoints and the video of a run."),
         ("[ops](#ops)", "", "What computes the hot operations."),
+        ("[facing](#facing)", "", "Whether to look which way the scene faces."),
         ("plugins", "", "Further folders to look for plugins in."),
     ]
     return RUN_KEYS + "".join(f"| {key} | {default} | {escaped(meaning)} |\n" for key, default, meaning in rows)

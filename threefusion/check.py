@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from threefusion import discovery
-from threefusion.config import LOGGERS, Choice, ConfigError, OpsConfig, OutputConfig, RunConfig
+from threefusion.config import LOGGERS, Choice, ConfigError, FacingConfig, OpsConfig, OutputConfig, RunConfig
 from threefusion.document import COMMAND_LINE, Mapping, Place, Scalar, parsed, read_layers
 from threefusion.fields import Layers, check_fields, component, leaf, resolve, under
 from threefusion.suggest import nearest
@@ -27,7 +27,7 @@ PARTS: dict[str, str | None] = {
     "exporter": "mesh",
 }
 """Top-level keys that name one component, with the component that is meant when `type` is left out."""
-OTHER_KEYS = ("seed", "name", "loss", "trainer", "logger", "output", "ops", "plugins")
+OTHER_KEYS = ("seed", "name", "loss", "trainer", "logger", "output", "ops", "facing", "plugins")
 
 
 def check_run(path: Path, overrides: list[str]) -> RunConfig:
@@ -57,6 +57,7 @@ def check_run(path: Path, overrides: list[str]) -> RunConfig:
         logger=_logger(under(documents, "logger"), file),
         output=_section(documents, "output", OutputConfig, file),
         ops=_section(documents, "ops", OpsConfig, file),
+        facing=_section(documents, "facing", FacingConfig, file),
         plugins=tuple(sorted({str(folder) for choice in (*parts.values(), *losses.values()) for folder in _folders_of(choice)})),
     )
 

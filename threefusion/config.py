@@ -78,6 +78,20 @@ class OpsConfig:
 
 
 @dataclass(frozen=True)
+class FacingConfig:
+    """Looks whether the scene faces the way the words say, and turns it round if the prior sees it from behind."""
+
+    steps: tuple[int, ...] = ()
+    """Optimiser steps before which to look; never by default. Late enough for a shape, early enough for details to follow."""
+    views: int = 16
+    """How many views the prior is asked about."""
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise ValueError("views: at least 1")
+
+
+@dataclass(frozen=True)
 class CsvConfig:
     """metrics.csv in the run folder, which is always written, and nothing else."""
 
@@ -143,6 +157,7 @@ class RunConfig:
     """`type` and those of its fields that are not empty."""
     output: OutputConfig
     ops: OpsConfig = OpsConfig()
+    facing: FacingConfig = FacingConfig()
     plugins: tuple[str, ...] = ()
     """Folders that hold the plugins among the components, so that the run can be opened from anywhere."""
 

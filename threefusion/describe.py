@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from threefusion import config, registry, source
-from threefusion.config import LOGGERS, Choice, OpsConfig, OutputConfig
+from threefusion.config import LOGGERS, Choice, FacingConfig, OpsConfig, OutputConfig
 from threefusion.declarations import Declaration, config_source, shown
 from threefusion.discovery import BUILT_IN, catalogue, find_declaration
 from threefusion.dump import plain
 from threefusion.errors import UserError
 from threefusion.suggest import nearest
 
-SECTIONS: dict[str, type] = {"output": OutputConfig, "ops": OpsConfig, **{f"logger.{name}": cls for name, cls in LOGGERS.items()}}
+SECTIONS: dict[str, type] = {
+    "output": OutputConfig,
+    "ops": OpsConfig,
+    "facing": FacingConfig,
+    **{f"logger.{name}": cls for name, cls in LOGGERS.items()},
+}
 """Parts of a config that are no components but are described like them."""
 
 

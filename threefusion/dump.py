@@ -24,6 +24,7 @@ def dump(config: RunConfig) -> str:
         "logger": plain(config.logger),
         "output": plain(dataclasses.asdict(config.output)),
         "ops": plain(dataclasses.asdict(config.ops)),
+        "facing": plain(dataclasses.asdict(config.facing)),
         **({"plugins": list(config.plugins)} if config.plugins else {}),
     }
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=130, default_flow_style=None)

@@ -73,6 +73,12 @@ class DensityField(ImplicitGeometry):
         self.needs_covariance = self.encoding.needs_covariance
         network = plain_network if cfg.network == "plain" else residual_network
         self.network = network(self.encoding.width, 1 + feature_width, cfg.hidden_width, cfg.hidden_layers)
+        # signs of the coordinates between the scene and the trained field: x and y change theirs when the scene is turned round
+        self.register_buffer("heading", torch.ones(3))
+
+    def turn_round(self) -> None:
+        """Turn the scene by half a turn about the vertical axis; nothing that is trained changes."""
+        self.heading[:2] *= -1
 
     def on_step(self, step: int, generator: torch.Generator) -> None:
         """Let the encoding follow the step."""
@@ -101,7 +107,7 @@ class DensityField(ImplicitGeometry):
     def _raw(self, points: Tensor, covariance: Tensor | None) -> Tensor:
         """Outputs of the network: the density's first, then the features."""
         scaled = None if covariance is None else covariance / self.radius**2
-        return self._evaluate(self.encoding(points / self.radius, scaled))
+        return self._evaluate(self.encoding(self.heading * points / self.radius, scaled))
 
     def _evaluate(self, encoded: Tensor) -> Tensor:
         """The network's outputs; parameters and their gradients are float32 in either precision."""
@@ -118,14 +124,14 @@ class DensityField(ImplicitGeometry):
         """
         differentiable = torch.is_grad_enabled()
         scaled = None if covariance is None else covariance / self.radius**2
-        encoded, pullback = self.encoding.with_pullback(points / self.radius, scaled)
+        encoded, pullback = self.encoding.with_pullback(self.heading * points / self.radius, scaled)
         # validation runs in inference mode, whose tensors cannot be differentiated: copy them into ordinary ones
         with torch.inference_mode(False), torch.enable_grad():
             if not encoded.requires_grad:
                 encoded = encoded.clone().requires_grad_()
             raw = self._evaluate(encoded)
             (cotangent,) = torch.autograd.grad(raw[:, 0].sum(), encoded, create_graph=differentiable, retain_graph=True)
-        gradient = pullback(cotangent) / self.radius
+        gradient = self.heading * pullback(cotangent) / self.radius
         if not differentiable:
             raw, gradient = raw.detach(), gradient.detach()
         if self.cfg.blob != "none":

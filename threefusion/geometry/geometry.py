@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.component import Component
+from threefusion.errors import UserError
 from threefusion.types import FieldSample
 
 
@@ -16,6 +17,15 @@ class Geometry(Component):
     """Where the scene's matter is."""
 
     kind: ClassVar[str] = "geometry"
+
+    def turn_round(self) -> None:
+        """Turn the scene by half a turn about the vertical axis.
+
+        Raises:
+            UserError: this geometry cannot.
+        """
+        name = getattr(self, "registered_name", type(self).__name__)
+        raise UserError(f"facing.steps: the geometry {name!r} cannot be turned round; leave the section away")
 
 
 class ImplicitGeometry(Geometry):

@@ -32,6 +32,14 @@ class Renderer(Component):
         With `normals`, normals and `samples` are given even if no view's shading needs them.
         """
 
+    def turn_round(self) -> None:
+        """Turn the scene by half a turn about the vertical axis.
+
+        Raises:
+            UserError: its geometry cannot.
+        """
+        self.geometry.turn_round()
+
     def on_step(self, step: int, generator: torch.Generator) -> None:
         """Let every part of the scene follow the step."""
         for part in (self.geometry, self.material, self.background):

@@ -61,6 +61,11 @@ class Volume(Renderer):
         self.sampler = build(cfg.sampler, geometry)
         self.pruning = VisibilityPruning(cfg.prune_below)
 
+    def turn_round(self) -> None:
+        """Turn the scene, and what the sampler knows of it, by half a turn about the vertical axis."""
+        super().turn_round()
+        self.sampler.turn_round()
+
     def on_step(self, step: int, generator: torch.Generator) -> None:
         """Let the scene, then the sampler that looks at it, follow the step."""
         super().on_step(step, generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
@@ -15,6 +17,7 @@ from threefusion.guidance.guidance import Guidance
 from threefusion.loss.loss import LossTerm
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build
+from threefusion.system.facing import faces_backwards
 from threefusion.system.metrics import RunningMeans
 from threefusion.system.phases import PhaseClock
 from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
@@ -75,6 +78,8 @@ class TextTo3D(pl.LightningModule):
         batch = self.views(self.batches_seen)
         if self.batches_seen % self.trainer.accumulate_grad_batches == 0:
             self.renderer.on_step(batch.step, view_generator(self.config.seed, batch.step, 0, "on_step"))
+            if batch.step in self.config.facing.steps:
+                self.check_facing(batch.step)
         self.batches_seen += 1
         active = self.active_losses(batch.step)
         with self.clock.measure("render", self.device):
@@ -89,6 +94,18 @@ class TextTo3D(pl.LightningModule):
             loss = loss + weight * value
         self.metrics.add(metrics | {"loss": loss.detach()})
         return loss
+
+    @torch.no_grad()
+    def check_facing(self, step: int) -> None:
+        """Turn the scene round if the prior sees its back where the words say front; every process decides as the first does."""
+        views = self.camera.sample(step, self.config.seed + 1, torch.arange(self.config.facing.views)).to(self.device)
+        self.renderer.eval()
+        backwards = faces_backwards(self.guidance.prior, self.prompt, self.renderer(views).image, views)
+        self.renderer.train()
+        if self.trainer.strategy.broadcast(backwards):
+            self.renderer.turn_round()
+            if self.trainer.is_global_zero:
+                print(f"step {step}: the prior takes the front for the back; the scene was turned round", file=sys.stderr)
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Log the means since the last row when a row is due: on all other steps nothing waits for the device."""

@@ -87,6 +87,11 @@ class Occupancy(RaySampler):
         # a young scene may be thin everywhere: never cull what is half as dense as the average cell
         self.occupied.copy_(opacity >= (0.5 * opacity.mean()).clamp_max(self.cfg.threshold))
 
+    def turn_round(self) -> None:
+        """Turn the grid like the geometry."""
+        for cells in (self.remembered, self.occupied):
+            cells.copy_(cells.view((self.cfg.resolution,) * 3).flip(0, 1).flatten())
+
     def _points(self, cells: Int[Tensor, "M"], inside: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
         """Points in scene units, `inside` their place in the cell."""
         side = self.cfg.resolution

@@ -29,6 +29,9 @@ class RaySampler(Component):
         """The geometry whose ball is sampled; it belongs to the renderer."""
         return self._geometry[0]
 
+    def turn_round(self) -> None:
+        """Follow the geometry, which was turned by half a turn about the vertical axis."""
+
     @abstractmethod
     def forward(self, rays: Rays, batch: ViewBatch) -> RaySamples:
         """Samples sorted by ray, then distance.
