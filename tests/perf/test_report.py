@@ -97,4 +97,4 @@ def test_table_has_the_columns_that_something_is_in(report: Report) -> None:
     assert page.startswith(
         "a processor, 2 cores; torch 2; numba None; OMP_WAIT_POLICY PASSIVE; load 0.5 at the beginning; wall time."
     )
-    assert "- 1 threads: float32 1 GFLOP/s, gathers 0.00 G/s, updates 0.00 G/s, copy 1.0 GB/s" in page
+    assert "- 1 thread: float32 1 GFLOP/s, gathers 0.00 G/s, updates 0.00 G/s, copy 1.0 GB/s" in page

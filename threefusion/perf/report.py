@@ -107,7 +107,8 @@ def rate_line(rates: dict[str, Any]) -> str:
     memory = (
         f"gathers {rates['gather'] / 1e9:.2f} G/s, updates {rates['update'] / 1e9:.2f} G/s, copy {rates['copy'] / 1e9:.1f} GB/s"
     )
-    return f"- {rates['threads']} threads: {products}, {memory}"
+    threads = "1 thread" if rates["threads"] == 1 else f"{rates['threads']} threads"
+    return f"- {threads}: {products}, {memory}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
