@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.ops.rasterize import rasterize
 from threefusion.perf.backends import on, runnable
 from threefusion.perf.scene import BALL, SEED, fixed_renderer, fixed_views, march_steps
 from threefusion.perf.timing import Candidate, plain
 from threefusion.perf.work import composite_work, march_work, rasterize_work
-from threefusion.renderer.compositing import accumulate, packed_weights
 
 CHANNELS = 5
 """What is composited: colour, opacity, depth."""
@@ -54,7 +54,7 @@ def _composite_call(ray_index: Tensor, rays: int) -> Callable[[], None]:
     def call() -> None:
         depth.grad = values.grad = None
         weights = packed_weights(depth, ray_index, rays)
-        accumulate(values * weights[:, None], ray_index, rays).backward(gradient)
+        weighted_sums(weights, values, ray_index, rays).backward(gradient)
 
     return call
 
