@@ -4,7 +4,7 @@
 - A `python` block whose first line is such a comment is that file; any other is executed, all of a page in one namespace.
 - `python launch.py …` and `python examples/…` in a `bash` block are run. `RUN` and `runs/…` mean a small finished run. A
   training is checked as it stands, then run for one step at a tiny size with the closed-form prior, in this process. A
-  benchmark is checked as it stands.
+  benchmark is checked as it stands, and `perf` is run once at the smallest sizes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from doc_blocks import ROOT, Block
 from threefusion import cli, discovery, registry
 from threefusion.bench.plan import check_file
 from threefusion.config import RunConfig, load_config
+from threefusion.perf.command import TAKES
 
 COPIED = ("configs", "plugins", "examples")
 TINY = ["trainer.max_steps=1", "trainer.accelerator=cpu", "output.image_size=8", "output.image_interval=1"]
@@ -80,6 +81,8 @@ class Workspace:
             rest = self.shrunk(rest)
         elif verb == "render":
             rest += ["--views", "2", "--size", "16"]
+        elif verb == "perf":
+            rest = quick(rest)
         elif verb == "check":
             rest = [path for word in rest for path in (sorted(glob(word)) or [word])]
         call(verb, *rest)
@@ -108,6 +111,14 @@ class Workspace:
         small = [*TINY, "guidance.prior=gaussian", "guidance.prior.image_size=8", "exporter=null"]
         plain = [word for word in overrides if word in kept]
         return [*kept, *small, *sizes(load_config(file, [*plain, *small]))]
+
+
+def quick(words: list[str]) -> list[str]:
+    """Arguments of `perf` for one repetition at the smallest sizes, of one subject in place of all."""
+    subject, *options = ["march" if word == "all" else word for word in words]
+    small = {"points": "64", "batch": "1", "resolution": "8"}
+    smallest = [word for name in TAKES[subject] if name in small for word in (f"--{name}", small[name])]
+    return [subject, *options, *smallest, "--repetitions", "1"]
 
 
 def sizes(config: RunConfig) -> list[str]:

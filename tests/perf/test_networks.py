@@ -1,0 +1,65 @@
+"""The shapes of the real models are the real ones, and cost what they are known to cost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from threefusion.guidance.prior.architectures import ARCHITECTURES, Architecture
+from threefusion.perf.architecture import architecture_candidates
+from threefusion.perf.networks import encoder_flops, meta_network, unet_flops
+from threefusion.perf.timing import timed
+
+PARAMETERS = {"stable-diffusion-2-1-base": 865_910_724, "deepfloyd-if-xl": 4_304_695_110}
+"""866 million as Stability AI gives it, 4.3 billion as DeepFloyd does; to the last one as diffusers loads them."""
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_the_real_models(name: str) -> None:
+    unet = meta_network("unet", ARCHITECTURES[name].unet)
+    assert sum(parameter.numel() for parameter in unet.parameters()) == PARAMETERS[name]
+
+
+def test_flops_of_the_real_models() -> None:
+    sd, floyd = ARCHITECTURES["stable-diffusion-2-1-base"], ARCHITECTURES["deepfloyd-if-xl"]
+    assert unet_flops(sd.unet, 2, (77, 1024)) == pytest.approx(1.61e12, rel=0.01)
+    assert unet_flops(sd.unet, 4, (77, 1024)) == 2 * unet_flops(sd.unet, 2, (77, 1024))
+    assert unet_flops(floyd.unet, 2, (77, 4096)) == pytest.approx(5.76e12, rel=0.01)
+    assert encoder_flops(sd.vae, 1, 512) == pytest.approx(2.27e12, rel=0.01)
+
+
+CHANNELS = {"block_out_channels": (8, 16), "norm_num_groups": 4}
+TINY = {
+    "sample_size": 8,
+    "cross_attention_dim": 6,
+    "attention_head_dim": 4,
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    **CHANNELS,
+}
+VAE = {
+    "latent_channels": 4,
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    **CHANNELS,
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "cases"),
+    [
+        (Architecture(TINY, 6, VAE), ["guidance", "U-Net", "encode+backward"]),
+        (Architecture(TINY | {"in_channels": 3, "out_channels": 6}, 6), ["guidance", "U-Net"]),
+    ],
+)
+def test_every_part_of_an_architecture_runs(architecture: Architecture, cases: list[str]) -> None:
+    clock = iter(float(tick) for tick in range(1000))
+    candidates = list(architecture_candidates(architecture, [1, 2], "float32", torch.device("cpu")))
+    assert [(one.case, one.size["batch"]) for one in candidates] == [(case, batch) for batch in (1, 2) for case in cases]
+    for one in candidates:
+        phases = timed(one.call, lambda: next(clock))
+        assert set(phases) == ({"", "network", "everything else"} if one.case == "guidance" else {""})
+    whole, *parts = (one.work.flops for one in candidates[: len(cases)])
+    assert whole == sum(parts) > 0
+    assert candidates[len(cases)].work.flops == 2 * whole

@@ -1,0 +1,112 @@
+"""Every subject in earnest, very small."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from threefusion import cli
+from threefusion.errors import UserError
+from threefusion.perf.backends import on, runnable
+from threefusion.perf.command import TAKES
+from threefusion.perf.floors import probes
+from threefusion.perf.suite import SUBJECTS, Sizes
+
+SMALL = {"points": ["64", "100"], "batch": ["1", "2"], "resolution": ["8"]}
+CASES = {
+    "encode": {"forward+backward", "forward", "pull"},
+    "march": {"march"},
+    "composite": {"forward+backward"},
+    "rasterize": {"visibility"},
+    "mlp": {"forward+backward", "forward"},
+    "step": {"albedo", "analytic normals"},
+    "guidance": {"guidance"},
+}
+PHASES = {"step": {"render", "backward", "optimizer"}, "guidance": {"network", "everything else"}}
+
+
+def small(subject: str) -> list[str]:
+    sizes = [word for option in TAKES[subject] for word in ([f"--{option}", *SMALL[option]] if option in SMALL else [])]
+    return ["perf", subject, *sizes, "--repetitions", "1"]
+
+
+@pytest.mark.parametrize("subject", TAKES)
+def test_every_subject_runs(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([*small(subject), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert {row["case"] for row in data["rows"]} == CASES[subject]
+    for row in data["rows"]:
+        assert row["subject"] == subject
+        assert row["ms"] >= row["min_ms"] > 0 and row["floor_ms"] > 0
+        assert row["ratio_to_floor"] == pytest.approx(row["ms"] / row["floor_ms"], rel=1e-3)
+        assert set(row["phases"]) == PHASES.get(subject, set())
+        reference = next(
+            other for other in data["rows"] if other["name"] == "torch" and all(other[k] == row[k] for k in row_key(row))
+        )
+        assert row["ratio_to_torch"] == pytest.approx(reference["ms"] / row["ms"], rel=1e-3)
+    assert data["hardware"]["cores"] >= 1 and data["rates"][0]["gemm"]["float32"] > 0
+
+
+def row_key(row: dict) -> list[str]:
+    return [name for name in ("case", "batch", "resolution", "threads") if name in row] + ["points"] * ("points" in row)
+
+
+def test_points_come_with_every_backend() -> None:
+    rows = [(one.name, one.case, one.size["points"]) for one in SUBJECTS["encode"](Sizes(points=(64, 100)), torch.device("cpu"))]
+    names = runnable(torch.device("cpu"), "grid")
+    assert names[0] == "torch" and len(rows) == 2 * 3 * len(names) == len(set(rows))
+
+
+def test_the_chosen_backend_computes() -> None:
+    from threefusion.ops.backend import chosen_backend
+
+    assert [on(name, chosen_backend)() for name in runnable(torch.device("cpu"), "grid")] == runnable(torch.device("cpu"), "grid")
+    assert runnable(torch.device("cpu"), "no such operation") == ["torch"]
+    assert "numba" not in runnable(torch.device("meta"), "grid")
+
+
+def test_frames_vary_one_size_at_a_time() -> None:
+    assert Sizes().frames == [(1, 64), (2, 64), (4, 64), (1, 32), (1, 128)]
+
+
+def test_threads_are_put_back_and_a_page_is_written(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = torch.get_num_threads()
+    page = tmp_path / "new" / "page.md"
+    assert cli.run([*small("composite"), "--threads", "1", "2", "--out", str(page)]) == 0
+    assert torch.get_num_threads() == before
+    assert capsys.readouterr().out.strip() in page.read_text()
+    assert "- 2 threads: float32" in page.read_text()
+
+
+def test_full_size_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="timed on a CUDA device, and torch sees none"):
+        cli.run(["perf", "guidance", "--architecture", "deepfloyd-if-xl"])
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_probes_do_the_work_that_they_are_credited_with(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threefusion.perf import floors
+
+    monkeypatch.setattr(floors, "ROUNDS", 2)
+    monkeypatch.setattr(floors, "installed", lambda name: compiled)
+    found = {probe.rate: probe for probe in probes(torch.device("cpu"))}
+    assert {"float32", "gather", "update", "copy"} <= set(found)
+    for probe in found.values():
+        probe.call(lambda name: None)
+        assert probe.amount > 0
+    assert found["gather"].amount == (2 * floors.INDICES if compiled else 2**20)
+
+
+def test_compiled_probes_touch_every_row_as_often_as_said() -> None:
+    import numpy as np
+
+    numba_probes = pytest.importorskip("threefusion.perf.numba_probes")
+    tables, index = np.zeros((1, 4, 2), np.float32), np.array([1, 3, 3], np.int32)
+    numba_probes.update(0, 1, tables, index, 5)
+    assert tables[0].tolist() == [[0, 0], [5, 5], [0, 0], [10, 10]]
+    out = np.zeros(1, np.int64)
+    numba_probes.gather(0, 1, np.array([1, 2, 4, 8], np.int64), index, 1, out)
+    assert out[0] == 1 ^ 2 ^ 8 ^ 8

@@ -1,0 +1,77 @@
+"""The parts of a field: its encoding and its network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+
+import torch
+
+from threefusion.geometry.mlp import plain_network
+from threefusion.guidance.prior.precision import processor_has_bfloat16
+from threefusion.ops.grid import encode, pull_back
+from threefusion.perf.backends import on, runnable
+from threefusion.perf.scene import FIELD, GRID, HIDDEN, OUTPUTS, SEED
+from threefusion.perf.timing import Candidate, plain
+from threefusion.perf.work import encode_work, mlp_work, pull_work
+
+
+def encode_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
+    """The fixed scene's hash grid at random points: forward + backward to the table, forward alone, pull to the points."""
+    for count in points:
+        for name in runnable(device, "grid"):
+            calls = _encode_calls(count, device)
+            works = {
+                "forward+backward": encode_work(FIELD, count, backward=True),
+                "forward": encode_work(FIELD, count, backward=False),
+                "pull": pull_work(FIELD, count),
+            }
+            for case, work in works.items():
+                yield Candidate(name, case, {"points": count}, plain(on(name, calls[case])), work)
+
+
+def _encode_calls(count: int, device: torch.device) -> dict:
+    random = torch.Generator().manual_seed(SEED)
+    points = (torch.rand(count, 3, generator=random) * 2 - 1).to(device)
+    table = torch.randn(GRID.rows, GRID.features, generator=random).to(device).requires_grad_()
+    cotangent = torch.randn(count, GRID.width, generator=random).to(device)
+
+    def both() -> None:
+        table.grad = None
+        encode(points, table, GRID).backward(cotangent)
+
+    return {
+        "forward+backward": both,
+        "forward": torch.no_grad()(lambda: encode(points, table, GRID)),
+        "pull": torch.no_grad()(lambda: pull_back(points, table, cotangent, GRID)),
+    }
+
+
+def mlp_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
+    """The fixed scene's network in float32, and under autocast to bfloat16 where the device multiplies that."""
+    names = {"torch": "float32"}
+    if device.type == "cuda" or processor_has_bfloat16():
+        names["torch-bfloat16"] = "bfloat16"
+    for count in points:
+        for name, dtype in names.items():
+            for case, backward in (("forward+backward", True), ("forward", False)):
+                call = _mlp_call(count, dtype, backward, device)
+                yield Candidate(name, case, {"points": count}, plain(call), mlp_work(FIELD.widths, count, dtype, backward))
+
+
+def _mlp_call(count: int, dtype: str, backward: bool, device: torch.device):
+    random = torch.Generator().manual_seed(SEED)
+    network = plain_network(FIELD.encoded, OUTPUTS, HIDDEN, 1).to(device)
+    encoded = torch.randn(count, FIELD.encoded, generator=random).to(device).requires_grad_(backward)
+    cotangent = torch.randn(count, OUTPUTS, generator=random).to(device)
+
+    def call() -> None:
+        network.zero_grad()
+        encoded.grad = None
+        precision = nullcontext() if dtype == "float32" else torch.autocast(device.type, getattr(torch, dtype))
+        with torch.set_grad_enabled(backward), precision:
+            out = network(encoded)
+        if backward:
+            out.backward(cotangent.to(out.dtype))
+
+    return call

@@ -1,0 +1,40 @@
+"""The machine and the settings that a measurement depends on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from threefusion.ops.backend import installed
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Names, instruction sets, versions, and what else was going on."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "instructions": sorted(name for name, has in instructions().items() if has is True),
+        "torch": torch.__version__,
+        "numba": version("numba") if installed("numba") else None,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def instructions() -> dict[str, Any]:
+    """What torch knows of the processor."""
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

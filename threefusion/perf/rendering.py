@@ -1,0 +1,88 @@
+"""What lies round the field: marching, compositing, and the visibility of meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from threefusion.ops.composite import packed_weights, weighted_sums
+from threefusion.ops.rasterize import rasterize
+from threefusion.perf.backends import on, runnable
+from threefusion.perf.scene import BALL, SEED, fixed_renderer, fixed_views, march_steps
+from threefusion.perf.timing import Candidate, plain
+from threefusion.perf.work import composite_work, march_work, rasterize_work
+
+CHANNELS = 5
+"""What is composited: colour, opacity, depth."""
+SUBDIVISIONS = 5
+"""Of the icosahedron that is rasterised: 20,480 faces."""
+
+
+def march_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
+    """The fixed scene's sampler, for (batch, resolution) in `sizes`; `points` are the steps inside the outer ball."""
+    sampler = fixed_renderer(device).sampler
+    for batch, resolution in sizes:
+        views = fixed_views(batch, resolution, device)
+        rays, steps = views.camera.rays(), march_steps(views)
+        samples = len(sampler(rays, views).t_start)
+        size = {"batch": batch, "resolution": resolution, "points": steps}
+        for name in runnable(device, "march"):
+            call = plain(on(name, lambda rays=rays, views=views: sampler(rays, views)))
+            yield Candidate(name, "march", size, call, march_work(steps, samples), {"samples": samples})
+
+
+def composite_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
+    """Weights and weighted sums of the fixed scene's samples, forward and backward."""
+    sampler = fixed_renderer(device).sampler
+    for batch, resolution in sizes:
+        views = fixed_views(batch, resolution, device)
+        ray_index = sampler(views.camera.rays(), views).ray_index
+        size = {"batch": batch, "resolution": resolution, "points": len(ray_index)}
+        for name in runnable(device, "composite"):
+            call = plain(on(name, _composite_call(ray_index, batch * resolution**2)))
+            yield Candidate(name, "forward+backward", size, call, composite_work(len(ray_index), CHANNELS))
+
+
+def _composite_call(ray_index: Tensor, rays: int) -> Callable[[], None]:
+    random = torch.Generator().manual_seed(SEED)
+    depth = (0.3 * torch.rand(len(ray_index), generator=random)).to(ray_index.device).requires_grad_()
+    values = torch.rand(len(ray_index), CHANNELS, generator=random).to(ray_index.device).requires_grad_()
+    gradient = torch.rand(rays, CHANNELS, generator=random).to(ray_index.device)
+
+    def call() -> None:
+        depth.grad = values.grad = None
+        weights = packed_weights(depth, ray_index, rays)
+        weighted_sums(weights, values, ray_index, rays).backward(gradient)
+
+    return call
+
+
+def rasterize_candidates(resolutions: Sequence[int], device: torch.device) -> Iterator[Candidate]:
+    """The fixed scene's ball as a mesh of 20,480 faces, seen from its first camera."""
+    vertices, faces = ball_mesh(device)
+    homogeneous = torch.cat([vertices, torch.ones_like(vertices[:, :1])], -1)
+    for resolution in resolutions:
+        clip = homogeneous @ fixed_views(1, resolution, device).camera.mvp().transpose(1, 2)
+        work = rasterize_work(len(faces), covered_pixels(clip[0], faces, resolution), resolution**2)
+        size = {"batch": 1, "resolution": resolution, "points": resolution**2}
+        for name in runnable(device, "rasterize"):
+            call = torch.no_grad()(lambda clip=clip, resolution=resolution: rasterize(clip, faces, resolution, resolution))
+            yield Candidate(name, "visibility", size, plain(on(name, call)), work)
+
+
+def ball_mesh(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Vertices `[V 3]` and faces `[F 3]` of the ball."""
+    from trimesh.creation import icosphere
+
+    mesh = icosphere(subdivisions=SUBDIVISIONS, radius=BALL)
+    return torch.tensor(mesh.vertices, dtype=torch.float32, device=device), torch.tensor(mesh.faces, device=device)
+
+
+def covered_pixels(clip: Tensor, faces: Tensor, resolution: int) -> int:
+    """Pixels under each face, added up over the faces: what has to be compared if nothing is culled."""
+    screen = (clip[:, :2] / clip[:, 3:] + 1) * (resolution / 2)
+    a, b, c = screen[faces].unbind(1)
+    ab, ac = b - a, c - a
+    return round(float((ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]).abs().sum()) / 2)

@@ -1,0 +1,72 @@
+"""The fixed scene: always the same frame, the same samples, the same table."""
+
+from __future__ import annotations
+
+from math import pi, radians, sqrt
+
+import torch
+from torch import nn
+
+from threefusion.camera.projection import look_at, sphere_position, wrap_angle
+from threefusion.config import choose
+from threefusion.ops.grid import Grid, hash_levels
+from threefusion.perf.work import Field
+from threefusion.registry import build
+from threefusion.renderer.renderer import Renderer
+from threefusion.renderer.sampler.sampler import ball_interval
+from threefusion.types import Cameras, Lights, Shading, ViewBatch
+
+SEED = 0
+DISTANCE, FOVY_DEG, ELEVATION_DEG, AZIMUTH_DEG = 3.2, 20.0, 20.0, 45.0
+RADIUS = sqrt(3)
+"""Of the ball that rays are marched through: the one round the cube [-1, 1]^3."""
+BALL = 0.6
+"""Radius of what is in it."""
+STEPS = 64
+"""Along the diameter of the outer ball."""
+CELLS = 64
+"""A side of the occupancy grid."""
+LEVELS, FEATURES, LOG2_ROWS, BASE, GROWTH = 16, 2, 15, 16, 1.447
+HIDDEN, OUTPUTS = 64, 4
+"""The field's network: 32-64-4, a density and three colour features."""
+GRID = Grid(hash_levels(LEVELS, LOG2_ROWS, BASE, GROWTH), FEATURES)
+FIELD = Field(LEVELS, FEATURES, HIDDEN, OUTPUTS, GRID.rows)
+
+
+def fixed_views(batch: int, resolution: int, device: torch.device, shading: Shading = Shading.ALBEDO) -> ViewBatch:
+    """`batch` cameras evenly round the scene, the first at an azimuth of 45 degrees, each with its light beside it."""
+    azimuth = wrap_angle(radians(AZIMUTH_DEG) + 2 * pi * torch.arange(batch) / batch)
+    elevation, distance = torch.full((batch,), radians(ELEVATION_DEG)), torch.full((batch,), DISTANCE)
+    position = sphere_position(azimuth, elevation, distance)
+    fovy = torch.full((batch,), radians(FOVY_DEG))
+    camera = Cameras(look_at(position, torch.zeros(batch, 3)), fovy, azimuth, elevation, distance, resolution, resolution)
+    light = Lights(position, torch.full((batch, 3), 0.9), torch.full((batch, 3), 0.1))
+    return ViewBatch(camera, light, torch.full((batch,), int(shading)), 0, torch.arange(batch), SEED).to(device)
+
+
+def fixed_renderer(device: torch.device) -> Renderer:
+    """The field with an occupancy grid that holds the cells whose middle is in the ball; white behind it."""
+    grid = {"levels": LEVELS, "features": FEATURES, "log2_table_size": LOG2_ROWS, "base_resolution": BASE, "growth": GROWTH}
+    encoding = choose("encoding", "hash-grid", **grid)
+    sampler = choose("sampler", "occupancy", samples_per_ray=STEPS, resolution=CELLS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        material = build(choose("material", "diffuse"))
+        field = choose("geometry", "density-field", radius=RADIUS, encoding=encoding, hidden_width=HIDDEN)
+        geometry = build(field, material.feature_width)
+        renderer = build(choose("renderer", "volume", sampler=sampler), geometry, material, build(choose("background", "solid")))
+    square = (((torch.arange(CELLS) + 0.5) * (2 / CELLS) - 1) * RADIUS).square()
+    inside = square[:, None, None] + square[:, None] + square < BALL**2
+    renderer.sampler.occupied.copy_(inside.flatten())
+    return renderer.to(device).train()
+
+
+def trained_parts(renderer: Renderer) -> nn.ModuleDict:
+    """What the optimiser moves."""
+    return nn.ModuleDict({name: getattr(renderer, name) for name in ("geometry", "material", "background")})
+
+
+def march_steps(views: ViewBatch) -> int:
+    """Steps inside the outer ball, over all rays."""
+    near, far = ball_interval(views.camera.rays(), RADIUS, views.camera.near)
+    return int(((far - near) * STEPS / (2 * RADIUS)).sum())

@@ -1,0 +1,61 @@
+"""Whole steps of the fixed scene: render, backward pass, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from threefusion.config import choose
+from threefusion.ops.backend import backend
+from threefusion.perf.backends import runnable
+from threefusion.perf.scene import FIELD, SEED, fixed_renderer, fixed_views, march_steps, trained_parts
+from threefusion.perf.timing import Call, Candidate, Mark
+from threefusion.perf.work import step_work
+from threefusion.registry import build
+from threefusion.types import Shading
+
+OPERATIONS = ("grid", "march", "composite")
+ALBEDO, NORMALS = "albedo", "analytic normals"
+
+
+def step_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
+    """Steps with the albedo alone for (batch, resolution) in `sizes`, and for the first of them also with analytic normals.
+
+    The latter are lit and have the orientation loss. What stands in for the guidance is a fixed random gradient in the image.
+    """
+    for case, (batch, resolution) in [(ALBEDO, sizes[0]), (NORMALS, sizes[0]), *((ALBEDO, size) for size in sizes[1:])]:
+        renderer = fixed_renderer(device)
+        views = fixed_views(batch, resolution, device)
+        samples = len(renderer.sampler(views.camera.rays(), views).t_start)
+        parameters = sum(parameter.numel() for parameter in trained_parts(renderer).parameters())
+        work = step_work(FIELD, samples, march_steps(views), parameters, case == NORMALS)
+        size = {"batch": batch, "resolution": resolution}
+        found = {"rays": batch * resolution**2, "points": samples}
+        for name in runnable(device, *OPERATIONS):
+            yield Candidate(name, case, size, step_call(name, batch, resolution, case == NORMALS, device), work, found)
+
+
+def step_call(name: str, batch: int, resolution: int, normals: bool, device: torch.device) -> Call:
+    """One step of a scene of its own on backend `name`."""
+    renderer = fixed_renderer(device)
+    views = fixed_views(batch, resolution, device, Shading.LIT if normals else Shading.ALBEDO)
+    optimizer = build(choose("optimizer", "adam")).create(trained_parts(renderer))
+    orientation = build(choose("loss", "orientation"))
+    random = torch.Generator().manual_seed(SEED)
+    gradient = (torch.randn(batch, resolution, resolution, 3, generator=random) / resolution**2).to(device)
+
+    def call(mark: Mark) -> None:
+        with backend(name):
+            optimizer.zero_grad(set_to_none=True)
+            render = renderer(views, normals=normals)
+            loss = (render.image * gradient).sum()
+            if normals:
+                loss = loss + orientation.cfg.weight(0) * orientation(render, views)
+            mark("render")
+            loss.backward()
+            mark("backward")
+            optimizer.step()
+            mark("optimizer")
+
+    return call

@@ -1,0 +1,100 @@
+"""Candidates timed in turn, so that whatever else the machine does meets all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import torch
+
+from threefusion.perf.work import Work
+
+WARM_UPS = 2
+"""Unmeasured rounds: compilation, allocation, caches."""
+Clock = Callable[[], Any]
+"""Seconds, such as `time.perf_counter`, or for a GPU `device_clock`."""
+Mark = Callable[[str], None]
+"""Says that the phase of this name has just ended."""
+Call = Callable[[Mark], None]
+"""What is timed. What lies between two marks is a phase; phases of one name are added up."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to do one piece of work."""
+
+    name: str
+    """The backend; `torch` is what the others are compared with."""
+    case: str
+    """What is done."""
+    size: dict[str, int]
+    """How much of it. Candidates of one case and size are alternatives to each other."""
+    call: Call
+    work: Work
+    """What it takes at the least."""
+    found: dict[str, int] = field(default_factory=dict)
+    """Further numbers about it."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds over the measured repetitions."""
+
+    median: float
+    least: float
+    phases: dict[str, float] = field(default_factory=dict)
+    """Medians by phase."""
+
+
+def plain(function: Callable[[], Any]) -> Call:
+    """`function` as a call without phases."""
+
+    def call(mark: Mark) -> None:
+        function()
+
+    return call
+
+
+def interleave(calls: Sequence[Call], repetitions: int, now: Clock) -> list[Timing]:
+    """Every call once, then every call again, `WARM_UPS` + `repetitions` times over; the warm-ups do not count."""
+    runs: list[list[dict[str, float]]] = [[] for _ in calls]
+    for turn in range(WARM_UPS + repetitions):
+        for call, taken in zip(calls, runs, strict=True):
+            times = timed(call, now)
+            if turn >= WARM_UPS:
+                taken.append(times)
+    return [summary(taken) for taken in runs]
+
+
+def summary(runs: list[dict[str, float]]) -> Timing:
+    """Medians and the least, of what `timed` found."""
+    totals = [run[""] for run in runs]
+    return Timing(median(totals), min(totals), {name: median(run[name] for run in runs) for name in runs[0] if name})
+
+
+def timed(call: Call, now: Clock) -> dict[str, float]:
+    """Milliseconds of one call under "", and those of its phases."""
+    marks = [("", now())]
+    call(lambda name: marks.append((name, now())))
+    end = now()
+    times = {"": _milliseconds(marks[0][1], end)}
+    for (_, start), (name, stop) in pairwise(marks):
+        times[name] = times.get(name, 0.0) + _milliseconds(start, stop)
+    return times
+
+
+def device_clock() -> torch.cuda.Event:
+    """A mark in the work that was given to the GPU."""
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _milliseconds(start: Any, end: Any) -> float:
+    if isinstance(start, float):
+        return 1000 * (end - start)
+    end.synchronize()
+    return start.elapsed_time(end)
