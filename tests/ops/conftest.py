@@ -1,14 +1,18 @@
 """Backends that can run on this machine's processor."""
 
+import os
+
 import pytest
 
 from threefusion.ops.backend import backend, installed
 from threefusion.ops.numba_kernels import compile as compiling
 
 
-@pytest.fixture(params=["torch", "numba"])
-def each_backend(request):
-    """Every operation runs on one backend after the other."""
+@pytest.fixture(params=["torch", "numba", *(["triton"] if os.environ.get("TRITON_INTERPRET") == "1" else [])])
+def each_backend(request, monkeypatch):
+    """Every operation runs on one backend after the other; Triton's kernels in its interpreter, which takes the processor's tensors."""
+    if request.param == "triton":
+        monkeypatch.setattr("threefusion.ops.backend.DEVICES", {"triton": "cpu"})
     if request.param != "torch" and not installed(request.param):
         pytest.skip(f"{request.param} is not installed")
     with backend(request.param):

@@ -48,3 +48,13 @@ def test_a_backend_of_another_device_is_refused(monkeypatch):
     monkeypatch.setattr(module, "installed", lambda package: True)
     with backend("triton"), pytest.raises(UserError, match="'triton' computes on cuda, and this run is on cpu"):
         kernels("grid", CPU)
+
+
+def test_adapters_are_chosen_by_name_only(monkeypatch):
+    monkeypatch.setattr(module, "installed", lambda package: True)
+    cuda = torch.device("cuda")
+    with backend("tinycudann"):
+        assert kernels("grid", cuda).__name__ == "threefusion.ops.adapters.tinycudann"
+    with backend("nerfacc"):
+        assert kernels("composite", cuda).__name__ == "threefusion.ops.adapters.nerfacc"
+        assert kernels("grid", cuda).__name__ == "threefusion.ops.torch_kernels.grid"

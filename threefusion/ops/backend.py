@@ -35,6 +35,11 @@ MODULES = {
     ("numba", "march"): "threefusion.ops.numba_kernels.march",
     ("numba", "composite"): "threefusion.ops.numba_kernels.composite",
     ("numba", "rasterize"): "threefusion.ops.numba_kernels.rasterize",
+    ("triton", "grid"): "threefusion.ops.triton_kernels.grid",
+    ("triton", "march"): "threefusion.ops.triton_kernels.march",
+    ("triton", "composite"): "threefusion.ops.triton_kernels.composite",
+    ("tinycudann", "grid"): "threefusion.ops.adapters.tinycudann",
+    ("nerfacc", "composite"): "threefusion.ops.adapters.nerfacc",
 }
 """Where the kernels of each operation are, by backend; what a backend lacks runs in torch."""
 

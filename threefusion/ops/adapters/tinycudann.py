@@ -1,0 +1,138 @@
+"""Hash grids by tiny-cuda-nn. Unverified: it has not run on a GPU yet.
+
+Its parameters are our table, flattened. What it has no kernels for, such as dense grids, runs in torch.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil, isclose, log2
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import grad
+from torch.func import functional_call
+
+from threefusion.errors import UserError
+from threefusion.ops.grid import Grid, hash_levels
+from threefusion.ops.torch_kernels import grid as reference
+from threefusion.optional import require
+
+
+def table_from_parameters(parameters: Float[Tensor, "P"], grid: Grid) -> Float[Tensor, "T F"]:
+    """The parameters of a tiny-cuda-nn grid as the table of ours.
+
+    Raises:
+        UserError: there are more or fewer of them than the grid has.
+    """
+    expected = grid.rows * grid.features
+    if len(parameters) != expected:
+        sizes = f"{grid.rows} rows of {grid.features}"
+        raise UserError(f"tiny-cuda-nn parameters: expected {expected} for {sizes} features, found {len(parameters)}")
+    return parameters.reshape(grid.rows, grid.features)
+
+
+def parameters_from_table(table: Float[Tensor, "T F"]) -> Float[Tensor, "P"]:
+    """A table of ours as the parameters of a tiny-cuda-nn grid."""
+    return table.flatten()
+
+
+@lru_cache(maxsize=32)
+def encoding_config(grid: Grid) -> dict[str, Any] | None:
+    """The grid in tiny-cuda-nn's terms; none if it has no such grid."""
+    first, last, steps = grid.levels[0], grid.levels[-1], len(grid.levels) - 1
+    base = round(first.scale) + 1
+    growth = ((last.scale + 1) / base) ** (1 / max(steps, 1))
+    log2_rows = ceil(log2(max(level.rows for level in grid.levels)))
+    for level, theirs in zip(grid.levels, hash_levels(steps + 1, log2_rows, base, growth), strict=True):
+        same = (level.shift, level.side, level.last, level.rows) == (theirs.shift, theirs.side, theirs.last, theirs.rows)
+        if not same or not isclose(level.scale, theirs.scale, rel_tol=1e-6):
+            return None
+    if grid.features not in (1, 2, 4, 8):
+        return None
+    return {
+        "otype": "Grid",
+        "type": "Hash",
+        "n_levels": steps + 1,
+        "n_features_per_level": grid.features,
+        "log2_hashmap_size": log2_rows,
+        "base_resolution": base,
+        "per_level_scale": growth,
+        "interpolation": "Linear",
+    }
+
+
+def gather(
+    points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
+) -> Float[Tensor, "N C"]:
+    """out[n, l] = sum over corners k of weight_k table[row_k]."""
+    if encoding_config(grid) is None:
+        return reference.gather(points, table, tangent, grid)
+    if tangent is None:
+        with torch.no_grad():
+            return _encode(points, table, grid)
+    cotangent = points.new_zeros(len(points), grid.width).requires_grad_()
+    (out,) = grad(_pull(points.detach().requires_grad_(), table, cotangent, grid), cotangent, tangent)
+    return out
+
+
+def scatter(
+    points: Float[Tensor, "N 3"], cotangent: Float[Tensor, "N C"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
+) -> Float[Tensor, "T F"]:
+    """out[row_k] = sum over points n of weight_k cotangent[n, l]."""
+    if encoding_config(grid) is None:
+        return reference.scatter(points, cotangent, tangent, grid)
+    table = cotangent.new_zeros(grid.rows, grid.features).requires_grad_()
+    if tangent is None:
+        with torch.enable_grad():
+            encoded = _encode(points.detach(), table, grid)
+        (out,) = grad(encoded, table, cotangent)
+    else:
+        (out,) = grad(_pull(points.detach().requires_grad_(), table, cotangent.detach(), grid), table, tangent)
+    return out
+
+
+def pull(
+    points: Float[Tensor, "N 3"],
+    table: Float[Tensor, "T F"],
+    cotangent: Float[Tensor, "N C"],
+    tangent: Float[Tensor, "N 3"] | None,
+    grid: Grid,
+) -> Float[Tensor, "N 3"]:
+    """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
+    if encoding_config(grid) is None:
+        return reference.pull(points, table, cotangent, tangent, grid)
+    points = points.detach().requires_grad_()
+    # its second derivatives hang on what its first ones were asked for
+    first = _pull(points, table.detach().requires_grad_(tangent is not None), cotangent.detach().requires_grad_(), grid)
+    if tangent is None:
+        return first.detach()
+    (out,) = grad(first, points, tangent)
+    return out
+
+
+def _pull(points: Tensor, table: Tensor, cotangent: Tensor, grid: Grid) -> Float[Tensor, "N 3"]:
+    """The derivative in the points as its own backward pass finds it, with a graph."""
+    with torch.enable_grad():
+        (first,) = grad(_encode(points, table, grid), points, cotangent, create_graph=True)
+    return first
+
+
+def _encode(points: Tensor, table: Tensor, grid: Grid) -> Float[Tensor, "N C"]:
+    """Its forward pass; its points are in [0, 1]^3."""
+    return functional_call(_encoding(grid), {"params": parameters_from_table(table)}, ((points + 1) / 2,))
+
+
+@lru_cache(maxsize=8)
+def _encoding(grid: Grid) -> torch.nn.Module:
+    """Its module for this grid, without parameters of its own.
+
+    Raises:
+        UserError: its table has another size than ours.
+    """
+    encoding = require("tinycudann").Encoding(3, encoding_config(grid), dtype=torch.float32)
+    table_from_parameters(encoding.params.detach(), grid)
+    encoding.params.data = encoding.params.data.new_empty(0)
+    return encoding
