@@ -101,14 +101,18 @@ def test_dense_and_sparse_walks_agree(tmp_path):
     assert sparse["faces"] == dense["faces"]
 
 
-def test_a_small_body_aside_is_dropped_and_reported(tmp_path, caplog):
+def test_a_body_aside_is_kept_or_dropped_by_its_size_and_reported(tmp_path, caplog):
     def two(points):
         return torch.minimum(sphere(0.4)(points + 0.25), sphere(0.25)(points - 0.45))
 
-    paths, report = export(make_scene(soft(two, width=0.005), octant_color), tmp_path)
+    scene = make_scene(soft(two, width=0.005), octant_color)
+    paths, report = export(scene, tmp_path / "whole")
+    assert report["dropped_volume"] == pytest.approx(0, abs=1e-6) and report["watertight"]
+    assert trimesh.load(paths[0], force="mesh").bounds[1].min() > 0.6
+    paths, report = export(scene, tmp_path, smallest_part=0.3)
     assert trimesh.load(paths[0], force="mesh").center_mass == pytest.approx([-0.25] * 3, abs=0.02)
     assert report["dropped_volume"] == pytest.approx(0.25**3 / (0.25**3 + 0.4**3), rel=0.15)
-    assert "in parts apart from the largest one" in caplog.text
+    assert "in small parts apart from the largest one" in caplog.text
 
 
 @pytest.mark.parametrize("density", [0.0, 0.05])

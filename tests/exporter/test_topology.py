@@ -10,7 +10,7 @@ from analytic_scenes import sphere
 from threefusion.exporter.topology import (
     decimate,
     is_watertight,
-    largest_component,
+    main_components,
     signed_volume,
     smooth,
     vertex_normals,
@@ -70,9 +70,9 @@ def test_weld_drops_faces_without_area():
     assert len(weld(degenerate).faces) == 12
 
 
-def test_largest_component_is_the_one_that_encloses_most():
+def test_main_components_are_those_that_enclose_enough():
     small = Mesh(CUBE.vertices * 0.5 + 3, CUBE.faces + 8)
-    kept, dropped = largest_component(joined(CUBE, small))
+    kept, dropped = main_components(joined(CUBE, small), 0.2)
     assert torch.equal(kept.vertices, CUBE.vertices)
     assert torch.equal(kept.faces, CUBE.faces)
     assert dropped == pytest.approx(0.125 / 1.125)
@@ -80,7 +80,7 @@ def test_largest_component_is_the_one_that_encloses_most():
 
 def test_a_cavity_is_closed_and_not_counted_as_dropped():
     cavity = Mesh(CUBE.vertices * 0.5 + 0.25, CUBE.faces.flip(1) + 8)
-    kept, dropped = largest_component(joined(CUBE, cavity))
+    kept, dropped = main_components(joined(CUBE, cavity), 0.0)
     assert signed_volume(kept) == pytest.approx(1)
     assert dropped == 0
 

@@ -20,7 +20,7 @@ from threefusion.exporter.fidelity import (
     field_views,
     views_around,
 )
-from threefusion.exporter.topology import decimate, is_watertight, largest_component, smooth, vertex_normals
+from threefusion.exporter.topology import decimate, is_watertight, main_components, smooth, vertex_normals
 from threefusion.exporter.uv import unwrap
 from threefusion.exporter.writers import write_mesh
 from threefusion.geometry.geometry import ImplicitGeometry
@@ -58,6 +58,8 @@ class MeshExporterConfig:
     """Look at a coarse grid first and refine only near the surface; false finds parts thinner than three fine cells too."""
     level: float | None = None
     """Density of the surface; none chooses the one whose silhouettes match the rendered opacity best."""
+    smallest_part: float = 0.05
+    """Separate parts that enclose less than this share of what the largest does are left out as floaters."""
     max_faces: int = 50_000
     """Upper limit of the number of triangles, at least 100; exceeded only where the surface would otherwise tear."""
     smoothing: int = 3
@@ -88,6 +90,8 @@ class MeshExporterConfig:
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: {low} to {high}")
+        if not 0 < self.smallest_part <= 1:
+            raise ValueError("smallest_part: above 0, up to 1")
         if self.level is not None and self.level <= 0:
             raise ValueError("level: above 0")
         if self.unwrap_seconds <= 0:
@@ -148,12 +152,12 @@ class MeshExporter(Exporter):
         return grid, level, {"level": level, "search_iou": overlap, "density_evaluations": grid.evaluations}
 
     def _surface(self, grid: DensityGrid, level: float) -> tuple[Mesh, dict]:
-        """One closed component with normals and at most `max_faces` faces, and facts about it."""
+        """Closed components with normals and at most `max_faces` faces, and facts about it."""
         found = marching_cubes(grid, level)
         if len(found.faces) == 0:
             highest = float(grid.log_density.max().exp())
             raise UserError(f"exporter.level is {level:g}, but the highest density is {highest:.3g}: lower it, or leave it out")
-        mesh, dropped = largest_component(found)
+        mesh, dropped = main_components(found, self.cfg.smallest_part)
         mesh = decimate(smooth(mesh, self.cfg.smoothing), self.cfg.max_faces)
         facts = {
             "vertices": len(mesh.vertices),
@@ -182,7 +186,8 @@ class MeshExporter(Exporter):
             )
         if self.report["dropped_volume"] > 0.1:
             logger.warning(
-                "%.0f %% of the volume was in parts apart from the largest one and is not in the mesh",
+                "%.0f %% of the volume was in small parts apart from the largest one and is not in the mesh; "
+                "see exporter.smallest_part",
                 100 * self.report["dropped_volume"],
             )
 

@@ -64,14 +64,24 @@ def _compact(mesh: Mesh, keep: Tensor) -> Mesh:
     return Mesh(mesh.vertices[used], faces)
 
 
-def largest_component(mesh: Mesh) -> tuple[Mesh, float]:
-    """The part that encloses most, and the share of the enclosed volume that was dropped with the others.
+def main_components(mesh: Mesh, smallest: float) -> tuple[Mesh, float]:
+    """The parts that enclose at least `smallest` times what the largest does, and the share of volume dropped with the others.
 
     Cavities, which nothing outside can see, are dropped too and do not count.
     """
     parts = components(mesh)
     enclosed = [max(signed_volume(part), 0.0) for part in parts]
-    return parts[0], 1 - enclosed[0] / max(sum(enclosed), 1e-30)
+    kept = [i for i, volume in enumerate(enclosed) if i == 0 or volume >= max(smallest * enclosed[0], 1e-30)]
+    return _joined([parts[i] for i in kept]), 1 - sum(enclosed[i] for i in kept) / max(sum(enclosed), 1e-30)
+
+
+def _joined(parts: list[Mesh]) -> Mesh:
+    """Several meshes as one."""
+    first = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])]).tolist()
+    return Mesh(
+        torch.cat([part.vertices for part in parts]),
+        torch.cat([part.faces + start for part, start in zip(parts, first, strict=True)]),
+    )
 
 
 def smooth(mesh: Mesh, passes: int) -> Mesh:
@@ -104,12 +114,12 @@ def decimate(mesh: Mesh, max_faces: int) -> Mesh:
 
 
 def _collapse(mesh: Mesh, budget: int) -> Mesh:
-    """One run of edge collapses and what is left of its largest component."""
+    """One run of edge collapses, without the crumbs that it leaves."""
     from fast_simplification import simplify
 
     vertices, faces = simplify(mesh.vertices.numpy(), mesh.faces.int().numpy(), target_count=budget)
     reduced = weld(Mesh(torch.from_numpy(np.asarray(vertices, np.float32)), torch.from_numpy(faces.astype(np.int64))))
-    return largest_component(reduced)[0]
+    return main_components(reduced, 1e-3)[0]
 
 
 def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
