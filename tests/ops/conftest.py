@@ -10,7 +10,7 @@ from threefusion.ops.numba_kernels import compile as compiling
 
 @pytest.fixture(params=["torch", "numba", *(["triton"] if os.environ.get("TRITON_INTERPRET") == "1" else [])])
 def each_backend(request, monkeypatch):
-    """Every operation runs on one backend after the other; Triton's kernels in its interpreter, which takes the processor's tensors."""
+    """Every operation runs on one backend after the other; on Triton only in its interpreter, with the processor's tensors."""
     if request.param == "triton":
         monkeypatch.setattr("threefusion.ops.backend.DEVICES", {"triton": "cpu"})
     if request.param != "torch" and not installed(request.param):
