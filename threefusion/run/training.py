@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig, config_to_yaml
+from threefusion.errors import UserError
 from threefusion.run.folder import RUN_VARIABLE, checkpoint_step, latest_checkpoint
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def train(config: RunConfig, run: Path) -> int:
     asked.count(system.guidance.prior)
     began = time.monotonic()
     with followed(trainer.loggers, run):
-        with announced(run):
+        with announced(run), explained():
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         seconds = time.monotonic() - began
         if not trainer.is_global_zero:
@@ -131,6 +132,24 @@ def announced(run: Path) -> Iterator[None]:
     finally:
         if before is None:
             del os.environ[RUN_VARIABLE]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """A block in which memory that runs out, where nothing can be done about it, is an error in one line.
+
+    Raises:
+        UserError: memory ran out.
+    """
+    from threefusion.out_of_memory import is_out_of_memory
+    from threefusion.system.second_attempt import LOWER
+
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory: {next(iter(str(error).splitlines()), 'MemoryError')}. {LOWER}") from error
 
 
 def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_step: int) -> pl.Trainer:

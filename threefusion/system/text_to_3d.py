@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -16,6 +19,7 @@ from threefusion.loss.loss import LossTerm
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build
 from threefusion.system.phases import PhaseClock
+from threefusion.system.second_attempt import step_that_fits
 from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
 
 
@@ -46,6 +50,7 @@ class TextTo3D(pl.LightningModule):
         self.clock = PhaseClock()
         self.strict_loading = False
         self.batches_seen = 0
+        self.step_followed = -1
 
     @property
     def scene(self) -> Scene:
@@ -71,8 +76,9 @@ class TextTo3D(pl.LightningModule):
     def training_step(self, _: object, batch_idx: int) -> Float[Tensor, ""]:
         """Render one batch of views, score it, weigh the terms."""
         batch = self.views(self.batches_seen)
-        if self.batches_seen % self.trainer.accumulate_grad_batches == 0:
+        if self.step_followed != batch.step:
             self.renderer.on_step(batch.step, view_generator(self.config.seed, batch.step, 0, "on_step"))
+            self.step_followed = batch.step
         self.batches_seen += 1
         active = self.active_losses(batch.step)
         with self.clock.measure("render", self.device):
@@ -97,6 +103,12 @@ class TextTo3D(pl.LightningModule):
         """One optimiser with a group per named component."""
         parts = {name: getattr(self.scene, name) for name in ("geometry", "material", "background")}
         return self.optimizer_factory.create(nn.ModuleDict(parts))
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: LightningOptimizer, optimizer_closure: Callable[[], Tensor | None]
+    ) -> None:
+        """Move the scene; what runs out of memory before that is done again."""
+        optimizer.step(closure=lambda: step_that_fits(self, optimizer, optimizer_closure))
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Learning rates are a pure function of the step."""
