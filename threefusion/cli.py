@@ -14,6 +14,7 @@ from threefusion.bench.command import BENCH
 from threefusion.errors import UserError
 from threefusion.evaluate.command import EVAL
 from threefusion.parser import PROGRAM, Parser, Verb, overview, parse
+from threefusion.plan.command import PLAN
 from threefusion.suggest import nearest
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ VERBS = {
     "export": Verb("Write the result of a run as a mesh.", export_arguments, write_meshes, ("export RUN --format glb obj",)),
     "bench": BENCH,
     "eval": EVAL,
+    "plan": PLAN,
     "check": Verb(
         "Check configs, without building anything.",
         check_arguments,

@@ -52,8 +52,7 @@ def look(scene: Scene, batch: ViewBatch, mode: Mode) -> Iterator[Float[Tensor, "
     try:
         for place in range(len(batch)):
             view = take(batch, place).to(device)
-            with torch.enable_grad() if mode != "albedo" else torch.no_grad():
-                render = scene.renderer(view, normals=mode == "normal")
+            render = scene.renderer(view, normals=mode == "normal")
             yield picture(render, mode)[0].detach()
     finally:
         scene.renderer.train(training)

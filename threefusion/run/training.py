@@ -82,6 +82,7 @@ def train(config: RunConfig, run: Path) -> int:
     """
     quiet()
     from threefusion.callback.snapshot import Interrupt
+    from threefusion.plan.announce import announce
     from threefusion.run.results import finish
 
     checkpoint = latest_checkpoint(run)
@@ -89,6 +90,8 @@ def train(config: RunConfig, run: Path) -> int:
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
     trainer = make_trainer(config, run, interrupt, first)
+    if trainer.is_global_zero:
+        announce(system, range(first, trainer.max_steps))
     asked = NetworkCalls()
     asked.count(system.guidance.prior)
     began = time.monotonic()
@@ -152,6 +155,15 @@ def explained() -> Iterator[None]:
         raise UserError(f"out of memory: {next(iter(str(error).splitlines()), 'MemoryError')}. {LOWER}") from error
 
 
+def trainer_settings(config: RunConfig) -> dict[str, Any]:
+    """`trainer.*` with this project's defaults."""
+    settings = {"accelerator": "auto", "devices": 1, "max_steps": 10000, "log_every_n_steps": 10, **config.trainer}
+    if settings["devices"] not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1:
+        # A rank may leave a parameter unused (albedo against lit, rays that all miss): plain DDP would wait for it for ever.
+        settings.setdefault("strategy", "ddp_find_unused_parameters_true")
+    return settings
+
+
 def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_step: int) -> pl.Trainer:
     """Lightning's trainer with this project's callbacks; `trainer.*` of the config goes through as it is."""
     import pytorch_lightning as pl
@@ -162,10 +174,6 @@ def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_s
     from threefusion.callback.snapshot import Snapshot
 
     output = config.output
-    settings = {"accelerator": "auto", "devices": 1, "max_steps": 10000, "log_every_n_steps": 10, **config.trainer}
-    if settings["devices"] not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1:
-        # A rank may leave a parameter unused (albedo against lit, rays that all miss): plain DDP would wait for it for ever.
-        settings.setdefault("strategy", "ddp_find_unused_parameters_true")
     callbacks = [
         Previews(run, output.image_interval, output.image_size),
         ProgressLine(),
@@ -174,7 +182,7 @@ def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_s
     ]
     loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *extra_loggers(config, run)]
     return pl.Trainer(
-        **settings,
+        **trainer_settings(config),
         max_epochs=-1,
         callbacks=callbacks,
         logger=loggers,

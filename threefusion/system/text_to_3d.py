@@ -80,6 +80,12 @@ class TextTo3D(pl.LightningModule):
             self.renderer.on_step(batch.step, view_generator(self.config.seed, batch.step, 0, "on_step"))
             self.step_followed = batch.step
         self.batches_seen += 1
+        loss, metrics = self.weighed(batch)
+        self.log_dict(metrics | {"loss": loss.detach()}, batch_size=len(batch))
+        return loss
+
+    def weighed(self, batch: ViewBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The weighted sum of all terms for these views, and each of them unweighted."""
         active = self.active_losses(batch.step)
         with self.clock.measure("render", self.device):
             render: RenderOutput = self.renderer(batch, normals=any(term.needs_normal for term, _ in active.values()))
@@ -91,8 +97,7 @@ class TextTo3D(pl.LightningModule):
             value = term(render, batch)
             metrics[name] = value.detach()
             loss = loss + weight * value
-        self.log_dict(metrics | {"loss": loss.detach()}, batch_size=len(batch))
-        return loss
+        return loss, metrics
 
     def active_losses(self, step: int) -> dict[str, tuple[LossTerm, float]]:
         """Loss terms with a weight other than 0 at `step`."""

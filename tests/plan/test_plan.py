@@ -1,0 +1,161 @@
+"""What is predicted is what a run takes, and predicting changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from threefusion import cli
+from threefusion.config import load_config
+from threefusion.errors import UserError
+from threefusion.geometry.density_field import DensityField
+from threefusion.guidance.prior import models
+from threefusion.plan import announce
+from threefusion.plan.meter import LiveTensors
+from threefusion.plan.plan import predict, predict_with
+from threefusion.run.training import build_system, train
+
+EVERY_RAY_ALIKE = ["renderer.sampler=uniform", "renderer.sampler.samples_per_ray=64"]
+"""So many samples whatever the scene: the plan's worst case is every step's case."""
+LARGE = ["camera.height=28", "camera.width=28"]
+
+
+class Weigher(pl.Callback):
+    """The most bytes of tensors that each step of a real training makes."""
+
+    def __init__(self) -> None:
+        self.most: list[int] = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        module.zero_grad(set_to_none=True)
+        self.meter = LiveTensors()
+        self.meter.__enter__()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.meter.__exit__(None, None, None)
+        self.most.append(self.meter.lap())
+
+
+def taken_by_steps(config) -> list[int]:
+    weigher = Weigher()
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", max_steps=8, max_epochs=-1, callbacks=[weigher], **settings)
+    trainer.fit(build_system(config))
+    return weigher.most
+
+
+@pytest.mark.parametrize("chunk", [10**6, 8000])
+def test_a_step_takes_what_was_predicted_within_ten_per_cent(tiny, chunk):
+    config = load_config(tiny, [*EVERY_RAY_ALIKE, *LARGE, "trainer.max_steps=8", f"renderer.samples_per_chunk={chunk}"])
+    plan = predict(config)
+    taken = taken_by_steps(config)
+    assert [(stage.stage.first, stage.stage.last) for stage in plan.stages] == [(0, 3), (4, 7)]
+    for stage, steps in zip(plan.stages, (taken[1:4], taken[4:]), strict=True):
+        most = max(stage.step.render, stage.step.guidance, stage.step.backward)
+        # the plan's views are those among 256 in which the scene is largest, so that it errs upwards
+        assert 0.98 < most / max(steps) < 1.1
+        assert plan.peak >= plan.peak_of(stage) >= most + plan.parameters + plan.optimizer
+
+
+@pytest.mark.parametrize("chunk", [10**6, 40000])
+def test_small_steps_tell_what_a_large_one_takes(tiny, chunk):
+    config = load_config(tiny, [*EVERY_RAY_ALIKE, *LARGE, f"renderer.samples_per_chunk={chunk}"])
+    system = build_system(config)
+    told, whole = (predict_with(system, range(4), most) for most in (2**15, 10**9))
+    assert whole.stages[0].step.samples > 2**16
+    for name in ("samples", "kept", "render", "guidance", "backward"):
+        assert getattr(told.stages[0].step, name) == pytest.approx(getattr(whole.stages[0].step, name), rel=0.03), name
+    assert told.peak == pytest.approx(whole.peak, rel=0.05)
+
+
+def test_recomputing_lowers_the_prediction(tiny):
+    most = [
+        predict(load_config(tiny, [*EVERY_RAY_ALIKE, *LARGE, f"renderer.samples_per_chunk={chunk}"])).stages[-1].step
+        for chunk in (10**6, 8000)
+    ]
+    assert most[1].backward < 0.5 * most[0].backward and most[1].samples == most[0].samples
+
+
+def run_of(tiny, out, *overrides):
+    for part in ("checkpoints", "images", "mesh"):
+        (out / part).mkdir(parents=True)
+    train(load_config(tiny, [*overrides]), out)
+    with (out / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return torch.load(max((out / "checkpoints").iterdir()), weights_only=True)["state_dict"], rows
+
+
+def test_planning_before_a_training_changes_nothing_of_it(tiny, tmp_path, monkeypatch, capfd):
+    plain, rows = run_of(tiny, tmp_path / "plain")
+    assert "memory" not in capfd.readouterr().err, "twelve steps are not worth it"
+    monkeypatch.setattr(announce, "FEWEST_STEPS", 0)
+    torch.manual_seed(5)
+    random = torch.get_rng_state()
+    planned, planned_rows = run_of(tiny, tmp_path / "planned")
+    said = [line for line in capfd.readouterr().err.splitlines() if "memory" in line]
+    assert len(said) == 1 and said[0].startswith("memory: at most ") and "normals for orientation and shading" in said[0]
+    assert planned_rows == rows
+    assert all(torch.equal(planned[name], plain[name]) for name in plain)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_stage_that_does_not_fit_is_planned_in_smaller_chunks(tiny, monkeypatch, capfd):
+    forward = DensityField.forward
+
+    def awkward(self, points, normals, covariance=None):
+        if len(points) > 5000:
+            raise MemoryError
+        return forward(self, points, normals, covariance)
+
+    monkeypatch.setattr(DensityField, "forward", awkward)
+    predict(load_config(tiny, EVERY_RAY_ALIKE))
+    assert "out of memory: renderer.samples_per_chunk is" in capfd.readouterr().err
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    def fetch(*arguments):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(models, "_fetch", fetch)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+
+
+@pytest.mark.parametrize("prior", ["latent", "pixel"])
+def test_a_model_that_is_not_here_is_planned_by_its_shape(tiny, offline, prior, capsys):
+    model = {"latent": "stable-diffusion-2-1-base", "pixel": "deepfloyd-if-xl"}[prior]
+    words = [f"guidance.prior.type={prior}", f"guidance.prior.model={model}"]
+    assert cli.run(["plan", str(tiny), *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # 866 and 84 million parameters (Stable Diffusion 2.1), 4305 million (DeepFloyd IF-I-XL), two bytes each
+    assert found["prior"] == pytest.approx({"latent": 2 * (865.91e6 + 83.65e6), "pixel": 2 * 4304.7e6}[prior], rel=1e-4)
+    assert found["peak"] > found["prior"] + 4e8
+    assert "not on this machine" in found["notes"][0]
+
+
+def test_a_model_of_unknown_shape_is_said_to_be_unknown(tiny, offline, capsys):
+    words = ["guidance.prior.type=pixel", "guidance.prior.model=somebody/something"]
+    assert cli.run(["plan", str(tiny), *words]) == 0
+    page = capsys.readouterr().out
+    assert "prior     unknown" in page and "somebody/something is not on this machine and its shape is not known" in page
+
+
+def test_a_name_that_is_no_model_is_still_a_mistake(tiny):
+    with pytest.raises(UserError, match="Did you mean 'stable-diffusion-2-1-base'"):
+        cli.run(["plan", str(tiny), "guidance.prior.type=latent", "guidance.prior.model=stable-difusion-2-1-base"])
+
+
+def test_the_page_says_what_the_data_say(tiny, capsys):
+    assert cli.run(["plan", str(tiny), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert cli.run(["plan", str(tiny)]) == 0
+    page = capsys.readouterr().out
+    assert [(stage["first_step"], stage["last_step"]) for stage in data["stages"]] == [(0, 3), (4, 11)]
+    assert all(
+        f"steps {stage['first_step']} to {stage['last_step']}: {stage['peak'] / 1e6:.1f} MB" in page for stage in data["stages"]
+    )
+    assert data["peak"] >= data["program"] + max(stage["peak"] for stage in data["stages"])
