@@ -27,7 +27,9 @@ def test_shapes_tell_what_the_network_takes(model):
     prior.load()
     image = torch.rand(4, 64, 64, 3, requires_grad=True)
     z, timesteps, tokens = torch.randn(8, *prior.shape), torch.full((8,), 500), tokens.expand(8, -1, -1).contiguous()
+    # each network is cast for its device at its first use
     prior.predict_noise(z, timesteps, tokens)
+    prior.encode(image)
     assert told.weights == prior.weight_bytes()
     with LiveTensors() as meter, torch.no_grad():
         prior.predict_noise(z, timesteps, tokens)

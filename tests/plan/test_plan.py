@@ -14,7 +14,7 @@ from threefusion.config import load_config
 from threefusion.errors import UserError
 from threefusion.geometry.density_field import DensityField
 from threefusion.guidance.prior import models
-from threefusion.plan import announce
+from threefusion.plan import announce, scaling
 from threefusion.plan.meter import LiveTensors
 from threefusion.plan.plan import predict, predict_with
 from threefusion.run.training import build_system, train
@@ -61,11 +61,11 @@ def test_a_step_takes_what_was_predicted_within_ten_per_cent(tiny, chunk):
         assert plan.peak >= plan.peak_of(stage) >= most + plan.parameters + plan.optimizer
 
 
-@pytest.mark.parametrize("chunk", [10**6, 40000])
-def test_small_steps_tell_what_a_large_one_takes(tiny, chunk):
-    config = load_config(tiny, [*EVERY_RAY_ALIKE, *LARGE, f"renderer.samples_per_chunk={chunk}"])
-    system = build_system(config)
-    told, whole = (predict_with(system, range(4), most) for most in (2**15, 10**9))
+@pytest.mark.parametrize("chunk", [10**6, 10000])
+def test_small_steps_tell_what_a_large_one_takes(tiny, chunk, monkeypatch):
+    monkeypatch.setattr(scaling, "SMALL_STEPS", (6000, 12000))
+    system = build_system(load_config(tiny, [*EVERY_RAY_ALIKE, *LARGE, f"renderer.samples_per_chunk={chunk}"]))
+    told, whole = (predict_with(system, range(4), most) for most in (2**14, 10**9))
     assert whole.stages[0].step.samples > 2**16
     for name in ("samples", "kept", "render", "guidance", "backward"):
         assert getattr(told.stages[0].step, name) == pytest.approx(getattr(whole.stages[0].step, name), rel=0.03), name
@@ -90,11 +90,12 @@ def run_of(tiny, out, *overrides):
 
 
 def test_planning_before_a_training_changes_nothing_of_it(tiny, tmp_path, monkeypatch, capfd):
+    torch.manual_seed(5)
     plain, rows = run_of(tiny, tmp_path / "plain")
+    random = torch.get_rng_state()
     assert "memory" not in capfd.readouterr().err, "twelve steps are not worth it"
     monkeypatch.setattr(announce, "FEWEST_STEPS", 0)
     torch.manual_seed(5)
-    random = torch.get_rng_state()
     planned, planned_rows = run_of(tiny, tmp_path / "planned")
     said = [line for line in capfd.readouterr().err.splitlines() if "memory" in line]
     assert len(said) == 1 and said[0].startswith("memory: at most ") and "normals for orientation and shading" in said[0]
@@ -133,7 +134,7 @@ def test_a_model_that_is_not_here_is_planned_by_its_shape(tiny, offline, prior, 
     found = json.loads(capsys.readouterr().out)
     # 866 and 84 million parameters (Stable Diffusion 2.1), 4305 million (DeepFloyd IF-I-XL), two bytes each
     assert found["prior"] == pytest.approx({"latent": 2 * (865.91e6 + 83.65e6), "pixel": 2 * 4304.7e6}[prior], rel=1e-4)
-    assert found["peak"] > found["prior"] + 4e8
+    assert found["peak"] > found["prior"] + 3e8
     assert "not on this machine" in found["notes"][0]
 
 

@@ -9,7 +9,7 @@ import torch
 from threefusion.errors import UserError
 from threefusion.plan.plan import predict_with
 from threefusion.plan.report import as_line
-from threefusion.plan.scaling import SMALL_STEP
+from threefusion.plan.scaling import SMALL_STEPS
 from threefusion.system.text_to_3d import TextTo3D
 
 FEWEST_STEPS = 50
@@ -24,7 +24,7 @@ def announce(system: TextTo3D, steps: range) -> None:
     if len(steps) < FEWEST_STEPS:
         return
     try:
-        print(as_line(predict_with(system, steps, SMALL_STEP)), file=sys.stderr, flush=True)
+        print(as_line(predict_with(system, steps, max(SMALL_STEPS))), file=sys.stderr, flush=True)
     except UserError as error:
         # every cell of the scene occupied is the worst case: the run may still fit
         print(f"memory: with the whole scene occupied, {error}", file=sys.stderr, flush=True)

@@ -93,12 +93,13 @@ class DryRun:
         if samples <= self.most_samples:
             return measure(batch)
 
-        def with_chunk(fewer: ViewBatch, size: int) -> StepMemory:
-            renderer.samples.size = size
+        def measure_small(fewer: ViewBatch) -> StepMemory:
+            # as many chunks as in the large one
+            renderer.samples.size = max(round(chunk * self._samples(fewer) / samples), 1)
             return measure(fewer)
 
         try:
-            return scaled(with_chunk, batch, samples, chunk)
+            return scaled(measure_small, batch, samples)
         finally:
             renderer.samples.size = chunk
 
@@ -118,14 +119,18 @@ class DryRun:
             self.optimizer.step()
             backward = meter.lap()
         self._drop_gradients()
-        samples = system.renderer.samples.present if isinstance(system.renderer, Volume) else None
-        return StepMemory(samples, phases.left["render"], phases.most["render"], phases.most["guidance"], backward, max(inputs))
+        return StepMemory(
+            self._looked_at(), phases.left["render"], phases.most["render"], phases.most["guidance"], backward, max(inputs)
+        )
+
+    def _looked_at(self) -> int | None:
+        return self.system.renderer.samples.present if isinstance(self.system.renderer, Volume) else None
 
     def _picture(self, batch: ViewBatch) -> StepMemory:
         mode = "albedo" if isinstance(self.system.scene.geometry, CanvasGeometry) else "normal"
         with metered(self.device) as meter:
             next(look(self.system.scene, batch, mode))
-            return StepMemory(None, 0, meter.lap(), 0, 0, 0)
+            return StepMemory(self._looked_at(), 0, meter.lap(), 0, 0, 0)
 
     def _drop_gradients(self) -> None:
         """Also those of a guidance that learns, which the real run shares."""

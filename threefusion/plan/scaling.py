@@ -1,7 +1,7 @@
 """Large steps told by small ones.
 
-Samples are looked at in chunks: a step or a picture takes a constant, so much per pixel and so much per sample of a chunk.
-Three small ones settle the three numbers; a test compares with the large one itself.
+Let the pixels of a step and its chunk of samples shrink together: the number of chunks stays, so does what is alive together, and
+the memory is a constant plus so much per sample. Two small steps settle both; a test compares with the large one itself.
 """
 
 from __future__ import annotations
@@ -13,32 +13,20 @@ from math import sqrt
 from threefusion.plan.step_memory import StepMemory
 from threefusion.types import ViewBatch
 
-SMALL_CHUNK = 8192
-SMALL_STEP = 4 * SMALL_CHUNK
-"""Samples of the largest of the small steps."""
-Measure = Callable[[ViewBatch, int], StepMemory]
-"""What a step takes with these views and this many samples per chunk."""
+SMALL_STEPS = (16384, 32768)
+"""About how many samples the small steps look at."""
 
 
-def scaled(measure: Measure, batch: ViewBatch, samples: int, chunk: int) -> StepMemory:
-    """What a step of `batch` takes, which looks at `samples` samples, by steps of two and four small chunks.
-
-    Where `chunk` holds all samples nothing is computed again, and so it is in the small steps.
-    """
-    chunked = chunk < samples
-    small, half = (SMALL_CHUNK, 2 * SMALL_CHUNK) if chunked else (chunk, chunk)
-    few, many = (shrunk(batch, count * SMALL_CHUNK / samples) for count in (2, 4))
-    first, second = measure(few, small), measure(many, small)
-    third = measure(many, half) if chunked else second
-    along_pixels = (pixels(batch) - pixels(few)) / (pixels(many) - pixels(few))
-    along_chunk = (chunk - small) / SMALL_CHUNK if chunked else 0.0
+def scaled(measure: Callable[[ViewBatch], StepMemory], batch: ViewBatch, samples: int) -> StepMemory:
+    """What a step of `batch` takes, which looks at `samples` samples; `measure` tells it of smaller ones, in smaller chunks."""
+    first, second = (measure(shrunk(batch, small / samples)) for small in SMALL_STEPS)
+    along = (samples - first.samples) / (second.samples - first.samples)
 
     def extended(name: str) -> int:
-        a, b, c = (getattr(step, name) for step in (first, second, third))
-        return round(a + (b - a) * along_pixels + (c - b) * along_chunk)
+        a, b = getattr(first, name), getattr(second, name)
+        return round(a + (b - a) * along)
 
-    counted = ("kept", "render", "guidance", "backward")
-    return replace(first, samples=samples, **{name: extended(name) for name in counted})
+    return replace(first, samples=samples, **{name: extended(name) for name in ("kept", "render", "guidance", "backward")})
 
 
 def shrunk(batch: ViewBatch, share: float) -> ViewBatch:
@@ -46,8 +34,3 @@ def shrunk(batch: ViewBatch, share: float) -> ViewBatch:
     camera = batch.camera
     height, width = (max(round(side * sqrt(share)), 1) for side in (camera.height, camera.width))
     return replace(batch, camera=replace(camera, height=height, width=width))
-
-
-def pixels(batch: ViewBatch) -> int:
-    """Pixels of one view."""
-    return batch.camera.height * batch.camera.width
