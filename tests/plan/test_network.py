@@ -33,12 +33,12 @@ def test_shapes_tell_what_the_network_takes(model):
     assert told.weights == prior.weight_bytes()
     with LiveTensors() as meter, torch.no_grad():
         prior.predict_noise(z, timesteps, tokens)
-        assert told.predict == pytest.approx(meter.lap(), rel=0.1)
+        assert told.predict == pytest.approx(max(meter.lap()), rel=0.1)
     with LiveTensors() as meter:
         encoded = prior.encode(image)
-        kept, encode = meter.now, meter.lap()
+        kept, encode = meter.now, max(meter.lap())
         encoded.sum().backward()
-        backward = meter.lap()
+        backward = max(meter.lap())
     if kind == "latent":
         for predicted, taken in ((told.kept, kept), (told.encode, encode), (told.backward, backward)):
             assert predicted == pytest.approx(taken, rel=0.1)

@@ -12,9 +12,9 @@ from threefusion.callback.images import evaluation_orbit, look
 from threefusion.geometry.geometry import CanvasGeometry
 from threefusion.out_of_memory import until_it_fits
 from threefusion.plan.meter import Meter, metered
-from threefusion.plan.scaling import scaled
+from threefusion.plan.scaling import same_chunks, scaled
 from threefusion.plan.stages import Stage, largest_batch
-from threefusion.plan.step_memory import StepMemory
+from threefusion.plan.step_memory import StepMemory, StepTrace
 from threefusion.renderer.volume import Volume
 from threefusion.system.phases import PhaseClock
 from threefusion.system.text_to_3d import TextTo3D
@@ -22,12 +22,12 @@ from threefusion.types import ViewBatch
 
 
 class PhaseMeter(PhaseClock):
-    """In place of a clock: what is alive at most in each phase, and at its end."""
+    """In place of a clock: what is alive in each phase, and at its end."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
         self._meter = meter
-        self.most: dict[str, int] = {}
+        self.laps: dict[str, list[int]] = {}
         self.left: dict[str, int] = {}
 
     def start(self, phase: str, device: torch.device) -> None:
@@ -36,7 +36,7 @@ class PhaseMeter(PhaseClock):
 
     def stop(self, phase: str, device: torch.device) -> None:
         """End `phase`."""
-        self.most[phase], self.left[phase] = self._meter.lap(), self._meter.now
+        self.laps[phase], self.left[phase] = self._meter.lap(), self._meter.now
 
 
 class DryRun:
@@ -72,7 +72,7 @@ class DryRun:
             UserError: it does not fit into the memory whatever the chunk.
         """
         batch = largest_batch(self.system, stage).to(self.device)
-        return until_it_fits(lambda: self._spared(self._step, batch), self.system.renderer.spare_memory)
+        return until_it_fits(lambda: self._spared(self._step, batch), self.system.renderer.spare_memory).memory()
 
     def picture(self, size: int) -> int:
         """The most that is alive while one preview, or one frame of the turntable, is rendered with its normals."""
@@ -80,11 +80,11 @@ class DryRun:
         side = min(size, isqrt(renderer.rays.size)) if isinstance(renderer, Volume) else size
         renderer.eval()
         try:
-            return self._spared(self._picture, evaluation_orbit(self.system.camera, 1, side).to(self.device)).render
+            return self._spared(self._picture, evaluation_orbit(self.system.camera, 1, side).to(self.device)).memory().render
         finally:
             renderer.train()
 
-    def _spared(self, measure: Callable[[ViewBatch], StepMemory], batch: ViewBatch) -> StepMemory:
+    def _spared(self, measure: Callable[[ViewBatch], StepTrace], batch: ViewBatch) -> StepTrace:
         """measure(batch); on a processor by way of smaller ones if more than `most_samples` are looked at."""
         renderer = self.system.renderer
         if self.device.type != "cpu" or not isinstance(renderer, Volume):
@@ -93,21 +93,21 @@ class DryRun:
         if samples <= self.most_samples:
             return measure(batch)
 
-        def measure_small(fewer: ViewBatch) -> StepMemory:
-            # as many chunks as in the large one
-            renderer.samples.size = max(round(chunk * self._samples(fewer) / samples), 1)
+        def measure_small(fewer: ViewBatch) -> StepTrace:
+            renderer.samples.size = same_chunks(self._samples(fewer), samples, chunk)
             return measure(fewer)
 
         try:
-            return scaled(measure_small, batch, samples)
+            told = scaled(measure_small, batch, samples)
         finally:
             renderer.samples.size = chunk
+        return told or measure(batch)
 
     @torch.no_grad()
     def _samples(self, batch: ViewBatch) -> int:
         return len(self.system.renderer.sampler(batch.camera.rays(), batch).t_start)
 
-    def _step(self, batch: ViewBatch) -> StepMemory:
+    def _step(self, batch: ViewBatch) -> StepTrace:
         system = self.system
         self._drop_gradients()
         with metered(self.device) as meter, largest_input(system) as inputs:
@@ -119,18 +119,17 @@ class DryRun:
             self.optimizer.step()
             backward = meter.lap()
         self._drop_gradients()
-        return StepMemory(
-            self._looked_at(), phases.left["render"], phases.most["render"], phases.most["guidance"], backward, max(inputs)
-        )
+        laps = phases.laps
+        return StepTrace(self._looked_at(), phases.left["render"], laps["render"], laps["guidance"], backward, max(inputs))
 
     def _looked_at(self) -> int | None:
         return self.system.renderer.samples.present if isinstance(self.system.renderer, Volume) else None
 
-    def _picture(self, batch: ViewBatch) -> StepMemory:
+    def _picture(self, batch: ViewBatch) -> StepTrace:
         mode = "albedo" if isinstance(self.system.scene.geometry, CanvasGeometry) else "normal"
         with metered(self.device) as meter:
             next(look(self.system.scene, batch, mode))
-            return StepMemory(self._looked_at(), 0, meter.lap(), 0, 0, 0)
+            return StepTrace(self._looked_at(), 0, meter.lap(), [0], [0], 0)
 
     def _drop_gradients(self) -> None:
         """Also those of a guidance that learns, which the real run shares."""

@@ -21,14 +21,15 @@ class LiveTensors(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0
-        self._peak = 0
+        self.now = self._begun = 0
+        self._lap: list[int] = []
         self._known: set[int] = set()
 
-    def lap(self) -> int:
-        """The most bytes that were alive at a time since the last lap."""
-        peak, self._peak = self._peak, self.now
-        return peak
+    def lap(self) -> list[int]:
+        """Bytes alive when the last lap ended, and since then after every operation: the largest is the peak."""
+        lap, self._lap = [self._begun, *self._lap], []
+        self._begun = self.now
+        return lap
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple = (), keywords: dict | None = None) -> Any:
         """Run the operation; storages of its arguments were there before, all others of its results are new."""
@@ -36,6 +37,7 @@ class LiveTensors(TorchDispatchMode):
         self._meet(tree_leaves((arguments, keywords)), counted=False)
         result = function(*arguments, **keywords)
         self._meet(tree_leaves(result), counted=True)
+        self._lap.append(self.now)
         return result
 
     def _meet(self, values: Iterable[Any], counted: bool) -> None:
@@ -49,7 +51,6 @@ class LiveTensors(TorchDispatchMode):
             self._known.add(id(storage))
             weakref.finalize(storage, self._freed, id(storage), size).atexit = False
             self.now += size
-            self._peak = max(self._peak, self.now)
 
     def _freed(self, key: int, size: int) -> None:
         self._known.discard(key)
@@ -69,11 +70,11 @@ class CudaAllocations:
         """Bytes alive now."""
         return torch.cuda.memory_allocated(self._device) - self._before
 
-    def lap(self) -> int:
-        """The most bytes that were alive at a time since the last lap."""
+    def lap(self) -> list[int]:
+        """The most bytes that were alive at a time since the last lap, alone in a list."""
         peak = torch.cuda.max_memory_allocated(self._device) - self._before
         torch.cuda.reset_peak_memory_stats(self._device)
-        return peak
+        return [peak]
 
 
 Meter = LiveTensors | CudaAllocations

@@ -59,7 +59,7 @@ def network_memory(architecture: Architecture, dtype: torch.dtype, views: int, i
     tokens = torch.empty(inputs, _TOKENS, architecture.token_width, dtype=dtype, device=_META)
     with torch.no_grad(), FusedAttention(), metered(_META) as meter:
         unet(latents, torch.empty(inputs, dtype=torch.long, device=_META), tokens, return_dict=False)
-        predict = meter.lap()
+        predict = max(meter.lap())
     return NetworkMemory(weights, kept, encode, predict, backward)
 
 
@@ -77,9 +77,9 @@ def _encoding(vae: nn.Module, image: Tensor) -> tuple[int, int, int]:
     """Bytes kept after the encoder's forward pass, its peak, and the backward pass's peak."""
     with FusedAttention(), metered(_META) as meter:
         latents = vae.encode(image.requires_grad_()).latent_dist.mean
-        kept, encode = meter.now, meter.lap()
+        kept, encode = meter.now, max(meter.lap())
         latents.backward(torch.empty_like(latents))
-        return kept, encode, meter.lap()
+        return kept, encode, max(meter.lap())
 
 
 class FusedAttention(TorchFunctionMode):

@@ -21,3 +21,20 @@ class StepMemory:
     """The most during the backward pass and the update, the new gradients included."""
     network_inputs: int
     """Noised images in the largest call of the prior's network."""
+
+
+@dataclass(frozen=True)
+class StepTrace:
+    """The same operation by operation: what is alive after each of them, by phase."""
+
+    samples: int | None
+    kept: int
+    render: list[int]
+    guidance: list[int]
+    backward: list[int]
+    network_inputs: int
+
+    def memory(self) -> StepMemory:
+        """The peaks."""
+        peaks = (max(self.render), max(self.guidance), max(self.backward))
+        return StepMemory(self.samples, self.kept, *peaks, self.network_inputs)
