@@ -15,6 +15,7 @@ from threefusion.errors import UserError
 from threefusion.evaluate.command import EVAL
 from threefusion.parser import PROGRAM, Parser, Verb, overview, parse
 from threefusion.perf.command import PERF
+from threefusion.plan.command import PLAN
 from threefusion.suggest import nearest
 
 if TYPE_CHECKING:
@@ -271,6 +272,7 @@ VERBS = {
     "bench": BENCH,
     "eval": EVAL,
     "perf": PERF,
+    "plan": PLAN,
     "check": Verb(
         "Check configs, without building anything.",
         check_arguments,

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from threefusion.callback.images import picture, take, write_png, write_video
+from threefusion.callback.images import Previews, picture, take, write_png, write_video
 from threefusion.camera.orbit import orbit_views
+from threefusion.config import load_config
+from threefusion.registry import build
+from threefusion.system.scene import build_scene
 from threefusion.types import RenderOutput
 
 
@@ -42,3 +46,10 @@ def test_normals_are_colours_over_white_and_views_are_taken_one_by_one() -> None
     assert torch.equal(one.camera.c2w[0], batch.camera.c2w[2])
     assert torch.equal(one.light.position[0], batch.light.position[2])
     assert int(one.index) == 2
+
+
+@pytest.mark.parametrize(("overrides", "shape"), [(["geometry=image", "renderer=image"], (64, 64, 3)), ([], (32, 64, 3))])
+def test_a_preview_shows_four_sides_and_their_normals_but_a_picture_once(tiny: Path, tmp_path: Path, overrides, shape) -> None:
+    config = load_config(tiny, overrides)
+    sheet = Previews(tmp_path, 1, 16).sheet(build_scene(config), build(config.camera))
+    assert sheet.shape == shape and not sheet.requires_grad

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from threefusion.camera.orbit import orbit_views
 from threefusion.camera.sampler import CameraSampler
+from threefusion.geometry.geometry import CanvasGeometry
 from threefusion.types import RenderOutput, Scene, Shading, ViewBatch
 
 Mode = Literal["color", "albedo", "textureless", "normal"]
@@ -52,8 +53,7 @@ def look(scene: Scene, batch: ViewBatch, mode: Mode) -> Iterator[Float[Tensor, "
     try:
         for place in range(len(batch)):
             view = take(batch, place).to(device)
-            with torch.enable_grad() if mode != "albedo" else torch.no_grad():
-                render = scene.renderer(view, normals=mode == "normal")
+            render = scene.renderer(view, normals=mode == "normal")
             yield picture(render, mode)[0].detach()
     finally:
         scene.renderer.train(training)
@@ -106,7 +106,7 @@ class Previews(pl.Callback):
     def sheet(self, scene: Scene, camera: CameraSampler) -> Float[Tensor, "h w 3"]:
         """Front, left, back and right side in albedo above the same as normals."""
         batch = evaluation_orbit(camera, 4, self.size)
-        if getattr(scene.geometry, "is_flat", False):
+        if isinstance(scene.geometry, CanvasGeometry):
             return next(look(scene, batch, "albedo"))
         rows = [torch.cat(list(look(scene, batch, mode)), dim=1) for mode in ("albedo", "normal")]
         return torch.cat(rows, dim=0)

@@ -9,6 +9,7 @@ import torch
 
 from threefusion.background.background import Background
 from threefusion.component import Component
+from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry
 from threefusion.material.material import Material
 from threefusion.types import RenderOutput, ViewBatch
@@ -39,6 +40,14 @@ class Renderer(Component):
             UserError: its geometry cannot.
         """
         self.geometry.turn_round()
+
+    def spare_memory(self) -> None:
+        """Make the next render in training need less memory, and say so in one line; the image stays the same.
+
+        Raises:
+            UserError: it cannot need less; the message says what to lower.
+        """
+        raise UserError("out of memory. Lower camera.batch_size, or the size of the scene")
 
     def on_step(self, step: int, generator: torch.Generator) -> None:
         """Let every part of the scene follow the step."""

@@ -15,7 +15,9 @@ from threefusion.geometry.geometry import Geometry, ImplicitGeometry
 from threefusion.geometry.normals import downhill
 from threefusion.material.material import Material
 from threefusion.ops.composite import packed_weights, weighted_sums
+from threefusion.out_of_memory import until_it_fits
 from threefusion.registry import build, register
+from threefusion.renderer.chunk import Chunk
 from threefusion.renderer.cone import cone_gaussian
 from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.recompute import recomputed
@@ -60,6 +62,8 @@ class Volume(Renderer):
         self.cfg = cfg
         self.sampler = build(cfg.sampler, geometry)
         self.pruning = VisibilityPruning(cfg.prune_below)
+        self.samples = Chunk("renderer.samples_per_chunk", cfg.samples_per_chunk, floor=1024)
+        self.rays = Chunk("renderer.rays_per_chunk", cfg.rays_per_chunk, floor=64)
 
     def turn_round(self) -> None:
         """Turn the scene, and what the sampler knows of it, by half a turn about the vertical axis."""
@@ -73,11 +77,25 @@ class Volume(Renderer):
         self.pruning.on_step(step)
 
     def forward(self, batch: ViewBatch, normals: bool = False) -> RenderOutput:
-        """Images of the views; `samples`, which only losses read, are given with the normals while gradients are recorded."""
+        """Images of the views; `samples`, which only losses read, are given with the normals while gradients are recorded.
+
+        In evaluation, memory that does not suffice halves the rays looked at together; in training see `spare_memory`.
+        """
+        if self.training:
+            return self._images(batch, normals)
+        advice = "Ask for smaller pictures: output.image_size, output.turntable_size, --size"
+        return until_it_fits(lambda: self._images(batch, normals), lambda: self.rays.halve(advice))
+
+    def spare_memory(self) -> None:
+        """Halve the samples looked at together: training keeps one chunk's activations."""
+        self.samples.halve("Lower camera.batch_size, camera.height and camera.width, or renderer.sampler.samples_per_ray")
+
+    def _images(self, batch: ViewBatch, normals: bool) -> RenderOutput:
         rays = batch.camera.rays()
         normals = normals or self.material.needs_normal(batch.shading)
         total = len(rays.origins)
-        chunk = total if self.training else self.cfg.rays_per_chunk
+        self.rays.present = total
+        chunk = total if self.training else self.rays.size
         parts = [self._pixels(_part(rays, start, start + chunk), batch, normals) for start in range(0, total, chunk)]
         pixels = torch.cat([values for values, _ in parts])
         pixels = pixels.reshape(len(batch), batch.camera.height, batch.camera.width, -1)
@@ -110,7 +128,7 @@ class Volume(Renderer):
 
     def _look(self, rays: Rays, samples: RaySamples, batch: ViewBatch, normals: bool) -> Tensor:
         """Density, colour and, if asked for, normal of each sample side by side, so many samples at a time."""
-        size = self.cfg.samples_per_chunk
+        self.samples.present, size = len(samples.t_start), self.samples.size
         parts = [_stretch(samples, start, start + size) for start in range(0, max(len(samples.t_start), 1), size)]
         if len(parts) == 1 or not torch.is_grad_enabled():
             return torch.cat([self._look_at(rays, part, batch, normals) for part in parts])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig, config_to_yaml
+from threefusion.errors import UserError
 from threefusion.run.folder import RUN_VARIABLE, checkpoint_step, latest_checkpoint
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def train(config: RunConfig, run: Path) -> int:
     quiet()
     from threefusion.callback.snapshot import Interrupt
     from threefusion.ops.backend import choose_backend
+    from threefusion.plan.announce import announce
     from threefusion.run.results import finish
     from threefusion.threads import training_threads
 
@@ -91,11 +93,13 @@ def train(config: RunConfig, run: Path) -> int:
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
     trainer = make_trainer(config, run, interrupt, first)
+    if trainer.is_global_zero:
+        announce(system, range(first, trainer.max_steps))
     asked = NetworkCalls()
     asked.count(system.guidance.prior)
     began = time.monotonic()
     with followed(trainer.loggers, run):
-        with announced(run), training_threads(small_steps(system)):
+        with announced(run), explained(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         seconds = time.monotonic() - began
         if not trainer.is_global_zero:
@@ -149,6 +153,33 @@ def announced(run: Path) -> Iterator[None]:
             del os.environ[RUN_VARIABLE]
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """A block in which memory that runs out, where nothing can be done about it, is an error in one line.
+
+    Raises:
+        UserError: memory ran out.
+    """
+    from threefusion.out_of_memory import is_out_of_memory
+    from threefusion.system.second_attempt import LOWER
+
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory: {next(iter(str(error).splitlines()), 'MemoryError')}. {LOWER}") from error
+
+
+def trainer_settings(config: RunConfig) -> dict[str, Any]:
+    """`trainer.*` with this project's defaults."""
+    settings = {"accelerator": "auto", "devices": 1, "max_steps": 10000, "log_every_n_steps": 10, **config.trainer}
+    if settings["devices"] not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1:
+        # A rank may leave a parameter unused (albedo against lit, rays that all miss): plain DDP would wait for it for ever.
+        settings.setdefault("strategy", "ddp_find_unused_parameters_true")
+    return settings
+
+
 def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_step: int) -> pl.Trainer:
     """Lightning's trainer with this project's callbacks; `trainer.*` of the config goes through as it is."""
     import pytorch_lightning as pl
@@ -159,10 +190,6 @@ def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_s
     from threefusion.callback.snapshot import Snapshot
 
     output = config.output
-    settings = {"accelerator": "auto", "devices": 1, "max_steps": 10000, "log_every_n_steps": 10, **config.trainer}
-    if settings["devices"] not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1:
-        # A rank may leave a parameter unused (albedo against lit, rays that all miss): plain DDP would wait for it for ever.
-        settings.setdefault("strategy", "ddp_find_unused_parameters_true")
     callbacks = [
         Previews(run, output.image_interval, output.image_size),
         ProgressLine(),
@@ -171,7 +198,7 @@ def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_s
     ]
     loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *extra_loggers(config, run)]
     return pl.Trainer(
-        **settings,
+        **trainer_settings(config),
         max_epochs=-1,
         callbacks=callbacks,
         logger=loggers,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -20,6 +22,7 @@ from threefusion.registry import build
 from threefusion.system.facing import faces_backwards
 from threefusion.system.metrics import RunningMeans
 from threefusion.system.phases import PhaseClock
+from threefusion.system.second_attempt import step_that_fits
 from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
 
 
@@ -51,6 +54,8 @@ class TextTo3D(pl.LightningModule):
         self.metrics = RunningMeans()
         self.strict_loading = False
         self.batches_seen = 0
+        self.step_followed = -1
+        self.latest: dict[str, Tensor] = {}
 
     @property
     def scene(self) -> Scene:
@@ -76,11 +81,19 @@ class TextTo3D(pl.LightningModule):
     def training_step(self, _: object, batch_idx: int) -> Float[Tensor, ""]:
         """Render one batch of views, score it, weigh the terms."""
         batch = self.views(self.batches_seen)
-        if self.batches_seen % self.trainer.accumulate_grad_batches == 0:
+        if self.step_followed != batch.step:
             self.renderer.on_step(batch.step, view_generator(self.config.seed, batch.step, 0, "on_step"))
             if batch.step in self.config.facing.steps:
                 self.check_facing(batch.step)
+            self.step_followed = batch.step
         self.batches_seen += 1
+        loss, metrics = self.weighed(batch)
+        # counted when the step has ended: one that runs out of memory is done again
+        self.latest = metrics | {"loss": loss.detach()}
+        return loss
+
+    def weighed(self, batch: ViewBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The weighted sum of all terms for these views, and each of them unweighted."""
         active = self.active_losses(batch.step)
         with self.clock.measure("render", self.device):
             render: RenderOutput = self.renderer(batch, normals=any(term.needs_normal for term, _ in active.values()))
@@ -92,8 +105,7 @@ class TextTo3D(pl.LightningModule):
             value = term(render, batch)
             metrics[name] = value.detach()
             loss = loss + weight * value
-        self.metrics.add(metrics | {"loss": loss.detach()})
-        return loss
+        return loss, metrics
 
     @torch.no_grad()
     def check_facing(self, step: int) -> None:
@@ -109,6 +121,7 @@ class TextTo3D(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Log the means since the last row when a row is due: on all other steps nothing waits for the device."""
+        self.metrics.add(self.latest)
         if self.batches_seen % self.trainer.accumulate_grad_batches:
             return
         if self.trainer.should_stop or self.global_step % (self.trainer.log_every_n_steps or 1) == 0:
@@ -123,6 +136,12 @@ class TextTo3D(pl.LightningModule):
         """One optimiser with a group per named component."""
         parts = {name: getattr(self.scene, name) for name in ("geometry", "material", "background")}
         return self.optimizer_factory.create(nn.ModuleDict(parts))
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: LightningOptimizer, optimizer_closure: Callable[[], Tensor | None]
+    ) -> None:
+        """Move the scene; what runs out of memory before that is done again."""
+        optimizer.step(closure=lambda: step_that_fits(self, optimizer, optimizer_closure))
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Learning rates are a pure function of the step."""

@@ -74,6 +74,10 @@ class DiffusionPrior(Component):
     def load(self) -> None:
         """Read the networks now rather than at their first use; does nothing the second time."""
 
+    def weight_bytes(self) -> int:
+        """What the networks that have been read take in memory, in the precision they are in now."""
+        return sum(tensor.nbytes for network in self._networks.values() for tensor in network.state_dict().values())
+
     def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
         """Colours in [0, 1], resized to the prior's own size, in the prior's space, float32; gradient flows.
 

@@ -1,0 +1,63 @@
+"""Bytes are counted while somebody holds them, and no longer."""
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from threefusion.config import load_config
+from threefusion.plan.meter import LiveTensors, metered
+from threefusion.run.training import build_system
+
+
+def test_what_is_made_counts_until_it_is_freed():
+    before = torch.ones(100)
+    with metered(torch.device("cpu")) as meter:
+        assert (meter.now, meter.lap()) == (0, [0])
+        large = torch.zeros(1000)
+        assert meter.now == 4000
+        view, same = large.view(10, 100)[3:], large.mul_(2)
+        assert meter.now == 4000
+        before.add_(1)
+        before.view(10, 10).t()
+        assert meter.now == 4000
+        del large, same
+        assert meter.now == 4000, "a view keeps the whole of it"
+        del view
+        assert (meter.now, max(meter.lap()), meter.lap()) == (0, 4000, [0])
+
+
+def test_what_a_graph_keeps_counts():
+    weight = torch.ones(50, requires_grad=True)
+    with LiveTensors() as meter:
+        loss = (weight.exp() * weight).sum()
+        assert meter.now == 200 + 4, "exp is kept for the backward pass"
+        loss.backward()
+        assert meter.now == 200 + 4, "the gradient is there, exp is not"
+        del loss
+        weight.grad = None
+        assert meter.now == 0
+
+
+@pytest.mark.parametrize("override", ["renderer.samples_per_chunk=100000", "renderer.samples_per_chunk=2000"])
+def test_the_count_agrees_with_the_profiler_of_torch(tiny, override):
+    """The profiler is told of every allocation, those inside kernels too."""
+    system = build_system(load_config(tiny, ["camera.albedo_steps=0", "renderer.sampler.samples_per_ray=48", override]))
+    batch = system.camera.sample(0, 0, torch.arange(4))
+
+    def step() -> None:
+        system.weighed(batch)[0].backward()
+        system.zero_grad()
+
+    step()
+    with metered(torch.device("cpu")) as meter:
+        step()
+        counted = max(meter.lap())
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    assert counted == pytest.approx(peak, rel=0.02)
+    assert counted > 1e6

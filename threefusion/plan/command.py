@@ -1,0 +1,45 @@
+"""The verb `plan`. Loads no torch before its config is known to be good."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from threefusion.errors import UserError
+from threefusion.parser import Parser, Verb
+
+
+def plan_arguments(parser: Parser) -> None:
+    """Arguments of `plan`."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file of a run")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the config")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Print the memory that a run would take, stage by stage."""
+    from threefusion.config import load_config
+
+    if wrong := [text for text in arguments.overrides if "=" not in text]:
+        raise UserError(f"{wrong[0]!r}: expected key=value; one config at a time")
+    config = load_config(arguments.config, arguments.overrides)
+    from threefusion.process import prepare_process
+    from threefusion.run.training import quiet
+
+    prepare_process()
+    quiet()
+    from threefusion.plan.plan import predict
+    from threefusion.plan.report import as_data, as_page
+
+    found = predict(config)
+    print(json.dumps(as_data(found), indent=2, ensure_ascii=False) if arguments.json else as_page(found, str(arguments.config)))
+    return 0
+
+
+PLAN = Verb(
+    "Predict how much memory a run will take, stage by stage.",
+    plan_arguments,
+    plan,
+    ("plan configs/quickstart.yaml", "plan configs/dreamfusion-sd.yaml camera.batch_size=4 --json"),
+)
