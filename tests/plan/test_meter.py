@@ -5,6 +5,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from threefusion.config import load_config
+from threefusion.ops.backend import backend
 from threefusion.plan.meter import LiveTensors, metered
 from threefusion.run.training import build_system
 
@@ -39,8 +40,17 @@ def test_what_a_graph_keeps_counts():
 
 
 @pytest.mark.parametrize("override", ["renderer.samples_per_chunk=100000", "renderer.samples_per_chunk=2000"])
-def test_the_count_agrees_with_the_profiler_of_torch(tiny, override):
-    """The profiler is told of every allocation, those inside kernels too."""
+@pytest.mark.parametrize(("name", "excess"), [("torch", 0.02), ("numba", 0.4)])
+def test_the_count_agrees_with_the_profiler_of_torch(tiny, override, name, excess):
+    """The profiler is told of every allocation, those inside kernels too; what numpy looked at is counted a little longer."""
+    with backend(name):
+        counted, peak = counts_of_a_step(tiny, override)
+    assert 0.98 * peak <= counted <= (1 + excess) * peak
+    assert counted > 1e6
+
+
+def counts_of_a_step(tiny, override):
+    """The most bytes alive in a step, as counted here and as the profiler says."""
     system = build_system(load_config(tiny, ["camera.albedo_steps=0", "renderer.sampler.samples_per_ray=48", override]))
     batch = system.camera.sample(0, 0, torch.arange(4))
 
@@ -59,5 +69,4 @@ def test_the_count_agrees_with_the_profiler_of_torch(tiny, override):
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
         peak = max(peak, now)
-    assert counted == pytest.approx(peak, rel=0.02)
-    assert counted > 1e6
+    return counted, peak

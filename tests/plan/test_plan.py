@@ -105,7 +105,7 @@ def test_planning_before_a_training_changes_nothing_of_it(tiny, tmp_path, monkey
     torch.manual_seed(5)
     planned, planned_rows = run_of(tiny, tmp_path / "planned")
     said = [line for line in capfd.readouterr().err.splitlines() if "memory" in line]
-    assert len(said) == 1 and said[0].startswith("memory: at most ") and "normals for orientation and shading" in said[0]
+    assert len(said) == 1 and said[0].startswith("memory: at most ") and "normals for orientation" in said[0]
     assert planned_rows == rows
     assert all(torch.equal(planned[name], plain[name]) for name in plain)
     assert torch.equal(torch.get_rng_state(), random)

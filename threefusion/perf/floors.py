@@ -71,19 +71,19 @@ def _torch_update(device: torch.device) -> Probe:
 
 
 def _compiled_gather(device: torch.device) -> Probe:
-    from threefusion.ops.numba_kernels.compile import array, run
+    from threefusion.ops.numba_kernels.compile import array, run, threads
     from threefusion.perf.numba_probes import gather
 
     table, index = array(torch.arange(GATHER_ROWS)), array(_index(INDICES, device).int())
-    out = array(torch.zeros(torch.get_num_threads(), dtype=torch.int64))
+    out = array(torch.zeros(threads(), dtype=torch.int64))
     return Probe("gather", plain(lambda: run(gather, table, index, ROUNDS, out)), INDICES * ROUNDS)
 
 
 def _compiled_update(device: torch.device) -> Probe:
-    from threefusion.ops.numba_kernels.compile import array, run
+    from threefusion.ops.numba_kernels.compile import array, run, threads
     from threefusion.perf.numba_probes import update
 
-    tables, index = array(torch.zeros(torch.get_num_threads(), GATHER_ROWS, 2)), array(_index(INDICES, device).int())
+    tables, index = array(torch.zeros(threads(), GATHER_ROWS, 2)), array(_index(INDICES, device).int())
     return Probe("update", plain(lambda: run(update, tables, index, ROUNDS)), INDICES * ROUNDS)
 
 

@@ -8,8 +8,9 @@ everywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -26,9 +27,23 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
-@lru_cache(maxsize=1)
+_fixed: list[int] = []
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """In the block kernels run on so many threads."""
+    _fixed.append(count)
+    try:
+        yield
+    finally:
+        _fixed.pop()
+
+
 def threads() -> int:
-    """What OMP_NUM_THREADS says, or one for each core. Torch's own number does not count: in small trainings it is 1."""
+    """What `use_threads` or OMP_NUM_THREADS says, or one for each core; torch's number does not count: small trainings set it to 1."""
+    if _fixed:
+        return _fixed[-1]
     said = os.environ.get("OMP_NUM_THREADS", "")
     if said.isdigit() and int(said):
         return int(said)
