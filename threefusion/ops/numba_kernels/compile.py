@@ -41,7 +41,7 @@ def use_threads(count: int) -> Iterator[None]:
 
 
 def threads() -> int:
-    """What `use_threads` or OMP_NUM_THREADS says, or one for each core; torch's number does not count: small trainings set it to 1."""
+    """What `use_threads` or OMP_NUM_THREADS says, or one for each core. Not torch's number, which small trainings set to 1."""
     if _fixed:
         return _fixed[-1]
     said = os.environ.get("OMP_NUM_THREADS", "")
