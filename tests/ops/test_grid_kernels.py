@@ -1,5 +1,9 @@
 """Kernels of the grid encoding against the reference, and the reference against derivatives by differences."""
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +115,21 @@ def test_no_third_derivatives():
     (second,) = torch.autograd.grad(first.sum(), points, create_graph=True)
     with pytest.raises(NotImplementedError, match="third"):
         second.sum().backward()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_threads_of_its_own(kernel_threads):
+    """The parent's are not in the child, which would wait for them for ever."""
+    grid = GRIDS["fine"]
+    points, table, _, _ = scene(grid, 100)
+    kernel_threads(3)
+    expected = numba_grid.gather(points, table, None, grid)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(numba_grid.gather(points, table, None, grid), expected) else 1)
+    deadline = time.monotonic() + 60
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    assert ended[1] == 0

@@ -17,6 +17,7 @@ from threefusion.system.scene import build_scene
 from threefusion.types import PromptEmbeddings, view_generator
 
 VIEWS = orbit_views(8, 0.2, 2.0, 0.8, 16, 16)
+PRIOR = GaussianPrior(GaussianConfig(image_size=8))
 
 
 def words(camera):
@@ -30,13 +31,13 @@ def words(camera):
 def test_the_prior_tells_the_front_from_the_back(turned, expected):
     grey = 0.5 + 0.3 * (VIEWS.camera.azimuth + turned).cos()
     images = grey[:, None, None, None].expand(-1, 16, 16, 3)
-    assert faces_backwards(GaussianPrior(GaussianConfig(image_size=8)), words, images, VIEWS) is expected
+    assert faces_backwards(PRIOR, words, PRIOR.encode(images), VIEWS) is expected
 
 
 def test_what_looks_alike_from_both_sides_is_left_alone():
     images = torch.full((8, 16, 16, 3), 0.5)
     symmetric = replace(VIEWS, camera=replace(VIEWS.camera, azimuth=torch.tensor([pi / 2, -pi / 2] * 4)))
-    assert faces_backwards(GaussianPrior(GaussianConfig(image_size=8)), words, images, symmetric) is False
+    assert faces_backwards(PRIOR, words, PRIOR.encode(images), symmetric) is False
 
 
 @pytest.mark.parametrize("normal", ["analytic", "finite-difference"])

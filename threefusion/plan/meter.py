@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves
 class LiveTensors(TorchDispatchMode):
     """A meter that sees every operation: storages it makes are counted until they are freed, whatever the device.
 
-    What a kernel allocates for itself and frees before it returns is not seen; a test compares this count with torch's profiler.
+    What a kernel allocates for itself and frees before it returns is not seen, and while somebody watches autograd adds gradients
+    of one tensor into a new one instead of in place; a test compares this count with torch's profiler.
     """
 
     def __init__(self) -> None:

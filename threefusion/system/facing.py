@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.noise import signal_and_noise
+from threefusion.guidance.noise import add_noise
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.types import Cameras, PromptEmbeddings, ViewBatch
 
@@ -24,21 +24,19 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 @torch.no_grad()
 def faces_backwards(
-    prior: DiffusionPrior, prompt: Callable[[Cameras], PromptEmbeddings], image: Float[Tensor, "B H W 3"], batch: ViewBatch
+    prior: DiffusionPrior, prompt: Callable[[Cameras], PromptEmbeddings], x: Float[Tensor, "B C h w"], batch: ViewBatch
 ) -> bool:
-    """Whether the prior predicts renders `image` of the views better if front and back change places in their words.
+    """Whether the prior predicts the views, encoded as `x`, better if front and back change places in their words.
 
     The errors under both readings are compared as ratios, level by level, on the same noise.
     """
     opposite = replace(batch.camera, azimuth=(batch.camera.azimuth + 2 * pi) % (2 * pi) - pi)
-    x = prior.encode(image, batch.randn("facing encoder", *prior.shape) if prior.stochastic_encoder else None)
     noise = batch.randn("facing", *prior.shape)
     readings = [prompt(camera).text for camera in (batch.camera, opposite)]
     score = x.new_zeros(())
     for level in LEVELS:
         timesteps = torch.full((len(x),), int(level * len(prior.alphas_cumprod)), device=x.device)
-        alpha, sigma = signal_and_noise(prior.alphas_cumprod, timesteps)
-        z = alpha * x + sigma * noise
+        z = add_noise(x, noise, timesteps, prior.alphas_cumprod)
         said, other = (prior.predict_noise(z, timesteps, text).sub(noise).square().mean() for text in readings)
         score += (other / said).log()
     return bool(score < 0)

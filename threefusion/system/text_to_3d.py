@@ -112,7 +112,8 @@ class TextTo3D(pl.LightningModule):
         """Turn the scene round if the prior sees its back where the words say front; every process decides as the first does."""
         views = self.camera.sample(step, self.config.seed + 1, torch.arange(self.config.facing.views)).to(self.device)
         self.renderer.eval()
-        backwards = faces_backwards(self.guidance.prior, self.prompt, self.renderer(views).image, views)
+        x = self.guidance.encode(self.renderer(views).image, views)
+        backwards = faces_backwards(self.guidance.prior, self.prompt, x, views)
         self.renderer.train()
         if self.trainer.strategy.broadcast(backwards):
             self.renderer.turn_round()

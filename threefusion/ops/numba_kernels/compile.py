@@ -2,7 +2,7 @@
 
 Kernels are serial functions of (part, parts, ...) that run without Python's lock on threads of our own. numba's `prange` would
 do, but takes several times as long to compile, and its thread pools can neither be entered by two threads nor survive a fork
-everywhere.
+everywhere; a child of ours begins with a pool of its own.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ def run(kernel: Callable[..., Any], *arguments: Any) -> None:
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "threefusion")
+
+
+if hasattr(os, "register_at_fork"):
+    # the threads stay with the parent, and what was handed to them in the child would wait for ever
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def array(tensor: Tensor) -> np.ndarray:
