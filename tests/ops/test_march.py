@@ -3,6 +3,7 @@ import torch
 
 from threefusion.ops.backend import backend
 from threefusion.ops.march import march
+from threefusion.ops.numba_kernels import march as numba_march
 
 RADIUS, LENGTH, SIDE = 0.8, 0.05, 6
 
@@ -50,11 +51,13 @@ def test_steps_are_those_of_the_naive_loop(each_backend, share):
     assert (share == 0) == (len(middle) == 0)
 
 
-def test_every_backend_finds_the_same_steps_to_the_last_bit(kernel_threads):
+def test_every_backend_finds_the_same_steps_to_the_last_bit(kernel_threads, monkeypatch):
+    """Whatever the number of threads, and of rays that there is room for at once."""
     rays = bundle(3000)
     results = []
-    for name, number in (("torch", 1), ("numba", 1), ("numba", 3)):
+    for name, number, room in (("torch", 1, 1), ("numba", 1, 2**21), ("numba", 3, 2**21), ("numba", 3, 9000), ("numba", 1, 1)):
         kernel_threads(number)
+        monkeypatch.setattr(numba_march, "ROOM", room)
         with backend(name):
             results.append(march(*rays, occupancy(0.4), RADIUS, LENGTH))
     assert len(results[0][0]) > 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,33 +108,27 @@ class DensityField(ImplicitGeometry):
     def _raw(self, points: Tensor, covariance: Tensor | None) -> Tensor:
         """Outputs of the network: the density's first, then the features."""
         scaled = None if covariance is None else covariance / self.radius**2
-        return self._evaluate(self.encoding(self.heading * points / self.radius, scaled))
+        encoded = self.encoding(self.heading * points / self.radius, scaled)
+        with self._precision(encoded):
+            return self.network(encoded)
 
-    def _evaluate(self, encoded: Tensor) -> Tensor:
-        """The network's outputs; parameters and their gradients are float32 in either precision."""
-        if self.cfg.network_dtype == "float32":
-            return self.network(encoded)
-        with torch.autocast(encoded.device.type, torch.bfloat16):
-            return self.network(encoded)
+    def _precision(self, encoded: Tensor) -> AbstractContextManager:
+        """What the network multiplies in; parameters and their gradients are float32 either way."""
+        return nullcontext() if self.cfg.network_dtype == "float32" else torch.autocast(encoded.device.type, torch.bfloat16)
 
     def _raw_and_gradient(self, points: Tensor, covariance: Tensor | None) -> tuple[Tensor, Tensor]:
         """The network's outputs, and the gradient of the density before its activation.
 
         The activations grow, so this gradient has the density's direction, and it does not underflow where density does. It is
-        the network's gradient in the encoding (torch differentiates that twice) pulled back to the points by the encoding.
+        the network's gradient in the encoding, pulled back to the points by the encoding.
         """
-        differentiable = torch.is_grad_enabled()
         scaled = None if covariance is None else covariance / self.radius**2
         encoded, pullback = self.encoding.with_pullback(self.heading * points / self.radius, scaled)
-        # validation runs in inference mode, whose tensors cannot be differentiated: copy them into ordinary ones
-        with torch.inference_mode(False), torch.enable_grad():
-            if not encoded.requires_grad:
-                encoded = encoded.clone().requires_grad_()
-            raw = self._evaluate(encoded)
-            (cotangent,) = torch.autograd.grad(raw[:, 0].sum(), encoded, create_graph=differentiable, retain_graph=True)
-        gradient = self.heading * pullback(cotangent) / self.radius
-        if not differentiable:
-            raw, gradient = raw.detach(), gradient.detach()
+        with self._precision(encoded):
+            raw, slope = self.network.with_slope(encoded)
+        gradient = self.heading * pullback(slope) / self.radius
+        if not torch.is_grad_enabled():
+            gradient = gradient.detach()
         if self.cfg.blob != "none":
             gradient = gradient + BLOBS[self.cfg.blob](points, self.cfg.blob_scale, self.cfg.blob_std)[1]
         return raw, gradient

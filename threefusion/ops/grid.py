@@ -124,7 +124,7 @@ class _Scatter(Function):
     def forward(ctx, points, cotangent, tangent, grid):
         ctx.save_for_backward(points, cotangent, tangent)
         ctx.grid = grid
-        return kernels("grid", points.device).scatter(points, cotangent.contiguous(), tangent, grid)
+        return kernels("grid", points.device).scatter(points, cotangent, tangent, grid)
 
     @staticmethod
     def backward(ctx, table):
@@ -142,7 +142,7 @@ class _Pull(Function):
     def forward(ctx, points, table, cotangent, tangent, grid):
         ctx.save_for_backward(points, table, cotangent)
         ctx.grid, ctx.again = grid, tangent is not None
-        return kernels("grid", points.device).pull(points, table, cotangent.contiguous(), tangent, grid)
+        return kernels("grid", points.device).pull(points, table, cotangent, tangent, grid)
 
     @staticmethod
     def backward(ctx, tangent):

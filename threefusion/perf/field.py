@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
+from torch import nn
 
 from threefusion.geometry.mlp import plain_network
 from threefusion.guidance.prior.precision import processor_has_bfloat16
@@ -48,18 +49,18 @@ def _encode_calls(count: int, device: torch.device) -> dict:
 
 
 def mlp_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
-    """The fixed scene's network in float32, and under autocast to bfloat16 where the device multiplies that."""
-    names = {"torch": "float32"}
+    """The fixed scene's network layer by layer and in pieces, and under autocast to bfloat16 where the device multiplies that."""
+    names = {"torch": "float32", "pieces": "float32"}
     if device.type == "cuda" or processor_has_bfloat16():
         names["torch-bfloat16"] = "bfloat16"
     for count in points:
         for name, dtype in names.items():
             for case, backward in (("forward+backward", True), ("forward", False)):
-                call = _mlp_call(count, dtype, backward, device)
+                call = _mlp_call(count, name, backward, device)
                 yield Candidate(name, case, {"points": count}, plain(call), mlp_work(FIELD.widths, count, dtype, backward))
 
 
-def _mlp_call(count: int, dtype: str, backward: bool, device: torch.device):
+def _mlp_call(count: int, name: str, backward: bool, device: torch.device):
     random = torch.Generator().manual_seed(SEED)
     network = plain_network(FIELD.encoded, OUTPUTS, HIDDEN, 1).to(device)
     encoded = torch.randn(count, FIELD.encoded, generator=random).to(device).requires_grad_(backward)
@@ -68,9 +69,9 @@ def _mlp_call(count: int, dtype: str, backward: bool, device: torch.device):
     def call() -> None:
         network.zero_grad()
         encoded.grad = None
-        precision = nullcontext() if dtype == "float32" else torch.autocast(device.type, getattr(torch, dtype))
+        precision = torch.autocast(device.type, torch.bfloat16) if name == "torch-bfloat16" else nullcontext()
         with torch.set_grad_enabled(backward), precision:
-            out = network(encoded)
+            out = network(encoded) if name == "pieces" else nn.Sequential.forward(network, encoded)
         if backward:
             out.backward(cotangent.to(out.dtype))
 

@@ -27,7 +27,7 @@ class LiveTensors(TorchDispatchMode):
         self._known: set[int] = set()
 
     def lap(self) -> list[int]:
-        """Bytes alive when the last lap ended, and since then after every operation: the largest is the peak."""
+        """Bytes alive when the last lap ended, then after every operation that changed them: the largest is the peak."""
         lap, self._lap = [self._begun, *self._lap], []
         self._begun = self.now
         return lap
@@ -38,7 +38,8 @@ class LiveTensors(TorchDispatchMode):
         self._meet(tree_leaves((arguments, keywords)), counted=False)
         result = function(*arguments, **keywords)
         self._meet(tree_leaves(result), counted=True)
-        self._lap.append(self.now)
+        if self.now != (self._lap or [self._begun])[-1]:
+            self._lap.append(self.now)
         return result
 
     def _meet(self, values: Iterable[Any], counted: bool) -> None:

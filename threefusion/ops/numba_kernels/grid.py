@@ -1,8 +1,9 @@
 """Grid encoding for processors.
 
-Points go in chunks whose features fit into the second-level cache, and through a chunk level by level, because one level's rows
-fit there too. Rows and weights of a block of points are computed first, in loops that compilers vectorise, and then used. In
-`scatter` each level belongs to one thread, so that the sums are the same whatever the number of threads.
+All points go through one level after the other, because one level's rows fit into the second-level cache, and encodings lie in
+memory feature by feature, so that a level writes its own in order. Rows and weights of a block of points are computed first, in
+loops that compilers vectorise, and then used. In `scatter` each level belongs to one thread, so that the sums are the same
+whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch import Tensor
 from threefusion.ops.grid import PRIMES, Grid
 from threefusion.ops.numba_kernels.compile import array, compiled, run
 
-BLOCK, CHUNK = 256, 8192
-"""Points whose rows and weights are held at once, and points taken through all levels at once."""
+BLOCK = 256
+"""Points whose rows and weights are held at once."""
 _PRIME_Y, _PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 
 
@@ -58,10 +59,10 @@ def gather(
     points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
 ) -> Float[Tensor, "N C"]:
     """out[n, l] = sum over corners k of weight_k table[row_k]."""
-    out = table.new_empty(len(points), grid.width)
+    out = table.new_empty(grid.width, len(points))
     lay = layout(grid, table.dtype)
     run(_gather, array(points.t()), array(table), _optional(tangent), lay, array(out))
-    return out
+    return out.t()
 
 
 def scatter(
@@ -70,7 +71,7 @@ def scatter(
     """out[row_k] = sum over points n of weight_k cotangent[n, l]."""
     out = cotangent.new_zeros(grid.rows, grid.features)
     lay = layout(grid, cotangent.dtype)
-    run(_scatter, array(points.t()), array(cotangent), _optional(tangent), lay, array(out))
+    run(_scatter, array(points.t()), array(cotangent.t()), _optional(tangent), lay, array(out))
     return out
 
 
@@ -82,14 +83,14 @@ def pull(
     grid: Grid,
 ) -> Float[Tensor, "N 3"]:
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
-    out = points.new_zeros(len(points), 3)
+    out = points.new_zeros(3, len(points))
     lay = layout(grid, table.dtype)
-    run(_pull, array(points.t()), array(table), array(cotangent), _optional(tangent), lay, array(out))
-    return out
+    run(_pull, array(points.t()), array(table), array(cotangent.t()), _optional(tangent), lay, array(out))
+    return out.t().contiguous()
 
 
 def _optional(tangent: Tensor | None) -> np.ndarray | None:
-    return None if tangent is None else array(tangent)
+    return None if tangent is None else array(tangent.t())
 
 
 @compiled
@@ -150,10 +151,11 @@ def _weigh(fractions, count, tangent, half, weights):
             weights[0, j], weights[1, j], weights[2, j], weights[3, j] = w00 * gz, w00 * fz, w01 * gz, w01 * fz
             weights[4, j], weights[5, j], weights[6, j], weights[7, j] = w10 * gz, w10 * fz, w11 * gz, w11 * fz
     else:
+        along_x, along_y, along_z = tangent[0], tangent[1], tangent[2]
         for j in range(count):
             fx, fy, fz = fractions[0, j], fractions[1, j], fractions[2, j]
             gx, gy, gz = one - fx, one - fy, one - fz
-            vx, vy, vz = half * tangent[j, 0], half * tangent[j, 1], half * tangent[j, 2]
+            vx, vy, vz = half * along_x[j], half * along_y[j], half * along_z[j]
             w00, w01, w10, w11 = gx * gy, gx * fy, fx * gy, fx * fy
             d00, d01 = -vx * gy - vy * gx, vy * gx - vx * fy
             d10, d11 = vx * gy - vy * fx, vx * fy + vy * fx
@@ -167,91 +169,94 @@ def _weigh(fractions, count, tangent, half, weights):
 @no_type_check
 def _gather(part, parts, points, table, tangent, lay, out):
     """Each part of the points has a thread."""
-    features, total = len(lay.row), len(out)
+    features, total = len(lay.row), out.shape[1]
     rows, weights = np.empty((8, BLOCK), np.uint32), np.empty((8, BLOCK), table.dtype)
     fractions = np.empty((3, BLOCK), table.dtype)
     begin, end = total * part // parts, total * (part + 1) // parts
-    for chunk in range(begin, end, CHUNK):
-        for level in range(len(lay.half)):
-            grid = table[lay.offset[level] : lay.offset[level] + lay.rows[level]]
-            for first in range(chunk, min(chunk + CHUNK, end), BLOCK):
-                # slices: an index that might be negative, for all the compiler knows, keeps it from vectorising
-                block = slice(first, min(first + BLOCK, chunk + CHUNK, end))
-                found = out[block, level * features : (level + 1) * features]
-                _find(points, block, level, lay, rows, fractions)
-                _weigh(fractions, len(found), None if tangent is None else tangent[block], lay.half[level], weights)
-                for j in range(len(found)):
-                    for f in range(0, features - 1, 2):
-                        even = odd = np.float32(0)
-                        for k in range(8):
-                            row, weight = rows[k, j], weights[k, j]
-                            even += weight * grid[row, f]
-                            odd += weight * grid[row, f + 1]
-                        found[j, f], found[j, f + 1] = even, odd
-                    if features % 2:
-                        last = np.float32(0)
-                        for k in range(8):
-                            last += weights[k, j] * grid[rows[k, j], features - 1]
-                        found[j, features - 1] = last
+    for level in range(len(lay.half)):
+        grid = table[lay.offset[level] : lay.offset[level] + lay.rows[level]]
+        for first in range(begin, end, BLOCK):
+            # slices: an index that might be negative, for all the compiler knows, keeps it from vectorising
+            block = slice(first, min(first + BLOCK, end))
+            count = block.stop - block.start
+            _find(points, block, level, lay, rows, fractions)
+            _weigh(fractions, count, None if tangent is None else tangent[:, block], lay.half[level], weights)
+            for f in range(0, features - 1, 2):
+                even, odd = out[level * features + f, block], out[level * features + f + 1, block]
+                for j in range(count):
+                    a = b = np.float32(0)
+                    for k in range(8):
+                        row, weight = rows[k, j], weights[k, j]
+                        a += weight * grid[row, f]
+                        b += weight * grid[row, f + 1]
+                    even[j], odd[j] = a, b
+            if features % 2:
+                last = out[level * features + features - 1, block]
+                for j in range(count):
+                    a = np.float32(0)
+                    for k in range(8):
+                        a += weights[k, j] * grid[rows[k, j], features - 1]
+                    last[j] = a
 
 
 @compiled
 @no_type_check
 def _scatter(part, parts, points, cotangent, tangent, lay, out):
     """Each thread has every so manieth level."""
-    features, total, levels = len(lay.row), len(cotangent), len(lay.half)
+    features, total = len(lay.row), cotangent.shape[1]
     rows, weights = np.empty((8, BLOCK), np.uint32), np.empty((8, BLOCK), out.dtype)
     fractions = np.empty((3, BLOCK), out.dtype)
-    for chunk in range(0, total, CHUNK):
-        for level in range(part, levels, parts):
-            grid = out[lay.offset[level] : lay.offset[level] + lay.rows[level]]
-            for first in range(chunk, min(chunk + CHUNK, total), BLOCK):
-                block = slice(first, min(first + BLOCK, chunk + CHUNK, total))
-                given = cotangent[block, level * features : (level + 1) * features]
-                _find(points, block, level, lay, rows, fractions)
-                _weigh(fractions, len(given), None if tangent is None else tangent[block], lay.half[level], weights)
-                for j in range(len(given)):
-                    for f in range(0, features - 1, 2):
-                        even, odd = given[j, f], given[j, f + 1]
-                        for k in range(8):
-                            row, weight = rows[k, j], weights[k, j]
-                            grid[row, f] += weight * even
-                            grid[row, f + 1] += weight * odd
-                    if features % 2:
-                        last = given[j, features - 1]
-                        for k in range(8):
-                            grid[rows[k, j], features - 1] += weights[k, j] * last
+    for level in range(part, len(lay.half), parts):
+        grid = out[lay.offset[level] : lay.offset[level] + lay.rows[level]]
+        for first in range(0, total, BLOCK):
+            block = slice(first, min(first + BLOCK, total))
+            count = block.stop - block.start
+            _find(points, block, level, lay, rows, fractions)
+            _weigh(fractions, count, None if tangent is None else tangent[:, block], lay.half[level], weights)
+            for f in range(0, features - 1, 2):
+                even, odd = cotangent[level * features + f, block], cotangent[level * features + f + 1, block]
+                for j in range(count):
+                    a, b = even[j], odd[j]
+                    for k in range(8):
+                        row, weight = rows[k, j], weights[k, j]
+                        grid[row, f] += weight * a
+                        grid[row, f + 1] += weight * b
+            if features % 2:
+                last = cotangent[level * features + features - 1, block]
+                for j in range(count):
+                    for k in range(8):
+                        grid[rows[k, j], features - 1] += weights[k, j] * last[j]
 
 
 @compiled
 @no_type_check
 def _pull(part, parts, points, table, cotangent, tangent, lay, out):
     """Each part of the points has a thread."""
-    features, total = len(lay.row), len(out)
+    features, total = len(lay.row), out.shape[1]
     rows, values = np.empty((8, BLOCK), np.uint32), np.empty((8, BLOCK), table.dtype)
     fractions = np.empty((3, BLOCK), table.dtype)
     begin, end = total * part // parts, total * (part + 1) // parts
-    for chunk in range(begin, end, CHUNK):
-        for level in range(len(lay.half)):
-            grid = table[lay.offset[level] : lay.offset[level] + lay.rows[level]]
-            for first in range(chunk, min(chunk + CHUNK, end), BLOCK):
-                block = slice(first, min(first + BLOCK, chunk + CHUNK, end))
-                given = cotangent[block, level * features : (level + 1) * features]
-                _find(points, block, level, lay, rows, fractions)
-                for j in range(len(given)):
-                    for k in range(8):
-                        row, value = rows[k, j], np.float32(0)
-                        for f in range(features):
-                            value += grid[row, f] * given[j, f]
-                        values[k, j] = value
-                _slopes(fractions, None if tangent is None else tangent[block], lay.half[level], values, out[block])
+    for level in range(len(lay.half)):
+        grid = table[lay.offset[level] : lay.offset[level] + lay.rows[level]]
+        for first in range(begin, end, BLOCK):
+            block = slice(first, min(first + BLOCK, end))
+            given = cotangent[level * features : (level + 1) * features, block]
+            _find(points, block, level, lay, rows, fractions)
+            for j in range(block.stop - block.start):
+                for k in range(8):
+                    row, value = rows[k, j], np.float32(0)
+                    for f in range(features):
+                        value += grid[row, f] * given[f, j]
+                    values[k, j] = value
+            _slopes(fractions, None if tangent is None else tangent[:, block], lay.half[level], values, out[:, block])
 
 
 @compiled
 @no_type_check
 def _slopes(fractions, tangent, half, values, out):
     """Add the gradient of the interpolation of eight values, or of its derivative along a tangent."""
-    for j in range(len(out)):
+    out_x, out_y, out_z = out[0], out[1], out[2]
+    for j in range(len(out_x)):
         # along x first: what is left are four values on the edges of a square in y and z, and their slopes
         fx, fy, fz = fractions[0, j], fractions[1, j], fractions[2, j]
         x00, x01 = values[4, j] - values[0, j], values[5, j] - values[1, j]
@@ -260,15 +265,15 @@ def _slopes(fractions, tangent, half, values, out):
         v10, v11 = values[2, j] + fx * x10, values[3, j] + fx * x11
         low, high = x00 + fz * (x01 - x00), x10 + fz * (x11 - x10)
         if tangent is None:
-            out[j, 0] += half * (low + fy * (high - low))
-            out[j, 1] += half * (v10 + fz * (v11 - v10) - v00 - fz * (v01 - v00))
-            out[j, 2] += half * (v01 - v00 + fy * (v11 - v10 - v01 + v00))
+            out_x[j] += half * (low + fy * (high - low))
+            out_y[j] += half * (v10 + fz * (v11 - v10) - v00 - fz * (v01 - v00))
+            out_z[j] += half * (v01 - v00 + fy * (v11 - v10 - v01 + v00))
         else:
             # the mixed second derivatives; those along one axis twice are 0
             xy = high - low
             xz = x01 - x00 + fy * (x11 - x10 - x01 + x00)
             yz = v11 - v10 - v01 + v00
-            vx, vy, vz = tangent[j, 0], tangent[j, 1], tangent[j, 2]
-            out[j, 0] += half * half * (xy * vy + xz * vz)
-            out[j, 1] += half * half * (xy * vx + yz * vz)
-            out[j, 2] += half * half * (xz * vx + yz * vy)
+            vx, vy, vz = tangent[0, j], tangent[1, j], tangent[2, j]
+            out_x[j] += half * half * (xy * vy + xz * vz)
+            out_y[j] += half * half * (xy * vx + yz * vz)
+            out_z[j] += half * half * (xz * vx + yz * vy)
