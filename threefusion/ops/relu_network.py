@@ -23,7 +23,7 @@ def relu_network(
     x: Float[Tensor, "N C"], weights: Sequence[Float[Tensor, "_ _"]], biases: Sequence[Float[Tensor, "_"]]
 ) -> Float[Tensor, "N D"]:
     """W_L relu(... relu(W_1 x + b_1) ...) + b_L. Differentiable once."""
-    return _ReluNetwork.apply(x, torch.is_grad_enabled(), False, *weights, *biases)[0]
+    return _ReluNetwork.apply(x, False, *weights, *biases)[0]
 
 
 def relu_network_with_slope(
@@ -34,57 +34,58 @@ def relu_network_with_slope(
     M_l is diagonal, 1 where hidden layer l is positive. Differentiable once; the slope in the weights alone, because in x it is
     constant almost everywhere.
     """
-    return _ReluNetwork.apply(x, torch.is_grad_enabled(), True, *weights, *biases)
+    return _ReluNetwork.apply(x, True, *weights, *biases)
 
 
 class _ReluNetwork(Function):
     @staticmethod
-    def forward(ctx, x, keep, with_slope, *parameters):
+    def forward(ctx, x, with_slope, *parameters):
         weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
-        hidden = [x.new_empty(len(x), len(weight)) for weight in weights[:-1]] if keep else _room(x, weights)
         out, slope = x.new_empty(len(x), len(weights[-1])), torch.empty_like(x) if with_slope else None
-        room, first_output = (_room(x, weights), _first_output(x, weights)) if with_slope else (None, None)
+        room, back_room, first_output = _room(x, weights), _room(x, weights) if with_slope else [], _first_output(x, weights)
         for piece in _pieces(x):
-            count = piece.stop - piece.start
-            parts = [values[piece if keep else slice(count)] for values in hidden]
-            at = x[piece]
-            for weight, bias, values in zip(weights, biases, [*parts, out[piece]], strict=True):
-                at = torch.addmm(bias, at, weight.t(), out=values)
-                if weight is not weights[-1]:
-                    at.relu_()
+            hidden = _forward(x[piece], weights, biases, room)
+            torch.addmm(biases[-1], hidden[-1], weights[-1].t(), out=out[piece])
             if with_slope:
-                *_, (_, delta) = _back(first_output[:count], weights, parts, room)
+                *_, (_, delta) = _back(first_output[: len(hidden[0])], weights, hidden, back_room)
                 torch.mm(delta, weights[0], out=slope[piece])
-        if keep:
-            ctx.save_for_backward(x, *weights, *hidden)
+        ctx.save_for_backward(x, *parameters)
         ctx.set_materialize_grads(False)
         return out, slope
 
     @staticmethod
     @once_differentiable
     def backward(ctx, for_out, for_slope):
-        x, *kept = ctx.saved_tensors
-        weights, hidden = kept[: len(kept) // 2 + 1], kept[len(kept) // 2 + 1 :]
+        x, *parameters = ctx.saved_tensors
+        weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
         for_x = torch.empty_like(x) if ctx.needs_input_grad[0] and for_out is not None else None
-        for_weights = [torch.zeros_like(weight) for weight in weights]
-        for_biases = [weight.new_zeros(len(weight)) for weight in weights]
-        room, ones = _room(x, weights), x.new_ones(_rows(x))
-        forward_room, first_output = (_room(x, weights), _first_output(x, weights)) if for_slope is not None else (None, None)
+        for_weights, for_biases = ([torch.zeros_like(value) for value in values] for values in (weights, biases))
+        room, back_room, along_room = (_room(x, weights) for _ in range(3))
+        ones, first_output = x.new_ones(_rows(x)), _first_output(x, weights)
         for piece in _pieces(x):
             count = piece.stop - piece.start
-            parts = [values[piece] for values in hidden]
+            # to compute the hidden layers again takes less time than to bring them from memory
+            hidden = _forward(x[piece], weights, biases, room)
             if for_out is not None:
-                for layer, delta in _back(for_out[piece], weights, parts, room):
-                    for_weights[layer].addmm_(delta.t(), [x[piece], *parts][layer])
+                for layer, delta in _back(for_out[piece], weights, hidden, back_room):
+                    for_weights[layer].addmm_(delta.t(), hidden[layer])
                     for_biases[layer].addmv_(delta.t(), ones[:count])
                 if for_x is not None:
                     torch.mm(delta, weights[0], out=for_x[piece])
             if for_slope is not None:
                 # <g, slope> is the derivative of the first output along g, which passes through the layers like x
-                along = _along(for_slope[piece], weights, parts, forward_room)
-                for layer, delta in _back(first_output[:count], weights, parts, room):
+                along = _along(for_slope[piece], weights, hidden, along_room)
+                for layer, delta in _back(first_output[:count], weights, hidden, back_room):
                     for_weights[layer].addmm_(delta.t(), along[layer])
-        return for_x, None, None, *for_weights, *for_biases
+        return for_x, None, *for_weights, *for_biases
+
+
+def _forward(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], room: list[Tensor]) -> list[Tensor]:
+    """What goes into each layer."""
+    found = [x]
+    for weight, bias, into in zip(weights, biases, room, strict=False):
+        found.append(torch.addmm(bias, found[-1], weight.t(), out=into[: len(x)]).relu_())
+    return found
 
 
 def _back(delta: Tensor, weights: Sequence[Tensor], hidden: Sequence[Tensor], room: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
@@ -93,19 +94,19 @@ def _back(delta: Tensor, weights: Sequence[Tensor], hidden: Sequence[Tensor], ro
         yield layer, delta
         if layer:
             into = torch.mm(delta, weights[layer], out=room[layer - 1][: len(delta)])
-            delta = _where_positive(into, hidden[layer - 1])
+            delta = _where_positive(into, hidden[layer])
 
 
 def _along(tangent: Tensor, weights: Sequence[Tensor], hidden: Sequence[Tensor], room: list[Tensor]) -> list[Tensor]:
     """The derivatives, along a tangent of x, of what goes into each layer."""
     found = [tangent]
-    for weight, values, into in zip(weights, hidden, room, strict=False):
+    for weight, values, into in zip(weights, hidden[1:], room, strict=False):
         found.append(_where_positive(torch.mm(found[-1], weight.t(), out=into[: len(tangent)]), values))
     return found
 
 
 def _where_positive(into: Tensor, hidden: Tensor) -> Tensor:
-    """`into` with 0 where the hidden layer is 0."""
+    """`into` with 0 where what went into the layer above is 0."""
     return torch.ops.aten.threshold_backward.grad_input(into, hidden, 0, grad_input=into)
 
 
