@@ -1,4 +1,4 @@
-"""How many threads torch works with in a training: for small work one is faster than two that must be woken each time."""
+"""How many threads a training works with: for small work one is faster than two that must be woken each time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+
+from threefusion.ops.parallel import use_threads
 
 SMALL_RENDER = 2**13
 """Rays of a step up to which rendering is small. Measured at half of that: 22 ms with two threads that sleep, 12 with one."""
@@ -21,11 +23,18 @@ def is_small(rays: int, layer: int) -> bool:
 
 @contextmanager
 def training_threads(small: bool, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
-    """In the block torch works with one thread if the steps are small, unless the user has set how many."""
-    before = torch.get_num_threads()
-    if small and "OMP_NUM_THREADS" not in environment:
-        torch.set_num_threads(1)
-    try:
+    """In the block torch and the kernels work with one thread if the steps are small, unless the user has set how many.
+
+    The kernels too: on a quiet virtual machine a step of the quickstart took 57 ms with one and 81 with two, because whatever
+    follows a thread's sleep, the guidance too, runs slower for a while.
+    """
+    if not small or "OMP_NUM_THREADS" in environment:
         yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with use_threads(1):
+            yield
     finally:
         torch.set_num_threads(before)

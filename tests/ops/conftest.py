@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from threefusion.ops import parallel
 from threefusion.ops.backend import backend, installed
-from threefusion.ops.numba_kernels import compile as compiling
 
 
 @pytest.fixture(params=["torch", "numba", *(["triton"] if os.environ.get("TRITON_INTERPRET") == "1" else [])])
@@ -22,4 +22,4 @@ def each_backend(request, monkeypatch):
 @pytest.fixture
 def kernel_threads(monkeypatch):
     """Sets how many threads the kernels run on."""
-    return lambda count: monkeypatch.setattr(compiling, "threads", lambda: count)
+    return lambda count: monkeypatch.setattr(parallel, "threads", lambda: count)

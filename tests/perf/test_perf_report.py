@@ -98,13 +98,3 @@ def test_table_has_the_columns_that_something_is_in(report: Report) -> None:
         "a processor, 2 cores; torch 2; numba None; OMP_WAIT_POLICY PASSIVE; load 0.5 at the beginning; wall time."
     )
     assert "- 1 thread: float32 1 GFLOP/s, gathers 0.00 G/s, updates 0.00 G/s, copy 1.0 GB/s" in page
-
-
-def test_compiled_kernels_use_the_threads_that_are_measured():
-    from threefusion.ops.numba_kernels.compile import threads
-    from threefusion.perf.suite import kernel_threads
-
-    before = threads()
-    with kernel_threads(3):
-        assert threads() == 3
-    assert threads() == before

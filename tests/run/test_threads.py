@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from threefusion.config import choose, load_config
+from threefusion.ops.parallel import threads
 from threefusion.registry import build
 from threefusion.run.training import build_system, small_steps
 from threefusion.threads import training_threads
@@ -20,11 +21,12 @@ def three_threads():
 
 
 @pytest.mark.parametrize(("small", "environment", "inside"), [(True, {}, 1), (False, {}, 3), (True, {"OMP_NUM_THREADS": "3"}, 3)])
-def test_one_thread_for_small_steps_and_as_before_after_them(small, environment, inside):
+def test_one_thread_for_small_steps_and_as_before_after_them(small, environment, inside, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # what the kernels go by otherwise
     with pytest.raises(KeyError), training_threads(small, environment):
-        assert torch.get_num_threads() == inside
+        assert torch.get_num_threads() == threads() == inside
         raise KeyError
-    assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == threads() == 3
 
 
 def test_the_bundled_priors_are_small_at_the_quickstarts_batch_and_larger_images_are_not(tiny):

@@ -71,7 +71,8 @@ def _torch_update(device: torch.device) -> Probe:
 
 
 def _compiled_gather(device: torch.device) -> Probe:
-    from threefusion.ops.numba_kernels.compile import array, run, threads
+    from threefusion.ops.numba_kernels.compile import array
+    from threefusion.ops.parallel import run, threads
     from threefusion.perf.numba_probes import gather
 
     table, index = array(torch.arange(GATHER_ROWS)), array(_index(INDICES, device).int())
@@ -80,7 +81,8 @@ def _compiled_gather(device: torch.device) -> Probe:
 
 
 def _compiled_update(device: torch.device) -> Probe:
-    from threefusion.ops.numba_kernels.compile import array, run, threads
+    from threefusion.ops.numba_kernels.compile import array
+    from threefusion.ops.parallel import run, threads
     from threefusion.perf.numba_probes import update
 
     tables, index = array(torch.zeros(threads(), GATHER_ROWS, 2)), array(_index(INDICES, device).int())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from threefusion.errors import UserError
 from threefusion.guidance.prior.architectures import ARCHITECTURES
-from threefusion.ops.backend import installed
+from threefusion.ops.parallel import use_threads
 from threefusion.perf.architecture import architecture_candidates
 from threefusion.perf.field import encode_candidates, mlp_candidates
 from threefusion.perf.floors import probes, rates
@@ -68,18 +67,6 @@ def guidance(sizes: Sizes, device: torch.device) -> Iterator[Candidate]:
     return architecture_candidates(ARCHITECTURES[sizes.architecture], sizes.batch, DTYPE, device)
 
 
-@contextmanager
-def kernel_threads(count: int) -> Iterator[None]:
-    """In the block compiled kernels, where there are any, run on so many threads."""
-    if not installed("numba"):
-        yield
-        return
-    from threefusion.ops.numba_kernels.compile import use_threads
-
-    with use_threads(count):
-        yield
-
-
 def measure(subjects: dict[str, Sizes], threads: Sequence[int], repetitions: int, processor_time: bool = False) -> Report:
     """Time `subjects` with each number of threads; floors are measured among the candidates of each subject.
 
@@ -100,7 +87,7 @@ def measure(subjects: dict[str, Sizes], threads: Sequence[int], repetitions: int
         for subject, sizes in subjects.items():
             for count in threads or (before,):
                 torch.set_num_threads(count)
-                with kernel_threads(count):
+                with use_threads(count):
                     candidates, measured = list(SUBJECTS[subject](sizes, device)), probes(device)
                     timings = interleave([one.call for one in [*candidates, *measured]], repetitions, now)
                 split = len(candidates)

@@ -1,17 +1,12 @@
-"""How kernels are compiled, and how their work is shared by threads.
+"""How kernels are compiled, and how they see tensors.
 
-Kernels are serial functions of (part, parts, ...) that run without Python's lock on threads of our own. numba's `prange` would
-do, but takes several times as long to compile, and its thread pools can neither be entered by two threads nor survive a fork
-everywhere; a child of ours begins with a pool of its own.
+Kernels are serial functions of (part, parts, ...) for `threefusion.ops.parallel`. numba's `prange` would share their work too, but
+takes several times as long to compile.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -25,48 +20,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, nogil=True, cache=True, error_model="numpy")
     except RuntimeError:  # neither the package's folder nor the user's can be written
         return numba.njit(function, nogil=True, error_model="numpy")
-
-
-_fixed: list[int] = []
-
-
-@contextmanager
-def use_threads(count: int) -> Iterator[None]:
-    """In the block kernels run on so many threads."""
-    _fixed.append(count)
-    try:
-        yield
-    finally:
-        _fixed.pop()
-
-
-def threads() -> int:
-    """What `use_threads` or OMP_NUM_THREADS says, or one for each core. Not torch's number, which small trainings set to 1."""
-    if _fixed:
-        return _fixed[-1]
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdigit() and int(said):
-        return int(said)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run(kernel: Callable[..., Any], *arguments: Any) -> None:
-    """kernel(part, parts, *arguments) for every part, a thread each."""
-    parts = threads()
-    others = [_pool(parts).submit(kernel, part, parts, *arguments) for part in range(1, parts)]
-    kernel(0, parts, *arguments)
-    for other in others:
-        other.result()
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "threefusion")
-
-
-if hasattr(os, "register_at_fork"):
-    # the threads stay with the parent, and what was handed to them in the child would wait for ever
-    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threefusion.ops.numba_kernels.compile import array, compiled, run
+from threefusion.ops.numba_kernels.compile import array, compiled
+from threefusion.ops.parallel import run
 
 
 def weights(

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.ops.grid import PRIMES, Grid
-from threefusion.ops.numba_kernels.compile import array, compiled, run
+from threefusion.ops.numba_kernels.compile import array, compiled
+from threefusion.ops.parallel import run
 
 BLOCK = 256
 """Points whose rows and weights are held at once."""

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from threefusion.ops.numba_kernels.compile import array, compiled, run
+from threefusion.ops.numba_kernels.compile import array, compiled
+from threefusion.ops.parallel import run
 
 BLOCK, ROOM = 64, 2**21
 """Steps of a ray whose cells are found at once, and about how many there is room for: it is not to grow with the picture."""
