@@ -1,7 +1,7 @@
 """How kernels are compiled, and how they see tensors.
 
-Kernels are serial functions of (part, parts, ...) for `threefusion.ops.parallel`. numba's `prange` would share their work too, but
-takes several times as long to compile.
+Kernels are serial functions of (part, parts, ...) for `threefusion.ops.parallel`. numba's `prange` would share their work too,
+but takes several times as long to compile.
 """
 
 from __future__ import annotations
