@@ -81,5 +81,5 @@ def test_the_quickstart_looks(tmp_path):
     from pathlib import Path
 
     config = load_config(Path(__file__).parents[2] / "configs" / "quickstart.yaml", [])
-    assert config.facing.steps == (150,)
-    assert build_system(config).config.facing.views == 16
+    assert config.facing.steps == (200, 400)
+    assert build_system(config).config.facing.views == 32
