@@ -70,5 +70,5 @@ def test_computing_again_bounds_what_the_samples_add():
         samples = found[1][0] - found[0][0]
         grown.append([(found[1][part] - found[0][part]) / samples for part in (1, 2)])
     (kept, most), (kept_in_chunks, most_in_chunks) = grown
-    # what remains is the packed weights, colours and normals themselves, not the activations of the network
-    assert kept_in_chunks < 0.4 * kept and most_in_chunks < 0.45 * most
+    # what remains is the packed weights, colours and normals themselves, not what lies between the points and them
+    assert kept_in_chunks < 0.5 * kept and most_in_chunks < 0.6 * most
