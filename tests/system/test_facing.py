@@ -40,6 +40,27 @@ def test_what_looks_alike_from_both_sides_is_left_alone():
     assert faces_backwards(PRIOR, words, PRIOR.encode(images), symmetric) is False
 
 
+def test_only_views_whose_words_change_are_asked_about():
+    asked = []
+
+    class Listening(GaussianPrior):
+        def predict_noise(self, z, timesteps, tokens):
+            asked.append(len(z))
+            return super().predict_noise(z, timesteps, tokens)
+
+    def of_front_and_back(camera):
+        grey = torch.where(camera.azimuth.cos().abs() < 0.5, 0.5, 0.5 + 0.3 * camera.azimuth.cos().sign())
+        tokens = torch.stack([grey, grey, grey, torch.full_like(grey, 0.1)], -1)[:, None]
+        return PromptEmbeddings(tokens, tokens)
+
+    prior = Listening(GaussianConfig(image_size=8))
+    # six of the eight views show the front or the back by these words; only the two sides look backwards
+    grey = torch.where(VIEWS.camera.azimuth.cos().abs() < 0.5, 0.1, 0.5 + 0.3 * VIEWS.camera.azimuth.cos().sign())
+    images = grey[:, None, None, None].expand(-1, 16, 16, 3)
+    assert faces_backwards(prior, of_front_and_back, prior.encode(images), VIEWS) is False
+    assert set(asked) == {6}
+
+
 @pytest.mark.parametrize("normal", ["analytic", "finite-difference"])
 def test_a_scene_turned_round_is_the_same_scene_seen_from_behind(tiny, normal):
     scene = build_scene(load_config(tiny, [f"geometry.normal={normal}", "geometry.network_dtype=float32"]))
@@ -82,4 +103,4 @@ def test_the_quickstart_looks(tmp_path):
 
     config = load_config(Path(__file__).parents[2] / "configs" / "quickstart.yaml", [])
     assert config.facing.steps == (200, 400)
-    assert build_system(config).config.facing.views == 32
+    assert build_system(config).config.facing.views == 64

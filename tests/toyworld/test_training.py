@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from threefusion.guidance.prior.models import BUNDLED
 from threefusion.toyworld.captions import find_color, held_out, view_word
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.data import LIT, NAMES, TEXTURELESS, UNLIT, compose, draw_batch, draw_surroundings
 from threefusion.toyworld.diffusion import EXTRA, LATE, noise_levels, posterior_mean, v_loss
+from threefusion.toyworld.judge import JudgeRecipe
+from threefusion.toyworld.latent import LatentRecipe, VaeRecipe
 from threefusion.toyworld.muon import MatrixOptimizer
 from threefusion.toyworld.pixel import PixelRecipe, build_scheduler
 from threefusion.toyworld.render import random_cameras, render_surface
@@ -48,6 +52,25 @@ def test_a_resumed_run_is_the_same_run(store, tmp_path):
         assert torch.equal(value, second.recipe.networks.state_dict()[name]), name
     for name, value in straight.average.state_dict().items():
         assert torch.equal(value, second.average.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("what", ["pixel", "latent", "judge"])
+def test_a_training_begins_with_shipped_weights(store, tmp_path, what):
+    folder = BUNDLED / f"toyworld-{what}"
+    if what == "latent":
+        autoencoder = VaeRecipe()
+        autoencoder.start_from(folder)
+        recipe = LatentRecipe(autoencoder.networks["vae"], store)
+    else:
+        recipe = PixelRecipe() if what == "pixel" else JudgeRecipe()
+    recipe.start_from(folder)
+    recipe.export(Trainer(recipe, store, tmp_path / "state", Plan(steps=1)).average, tmp_path / "again")
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.safetensors"))
+    assert files
+    for path in files:
+        shipped, again = load_file(folder / path), load_file(tmp_path / "again" / path)
+        assert shipped.keys() == again.keys()
+        assert all(torch.equal(shipped[name], again[name]) for name in shipped), path
 
 
 def test_training_reaches_every_layer(store, tmp_path):

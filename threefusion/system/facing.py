@@ -28,11 +28,16 @@ def faces_backwards(
 ) -> bool:
     """Whether the prior predicts the views, encoded as `x`, better if front and back change places in their words.
 
-    The errors under both readings are compared as ratios, level by level, on the same noise.
+    The errors under both readings are compared as ratios, level by level, on the same noise, over the views whose words
+    change: of sides and from overhead both readings are one.
     """
     opposite = replace(batch.camera, azimuth=(batch.camera.azimuth + 2 * pi) % (2 * pi) - pi)
     noise = batch.randn("facing", *prior.shape)
-    readings = [prompt(camera).text for camera in (batch.camera, opposite)]
+    readings = torch.stack([prompt(camera).text for camera in (batch.camera, opposite)])
+    telling = (readings[0] != readings[1]).flatten(1).any(1)
+    if not telling.any():
+        return False
+    x, noise, readings = x[telling], noise[telling], readings[:, telling]
     score = x.new_zeros(())
     for level in LEVELS:
         timesteps = torch.full((len(x),), int(level * len(prior.alphas_cumprod)), device=x.device)

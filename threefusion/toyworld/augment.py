@@ -21,6 +21,8 @@ ZOOM = (0.85, 1.2)
 def augment(seen: Pictures, generator: torch.Generator, rate: float = 0.5) -> Pictures:
     """A part of the pictures moved, with a pattern behind the object, in other light, faded, blurred and noisy, each a little."""
     images = seen.images + pattern(seen.images, generator) * (1 - seen.coverage)
+    # distilled surfaces are lumpy
+    images = images * (1 + pattern(images, generator).mean(1, keepdim=True) * seen.coverage)
     motion = random_motion(len(images), generator)
     images = fade(recolor(moved(images, motion), generator), generator)
     images = torch.where(_chance(images, 0.25, generator), blurred(images), images)

@@ -22,6 +22,7 @@ from threefusion.toyworld.captions import VIEW_WORDS, CaptionRates, caption, des
 from threefusion.toyworld.catalogue import ROUND
 from threefusion.toyworld.data import NAMES, TEXTURELESS, Batch
 from threefusion.toyworld.folder import FACTS, facts, replaced
+from threefusion.toyworld.muon import MatrixOptimizer
 from threefusion.toyworld.pictures import COLOR_NAMES, draw_pictures
 from threefusion.toyworld.text import LENGTH, build_tokenizer
 from threefusion.toyworld.train import Recipe
@@ -192,6 +193,16 @@ class JudgeRecipe(Recipe):
         named = nn.functional.cross_entropy(logits, classes[:, None].expand_as(coverage), reduction="none")
         return 2 * geometric + (coverage * named).sum() / coverage.sum().clamp_min(1)
 
+    def optimizer(self) -> MatrixOptimizer:
+        """Muon, as for the priors."""
+        return MatrixOptimizer(self.networks, self.learning_rate)
+
+    def exported(self, folder: Path) -> dict[str, nn.Module]:
+        """The CLIP; the questions about patches are not shipped and begin anew."""
+        from transformers import CLIPModel
+
+        return {"clip": CLIPModel.from_pretrained(folder)}
+
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write a folder that transformers reads, in half precision."""
         with replaced(folder) as fresh:
@@ -214,7 +225,7 @@ def preprocessor() -> dict[str, object]:
 def judge_batch(store: ViewStore, count: int, generator: torch.Generator, looks: tuple[float, ...] = LOOKS) -> JudgeBatch:
     """Pictures in [-1, 1], half of them augmented, random pairs of `PALETTE` colours, and captions with paraphrases."""
     palette = [COLOR_NAMES[i] for i in torch.randperm(len(COLOR_NAMES), generator=generator)[:PALETTE].tolist()]
-    seen = augment(draw_pictures(store, count, SIZE, generator, looks, palette), generator)
+    seen = augment(draw_pictures(store, count, SIZE, generator, looks, palette, even=True), generator)
     captions = [
         caption(name, None if look == TEXTURELESS else color, view, generator, RATES)
         for name, color, view, look in zip(seen.names, seen.colors, seen.views, seen.looks, strict=True)

@@ -128,6 +128,12 @@ class VaeRecipe(Recipe):
         top, left = torch.randint(self.image_size - CROP + 1, (2,), generator=generator).tolist()
         return images[:, :, top : top + CROP, left : left + CROP]
 
+    def exported(self, folder: Path) -> dict[str, nn.Module]:
+        """The autoencoder of a StableDiffusionPipeline folder."""
+        from diffusers import AutoencoderKL
+
+        return {"vae": AutoencoderKL.from_pretrained(folder, subfolder="vae")}
+
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write the autoencoder alone."""
         networks["vae"].save_pretrained(folder)
@@ -176,6 +182,16 @@ class LatentRecipe(Recipe):
         ids, _ = tokenize(self.tokenizer, batch.captions)
         embedding = self.networks["text_encoder"](input_ids=ids).last_hidden_state
         return v_loss(self.networks["unet"], latents, embedding, self.scheduler, generator)
+
+    def exported(self, folder: Path) -> dict[str, nn.Module]:
+        """U-Net and text encoder."""
+        from diffusers import UNet2DConditionModel
+        from transformers import CLIPTextModel
+
+        return {
+            "unet": UNet2DConditionModel.from_pretrained(folder, subfolder="unet"),
+            "text_encoder": CLIPTextModel.from_pretrained(folder, subfolder="text_encoder"),
+        }
 
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write a StableDiffusionPipeline folder in half precision."""

@@ -48,12 +48,13 @@ def draw_pictures(
     generator: torch.Generator,
     looks: tuple[float, ...] = LOOKS,
     palette: list[str] = COLOR_NAMES,
+    even: bool = False,
 ) -> Pictures:
-    """Random pictures, every class and every colour of the palette equally often."""
+    """Random pictures, every class and every colour of the palette equally often; of `even` ones also front, side and back."""
     classes = torch.randint(len(NAMES), (count,), generator=generator).tolist()
     colors = [palette[i] for i in torch.randint(len(palette), (count,), generator=generator).tolist()]
     look = torch.multinomial(torch.tensor(looks), count, replacement=True, generator=generator)
-    stored, angles = store.draw(classes, size if STORED % size == 0 else STORED, generator)
+    stored, angles = store.draw(classes, size if STORED % size == 0 else STORED, generator, even)
     around = draw_surroundings(torch.tensor([COLORS[color] for color in colors]), look, stored.coverage.shape[1], generator)
     images = compose(stored, around)
     pairs = [(azimuth, elevation) for azimuth, elevation in angles.tolist()]

@@ -110,6 +110,16 @@ class PixelRecipe(Recipe):
         embedding = self.embed(batch.captions, IF_LENGTH if long else LENGTH)
         return v_loss(self.networks["unet"], batch.images, embedding, self.scheduler, generator, batch.siblings)
 
+    def exported(self, folder: Path) -> dict[str, nn.Module]:
+        """U-Net and text encoder."""
+        from diffusers import UNet2DConditionModel
+        from transformers import T5EncoderModel
+
+        return {
+            "unet": UNet2DConditionModel.from_pretrained(folder, subfolder="unet"),
+            "text_encoder": T5EncoderModel.from_pretrained(folder, subfolder="text_encoder"),
+        }
+
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write an IFPipeline folder in half precision."""
         from diffusers import IFPipeline

@@ -48,6 +48,15 @@ class Recipe(ABC):
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
         """Write averaged networks as a diffusers folder."""
 
+    def start_from(self, folder: Path) -> None:
+        """Take over the networks that `export` wrote, as far as they were written; call it before a `Trainer` has the recipe."""
+        for name, pretrained in self.exported(folder).items():
+            self.networks[name].load_state_dict(pretrained.float().state_dict())
+
+    def exported(self, folder: Path) -> dict[str, nn.Module]:
+        """The networks that `export` wrote, by their names in `networks`."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Plan:
