@@ -17,7 +17,7 @@ from fake_cell import COMMAND, at_work
 
 from threefusion.bench.benchmark import run_benchmark
 from threefusion.bench.executor import GRACE_SECONDS
-from threefusion.bench.folder import CellFolder, cell_folder
+from threefusion.bench.folder import CellFolder, Record, cell_folder, evaluated_with
 from threefusion.bench.local import LocalExecutor
 from threefusion.bench.plan import load_plan
 from threefusion.errors import UserError
@@ -258,7 +258,20 @@ def test_a_cell_that_is_finished_is_not_touched(tmp_path: Path) -> None:
 
     folder = CellFolder(tmp_path)
     folder.run.mkdir()
-    (tmp_path / "cell.json").write_text('{"state": "finished", "trained": true, "attempts": 1, "evaluation": ["--views", "3"]}')
+    folder.write_record(Record("finished", True, evaluated_with(["--views", "3"]), attempts=1))
     (folder.run / "evaluation.json").write_text("{}")
     assert make_cell(folder, Orders(program=("/nowhere",), evaluate=("--views", "3"))) == 0
     assert folder.record().attempts == 1
+
+
+def test_a_judge_that_was_trained_anew_judges_again(tmp_path: Path) -> None:
+    folder, judge = CellFolder(tmp_path / "cell"), tmp_path / "judge"
+    folder.run.mkdir(parents=True)
+    judge.mkdir()
+    (folder.run / "evaluation.json").write_text("{}")
+    (judge / "model.safetensors").write_bytes(b"first")
+    options = ["--views", "4", "--clip", str(judge)]
+    folder.write_record(Record("finished", True, evaluated_with(options), attempts=1))
+    assert folder.is_finished(options) and not folder.is_finished(["--views", "4"])
+    (judge / "model.safetensors").write_bytes(b"later")
+    assert not folder.is_finished(options)

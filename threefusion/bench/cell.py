@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from threefusion.bench.folder import CellFolder, Record, locked
+from threefusion.bench.folder import CellFolder, Record, evaluated_with, locked
 from threefusion.run.folder import RUN_VARIABLE, latest_checkpoint
 
 PROGRAM = (sys.executable, "-m", "threefusion")
@@ -104,7 +104,7 @@ def _evaluate(folder: CellFolder, record: Record, orders: Orders) -> int:
         return _failed(folder, record, code, last_line)
     if folder.evaluation() is None:
         return _failed(folder, record, 1, "the evaluation left no evaluation.json")
-    folder.write_record(replace(record, state="finished", evaluation=orders.evaluate))
+    folder.write_record(replace(record, state="finished", evaluation=evaluated_with(orders.evaluate)))
     return 0
 
 

@@ -20,6 +20,7 @@ import yaml
 from threefusion.bench.plan import Cell
 from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
+from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint
 from threefusion.run.folder import latest_checkpoint
 
 MARK = "benchmark.json"
@@ -35,11 +36,17 @@ class Record:
     trained: bool = False
     """Training and export are over; only the evaluation is missing."""
     evaluation: tuple[str, ...] = ()
-    """Options of `eval` when it was evaluated."""
+    """How it was evaluated; see `evaluated_with`."""
     attempts: int = 0
     """How often it was started: more than 1 after an interruption or a failure."""
     reason: str | None = None
     """Why it failed, or what went wrong in a cell that finished all the same."""
+
+
+def evaluated_with(options: Sequence[str]) -> tuple[str, ...]:
+    """These options of `eval` and what identifies the judge: one that was trained anew gives numbers of another kind."""
+    judge = Path(options[options.index("--clip") + 1]) if "--clip" in options else BUNDLED_JUDGE
+    return (*options, f"judge {fingerprint(judge, ('.',))}")
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,9 @@ class CellFolder:
         return read_json(self.run / "evaluation.json")
 
     def is_finished(self, evaluation: Sequence[str]) -> bool:
-        """Whether there is nothing left to do: trained, and evaluated with these options of `eval`."""
+        """Whether there is nothing left to do: trained, and evaluated with these options of `eval` by the judge as it is now."""
         record = self.record()
-        return record.state == "finished" and record.evaluation == tuple(evaluation) and self.evaluation() is not None
+        return record.state == "finished" and record.evaluation == evaluated_with(evaluation) and self.evaluation() is not None
 
     def holds_work(self) -> bool:
         """Whether something would be lost if it were made anew."""

@@ -22,7 +22,7 @@ from threefusion.evaluate.truth import TRUTH_KEYS, against_truth
 from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
-from threefusion.guidance.prior.models import BUNDLED
+from threefusion.guidance.prior.models import BUNDLED_JUDGE
 from threefusion.run.folder import latest_checkpoint, open_run
 from threefusion.system.phases import PHASES
 from threefusion.toyworld.captions import find_object
@@ -31,7 +31,6 @@ from threefusion.toyworld.render import scoring_cameras
 from threefusion.types import Mesh
 
 RESULT_FILE = "evaluation.json"
-BUNDLED_JUDGE = BUNDLED / "toyworld-judge"
 VIEWS = 24
 SIZE = 96
 """Height and width of the pictures in which pathologies are looked for, as of the scoring views."""

@@ -7,7 +7,9 @@ sentence that says how to get it.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,9 @@ from threefusion.errors import UserError
 
 BUNDLED = Path(__file__).parents[2] / "bundled"
 """Where the models lie that come with the package."""
+
+BUNDLED_JUDGE = BUNDLED / "toyworld-judge"
+"""The CLIP that judges where no other is named."""
 
 TEXT_PARTS = ("text_encoder", "tokenizer")
 """Folders of a diffusers pipeline that turn texts into tokens."""
@@ -232,3 +237,20 @@ def _reason(error: Exception) -> str:
         return "HF_HUB_OFFLINE is set"
     first = next(iter(str(error).strip().splitlines()), "")
     return f"{name}: {first[:160]}" if first else name
+
+
+def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
+    """What identifies the parts of a model in `folder`: hub id and commit for the hub's cache, else a digest of the files.
+
+    Weights above 256 MB count by size and time of change; smaller ones by content, so a model trained anew under its old name is
+    another.
+    """
+    if folder.parent.name == "snapshots":
+        return f"{folder.parent.parent.name}@{folder.name}"
+    digest = hashlib.sha256()
+    for part in parts:
+        for file in sorted(path for path in (folder / part).rglob("*") if path.is_file()):
+            stat = file.stat()
+            content = file.read_bytes() if stat.st_size < 2**28 else f"{stat.st_size} {stat.st_mtime_ns}".encode()
+            digest.update(f"{part}/{file.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:32]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.prior.models import ModelError, read_settings
+from threefusion.guidance.prior.models import ModelError, fingerprint, read_settings
 from threefusion.guidance.prior.precision import reading_options, weight_files
 from threefusion.guidance.prior.prior import TextEncoder
 
@@ -65,20 +64,3 @@ class PretrainedTextEncoder(TextEncoder):
         cls = T5EncoderModel if self.kind == "t5" else CLIPTextModel
         folder = self.folder / "text_encoder"
         return cls.from_pretrained(folder, dtype=self.dtype, **reading_options(folder)).eval()
-
-
-def fingerprint(folder: Path) -> str:
-    """What identifies the text encoder in `folder`: hub id and commit for the hub's cache, else a digest of the files.
-
-    Weights above 256 MB count by size and time of change; smaller ones by content, so a model trained anew under its old name is
-    another.
-    """
-    if folder.parent.name == "snapshots":
-        return f"{folder.parent.parent.name}@{folder.name}"
-    digest = hashlib.sha256()
-    for part in ("text_encoder", "tokenizer"):
-        for file in sorted(path for path in (folder / part).rglob("*") if path.is_file()):
-            stat = file.stat()
-            content = file.read_bytes() if stat.st_size < 2**28 else f"{stat.st_size} {stat.st_mtime_ns}".encode()
-            digest.update(f"{part}/{file.name} {len(content)} ".encode() + content)
-    return digest.hexdigest()[:32]
