@@ -84,7 +84,7 @@ class FacingConfig:
     steps: tuple[int, ...] = ()
     """Optimiser steps before which to look; never by default. Late enough for a shape, early enough for details to follow."""
     views: int = 16
-    """How many views the prior is asked about."""
+    """How many views are drawn; the prior is asked about those whose words would change."""
 
     def __post_init__(self) -> None:
         if self.views < 1:

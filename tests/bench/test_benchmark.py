@@ -273,5 +273,7 @@ def test_a_judge_that_was_trained_anew_judges_again(tmp_path: Path) -> None:
     options = ["--views", "4", "--clip", str(judge)]
     folder.write_record(Record("finished", True, evaluated_with(options), attempts=1))
     assert folder.is_finished(options) and not folder.is_finished(["--views", "4"])
+    (judge / "README.md").write_text("its card")
+    assert folder.is_finished(options)
     (judge / "model.safetensors").write_bytes(b"later")
     assert not folder.is_finished(options)

@@ -54,7 +54,7 @@ def test_only_views_whose_words_change_are_asked_about():
         return PromptEmbeddings(tokens, tokens)
 
     prior = Listening(GaussianConfig(image_size=8))
-    # six of the eight views show the front or the back by these words; only the two sides look backwards
+    # by these words six of the eight views show the front or the back; what the two sides look like does not matter
     grey = torch.where(VIEWS.camera.azimuth.cos().abs() < 0.5, 0.1, 0.5 + 0.3 * VIEWS.camera.azimuth.cos().sign())
     images = grey[:, None, None, None].expand(-1, 16, 16, 3)
     assert faces_backwards(prior, of_front_and_back, prior.encode(images), VIEWS) is False

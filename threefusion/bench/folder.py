@@ -45,7 +45,7 @@ class Record:
 
 def evaluated_with(options: Sequence[str]) -> tuple[str, ...]:
     """These options of `eval` and what identifies the judge: one that was trained anew gives numbers of another kind."""
-    judge = Path(options[options.index("--clip") + 1]) if "--clip" in options else BUNDLED_JUDGE
+    judge = Path(options[options.index("--clip") + 1]).expanduser() if "--clip" in options else BUNDLED_JUDGE
     return (*options, f"judge {fingerprint(judge, ('.',))}")
 
 

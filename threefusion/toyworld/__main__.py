@@ -109,7 +109,7 @@ def main() -> None:
     train.add_argument("--export", type=Path, help="diffusers folder, rewritten every five minutes")
     train.add_argument("--start", type=Path, help="exported folder whose weights to begin with, where no state is there yet")
     train.add_argument("--state", type=Path, default=STATE, help="folder of views and checkpoints")
-    train.add_argument("--shards", type=int, default=24, help="shards of views to render, 768 views each")
+    train.add_argument("--shards", type=int, default=24, help="shards of views to render, 896 views each")
     train.add_argument("--threads", type=int, default=0)
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)

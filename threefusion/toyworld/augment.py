@@ -19,7 +19,7 @@ ZOOM = (0.85, 1.2)
 
 
 def augment(seen: Pictures, generator: torch.Generator, rate: float = 0.5) -> Pictures:
-    """A part of the pictures moved, with a pattern behind the object, in other light, faded, blurred and noisy, each a little."""
+    """Some pictures moved, with patterns behind and on the object, in other light, faded, blurred, noisy: each a little."""
     images = seen.images + pattern(seen.images, generator) * (1 - seen.coverage)
     # distilled surfaces are lumpy
     images = images * (1 + pattern(images, generator).mean(1, keepdim=True) * seen.coverage)

@@ -243,13 +243,13 @@ def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
     """What identifies the parts of a model in `folder`: hub id and commit for the hub's cache, else a digest of the files.
 
     Weights above 256 MB count by size and time of change; smaller ones by content, so a model trained anew under its old name is
-    another.
+    another. Its card does not count.
     """
     if folder.parent.name == "snapshots":
         return f"{folder.parent.parent.name}@{folder.name}"
     digest = hashlib.sha256()
     for part in parts:
-        for file in sorted(path for path in (folder / part).rglob("*") if path.is_file()):
+        for file in sorted(path for path in (folder / part).rglob("*") if path.is_file() and path.suffix != ".md"):
             stat = file.stat()
             content = file.read_bytes() if stat.st_size < 2**28 else f"{stat.st_size} {stat.st_mtime_ns}".encode()
             digest.update(f"{part}/{file.name} {len(content)} ".encode() + content)
