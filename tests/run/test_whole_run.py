@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +61,7 @@ def test_an_empty_scene_is_one_sentence_and_keeps_the_run(tiny: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_go_on(tiny: Path, tmp_path: Path) -> None:
+def test_ctrl_c_saves_says_how_to_go_on_and_the_time_before_counts(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     line, environment = command("train", "--config", str(tiny), "--out", str(out), "trainer.max_steps=100000")
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
@@ -73,3 +74,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny: Path, tmp_path: Path) -> None:
     assert f"--resume {out}" in errors
     step = int(errors.split("stopped at step ")[1].split(".")[0])
     assert (out / "checkpoints" / f"step-{step:06d}.ckpt").exists()
+    state = torch.load(out / "checkpoints" / f"step-{step:06d}.ckpt", weights_only=True)
+    before = state["callbacks"]["Timer"]["time_elapsed"]["train"]
+    assert before > 0.1
+    line, environment = command("train", "--resume", str(out), f"trainer.max_steps={step + 2}")
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert report["steps"] == step + 2
+    assert report["seconds"] == pytest.approx(before + sum(report["phase_seconds"].values()), abs=0.05)

@@ -71,7 +71,7 @@ def reads(tiny, folder, monkeypatch, *overrides):
     quiet()
     config = load_config(tiny, ["trainer.max_steps=6", "trainer.log_every_n_steps=10", *overrides])
     counting = Counting(monkeypatch)
-    trainer = make_trainer(config, folder, Interrupt(), 0)
+    trainer = make_trainer(config, folder, [Interrupt()], 0)
     trainer.callbacks[:] = [counting]
     # the reference: kernels for processors read their arguments by their nature
     with backend("torch"):
@@ -109,7 +109,7 @@ def test_on_a_gpu_a_step_waits_where_it_is_documented(tiny, tmp_path, monkeypatc
     waits = []
     quiet()
     config = load_config(tiny, ["trainer.accelerator=cuda", "trainer.max_steps=6", "trainer.log_every_n_steps=10"])
-    trainer = make_trainer(config, tmp_path, Interrupt(), 0)
+    trainer = make_trainer(config, tmp_path, [Interrupt()], 0)
     trainer.callbacks[:] = [Waiting()]
     trainer.fit(build_system(config))
     assert waits[1:] == [DOCUMENTED["nonzero"]] * 5

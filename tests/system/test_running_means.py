@@ -36,7 +36,7 @@ def test_a_row_is_the_mean_since_the_row_before(tiny, tmp_path, accumulate):
     quiet()
     steps = ["trainer.max_steps=7", "trainer.log_every_n_steps=3", f"trainer.accumulate_grad_batches={accumulate}"]
     config = load_config(tiny, steps)
-    trainer = make_trainer(config, tmp_path, Interrupt(), 0)
+    trainer = make_trainer(config, tmp_path, [Interrupt()], 0)
     kept = Kept()
     trainer.callbacks[:] = [kept]
     trainer.fit(build_system(config))

@@ -1,6 +1,7 @@
 """Two processes train one network: the same weights in both, and the gradient is the mean of theirs."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.distributed.run import get_args_parser
 
 from threefusion.toyworld.catalogue import CLASSES
 
@@ -35,6 +37,15 @@ assert layer.weight.grad.tolist() == [[1.5, 1.5]] and layer.bias.grad.tolist() =
 trainer.run()
 torch.save([trainer.recipe.networks.state_dict(), trainer.generator.get_state(), trainer.minutes], folder / f"{trainer.rank}.pt")
 """
+
+
+def test_torchrun_leaves_every_option_of_the_training_to_it():
+    training = ["-m", "threefusion.toyworld", "train", "pixel"]
+    said = subprocess.run([sys.executable, *training[:3], "--help"], cwd=ROOT, capture_output=True, text=True).stdout
+    given = [part for option in re.findall(r"^  (--[a-z-]+)", said, re.MULTILINE) for part in (option, "1")]
+    assert "--weights" in given and "--threads" in given
+    understood = get_args_parser().parse_args(["--nproc-per-node", "2", *training, *given])
+    assert [understood.training_script, *understood.training_script_args] == [*training[1:], *given]
 
 
 def test_two_processes_hold_the_same_weights_and_draw_different_batches(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +80,8 @@ def train(config: RunConfig, run: Path) -> int:
     Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
     quiet()
+    import pytorch_lightning as pl
+
     from threefusion.callback.snapshot import Interrupt
     from threefusion.ops.backend import choose_backend
     from threefusion.plan.announce import announce
@@ -92,22 +93,21 @@ def train(config: RunConfig, run: Path) -> int:
     system = build_system(config)
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
-    trainer = make_trainer(config, run, interrupt, first)
+    timer = pl.callbacks.Timer()
+    trainer = make_trainer(config, run, [interrupt, timer], first)
     if trainer.is_global_zero:
         announce(system, range(first, trainer.max_steps))
     asked = NetworkCalls()
     asked.count(system.guidance.prior)
-    began = time.monotonic()
     with followed(trainer.loggers, run):
         with announced(run), explained(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
-        seconds = time.monotonic() - began
         if not trainer.is_global_zero:
             return 0
         if interrupt.requested and trainer.global_step < trainer.max_steps:
             print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
             return 130
-        report = cost(system, seconds, trainer.global_step, first, asked)
+        report = cost(system, timer, trainer.global_step, first, asked)
         print(speed(report))
         finish(run, config, system, report)
     return 0
@@ -180,8 +180,8 @@ def trainer_settings(config: RunConfig) -> dict[str, Any]:
     return settings
 
 
-def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_step: int) -> pl.Trainer:
-    """Lightning's trainer with this project's callbacks; `trainer.*` of the config goes through as it is."""
+def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_step: int) -> pl.Trainer:
+    """Lightning's trainer with this project's callbacks and `more`; `trainer.*` of the config goes through as it is."""
     import pytorch_lightning as pl
 
     from threefusion.callback.images import Previews
@@ -193,7 +193,7 @@ def make_trainer(config: RunConfig, run: Path, interrupt: pl.Callback, resumed_s
     callbacks = [
         Previews(run, output.image_interval, output.image_size),
         ProgressLine(),
-        interrupt,
+        *more,
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]
     loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *extra_loggers(config, run)]
@@ -241,8 +241,8 @@ def speed(report: dict[str, Any]) -> str:
     return f"{rate}; a step: {as_text(phases)}" if phases else rate
 
 
-def cost(system: TextTo3D, seconds: float, last: int, first: int, asked: NetworkCalls) -> dict[str, Any]:
-    """What a training cost.
+def cost(system: TextTo3D, timer: pl.callbacks.Timer, last: int, first: int, asked: NetworkCalls) -> dict[str, Any]:
+    """What a training cost, over all its parts if it was resumed; phases are those of the last part.
 
     Network calls of other processes, and those before a resume, are taken to have been as many per step as this process made.
     """
@@ -257,11 +257,13 @@ def cost(system: TextTo3D, seconds: float, last: int, first: int, asked: Network
         # Linux counts kibibytes, macOS bytes.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     share = system.trainer.world_size * last / max(last - first, 1)
-    phases = system.clock.seconds(seconds)
+    seconds = timer.time_elapsed("train")
+    began, ended = timer.start_time("train"), timer.end_time("train")
+    phases = system.clock.seconds(ended - began if began and ended else 0.0)
     return {
         "steps": last,
         "seconds": round(seconds, 2),
-        "iterations_per_second": round((last - first) / max(seconds, 1e-9), 3),
+        "iterations_per_second": round(last / max(seconds, 1e-9), 3),
         "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
         "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
         "peak_memory_bytes": memory,

@@ -45,16 +45,18 @@ def _train(options: argparse.Namespace) -> None:
         from threefusion.toyworld.latent import LatentRecipe, VaeRecipe
 
         autoencoder = VaeRecipe(seed=options.seed)
-        if options.start:
-            autoencoder.start_from(options.start)
+        if options.weights:
+            autoencoder.start_from(options.weights)
             vae = autoencoder.networks["vae"]
         else:
             trainer = Trainer(autoencoder, store, options.state / "vae", Plan(steps=options.vae_steps))
             trainer.run()
             vae = trainer.average["vae"]
         recipe = LatentRecipe(vae, store, seed=options.seed)
-    if options.start:
-        recipe.start_from(options.start)
+    if options.weights:
+        recipe.start_from(options.weights)
+    if options.batch_size:
+        recipe.batch_size = options.batch_size
     plan = Plan(minutes=options.minutes, steps=steps, seed=first + options.seed)
     Trainer(recipe, store, options.state / options.what, plan).run(options.export)
 
@@ -107,7 +109,8 @@ def main() -> None:
     train.add_argument("--steps", type=int, default=10**9, help="a limit of steps, for machines whose minutes differ")
     train.add_argument("--vae-steps", type=int, default=2000, help="of the latent prior's autoencoder, which comes first")
     train.add_argument("--export", type=Path, help="diffusers folder, rewritten every five minutes")
-    train.add_argument("--start", type=Path, help="exported folder whose weights to begin with, where no state is there yet")
+    train.add_argument("--weights", type=Path, help="exported folder whose weights to begin with, where no state is there yet")
+    train.add_argument("--batch-size", type=int, help="pictures a step, over all processes; the recipe's own by default")
     train.add_argument("--state", type=Path, default=STATE, help="folder of views and checkpoints")
     train.add_argument("--shards", type=int, default=24, help="shards of views to render, 896 views each")
     train.add_argument("--threads", type=int, default=0)
@@ -131,8 +134,8 @@ def main() -> None:
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--classes", nargs="*", help="class words; all by default")
     options = parser.parse_args()
-    if getattr(options, "start", None) and not options.start.is_dir():
-        parser.error(f"--start {options.start}: no such folder")
+    if getattr(options, "weights", None) and not options.weights.is_dir():
+        parser.error(f"--weights {options.weights}: no such folder")
     prepare_process()
     options.run(options)
 
