@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from threefusion.bench.folder import CellFolder, Record, cell_folder, evaluated_
 from threefusion.bench.local import LocalExecutor
 from threefusion.bench.plan import load_plan
 from threefusion.errors import UserError
+from threefusion.guidance.prior.models import BUNDLED
 
 ROOT = Path(__file__).parents[2]
 TWO = [{"OMP_NUM_THREADS": "1"}] * 2
@@ -126,6 +128,24 @@ def test_other_settings_are_refused_or_made_anew(plan_file: Callable[..., Path],
     new = make(changed, out, redo=True)
     assert new[:4] == old[:4]
     assert without_cost(new) == without_cost(make(changed, tmp_path / "fresh"))
+
+
+def test_runs_of_a_prior_that_was_trained_on_are_refused_or_made_anew(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    out, prior = tmp_path / "out", tmp_path / "prior"
+    shutil.copytree(BUNDLED / "toyworld-pixel", prior)
+    file = plan_file(variants=f"{{own: {{overrides: ['guidance.prior={{type: pixel, model: {prior}}}']}}}}", seeds="[0]")
+    old = make(file, out)
+    (prior / "README.md").write_text("its card")
+    assert make(file, out) == old
+    (prior / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"trained on")
+    with pytest.raises(
+        UserError, match=r"own · a red ball · seed 0 and 1 more: made with other settings \(the prior had other weights\)"
+    ):
+        make(file, out)
+    assert table(out) == old
+    new = make(file, out, redo=True)
+    assert without_cost(new) == without_cost(old) and new != old
+    assert make(file, out) == new
 
 
 def test_another_evaluation_is_made_of_the_same_runs(plan_file: Callable[..., Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import yaml
 from threefusion.bench.plan import Cell
 from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint
+from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint, guiding_model, local_folder
 from threefusion.run.folder import latest_checkpoint
 
 MARK = "benchmark.json"
@@ -37,6 +37,8 @@ class Record:
     """Training and export are over; only the evaluation is missing."""
     evaluation: tuple[str, ...] = ()
     """How it was evaluated; see `evaluated_with`."""
+    prior: str = ""
+    """The weights that guide it; see `guided_by`."""
     attempts: int = 0
     """How often it was started: more than 1 after an interruption or a failure."""
     reason: str | None = None
@@ -47,6 +49,13 @@ def evaluated_with(options: Sequence[str]) -> tuple[str, ...]:
     """These options of `eval` and what identifies the judge: one that was trained anew gives numbers of another kind."""
     judge = Path(options[options.index("--clip") + 1]).expanduser() if "--clip" in options else BUNDLED_JUDGE
     return (*options, f"judge {fingerprint(judge, ('.',))}")
+
+
+def guided_by(config: RunConfig) -> str:
+    """What identifies the weights that guide a run, its prior's folder; empty for a model that is not in a folder of its own."""
+    model = guiding_model(config)
+    folder = None if model is None else local_folder(model)
+    return "" if folder is None else fingerprint(folder, (".",))
 
 
 @dataclass(frozen=True)
@@ -102,8 +111,10 @@ class CellFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def prepare(self, cell: Cell) -> None:
-        """Write what the run is to be started with."""
+        """Write what the run is to be started with, and note what will guide it unless it has begun."""
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self.holds_work():
+            self.write_record(replace(self.record(), prior=guided_by(cell.config)))
         write_atomically(self.settings, config_to_yaml(cell.config))
 
 
@@ -123,7 +134,10 @@ def change(folder: CellFolder, cell: Cell) -> str | None:
         made = load_config(folder.settings, [])
     except ConfigError as error:
         return f"its settings no longer load: {error}"
-    return None if made == cell.config else _first_difference(made, cell.config)
+    if made != cell.config:
+        return _first_difference(made, cell.config)
+    prior = folder.record().prior
+    return "the prior had other weights" if prior and prior != guided_by(cell.config) else None
 
 
 def _first_difference(made: RunConfig, wanted: RunConfig) -> str:

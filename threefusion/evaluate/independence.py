@@ -7,8 +7,7 @@ from pathlib import Path
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import local_folder
-from threefusion.registry import settings
+from threefusion.guidance.prior.models import guiding_model, local_folder
 
 
 def refuse_guiding_model(config: RunConfig, judge: Path) -> None:
@@ -19,10 +18,8 @@ def refuse_guiding_model(config: RunConfig, judge: Path) -> None:
     Raises:
         UserError: they are the same.
     """
-    model = getattr(settings(settings(config.guidance).prior), "model", None)
-    if model is None:
-        return
-    if _is_same(model, judge):
+    model = guiding_model(config)
+    if model is not None and _is_same(model, judge):
         raise UserError(f"--clip {judge}: this model guided the run ({model}), so it cannot judge it; name another one")
 
 

@@ -12,9 +12,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from threefusion.errors import UserError
+
+if TYPE_CHECKING:
+    from threefusion.config import RunConfig
 
 BUNDLED = Path(__file__).parents[2] / "bundled"
 """Where the models lie that come with the package."""
@@ -83,6 +86,13 @@ MODELS: dict[str, KnownModel] = {
 def training_command(model: str) -> str:
     """What makes a bundled model that is not there."""
     return f"python -m threefusion.toyworld train {MODELS[model].prior} --minutes 70 --export {BUNDLED / model}"
+
+
+def guiding_model(config: RunConfig) -> str | None:
+    """The name of the model that guides a run; None for a prior without one."""
+    from threefusion.registry import settings
+
+    return getattr(settings(settings(config.guidance).prior), "model", None)
 
 
 class ModelError(UserError):

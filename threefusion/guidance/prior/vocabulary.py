@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import local_folder, read_settings
+from threefusion.guidance.prior.models import guiding_model, local_folder, read_settings
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -48,7 +48,7 @@ def unknown_words(config: RunConfig) -> list[str]:
     """
     from threefusion.registry import settings
 
-    model = getattr(settings(settings(config.guidance).prior), "model", None)
+    model = guiding_model(config)
     return [] if model is None else check_prompt(model, settings(config.prompt).text)
 
 
