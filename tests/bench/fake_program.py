@@ -60,6 +60,10 @@ def evaluate(words: list[str]) -> int:
     run = Path(words[0])
     report = json.loads((run / "report.json").read_text())
     iou = None if report["artifacts"]["mesh"] is None else report["value"] % 1
+    prompt = yaml.safe_load((run / "config.yaml").read_text())["prompt"]["text"]
+    if "nobody can judge" in prompt and not Path(os.environ["FAKE_MENDED"]).exists():
+        print("error: no judge", file=sys.stderr)
+        return 1
     views = int(words[words.index("--views") + 1]) if "--views" in words else 24
     result = {
         "run": {"seed": 5, "folder": str(run)},

@@ -62,6 +62,12 @@ def test_headings_are_short_unless_two_would_be_the_same() -> None:
     assert headings(columns) == ["truth silhouette iou", "seconds", "fidelity silhouette iou"]
 
 
+def test_a_prompt_of_two_lines_stays_in_its_row(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    plan = load_plan(plan_file(prompts='["a red ball\\n| at night"]', seeds="[0]"), [])
+    page = as_markdown(make_report(plan, tmp_path / "out"))
+    assert "| slow | a red ball \\| at night | 0 | waiting |" in page
+
+
 def test_markdown_holds_means_with_intervals_and_what_differs(report: Report) -> None:
     page = as_markdown(report)
     assert "18 of 20 cells finished, 1 failed, 1 waiting." in page

@@ -21,6 +21,7 @@ from threefusion.bench.executor import GRACE_SECONDS
 from threefusion.bench.folder import CellFolder, Record, cell_folder, evaluated_with
 from threefusion.bench.local import LocalExecutor
 from threefusion.bench.plan import load_plan
+from threefusion.config import ConfigError
 from threefusion.errors import UserError
 from threefusion.guidance.prior.models import BUNDLED
 
@@ -155,6 +156,59 @@ def test_another_evaluation_is_made_of_the_same_runs(plan_file: Callable[..., Pa
     rows = make(plan_file(seeds="[0]", evaluation="{views: 9}"), out)
     assert {row["pathology.components"] for row in rows} == {"9"}
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+def test_a_failed_evaluation_leaves_no_reason_once_it_is_mended(
+    plan_file: Callable[..., Path], tmp_path: Path, quick: Path
+) -> None:
+    file = plan_file(prompts="[a red ball that nobody can judge, a ball that is empty and that nobody can judge]", seeds="[0]")
+    failed = make(file, tmp_path / "out")
+    assert {(row["state"], row["reason"]) for row in failed} == {("failed", "error: no judge")}
+    quick.touch()
+    rows = make(file, tmp_path / "out")
+    assert {row["state"] for row in rows} == {"finished"}
+    assert [row["reason"] for row in rows] == ["", "error: the scene is empty"] * 2
+
+
+def test_numbers_of_another_evaluation_are_out_of_the_table(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(plan_file(seeds="[0]"), out)
+    plan = load_plan(plan_file(seeds="[0]", evaluation="{views: 9}"), [])
+    run_benchmark(plan, out, LocalExecutor(TWO), command=(sys.executable, "-c", "raise SystemExit('no luck')"))
+    rows = table(out)
+    assert {row["state"] for row in rows} == {"failed"} and "truth.silhouette_iou" not in rows[0]
+
+
+def test_candidates_that_were_edited_are_another_evaluation(tmp_path: Path) -> None:
+    captions = tmp_path / "captions.txt"
+    captions.write_text("a cat\na dog\n")
+    before = evaluated_with(["--candidates", str(captions)])
+    assert before == evaluated_with(["--candidates", str(captions)])
+    captions.write_text("a cat\na dog\na fox\n")
+    assert before != evaluated_with(["--candidates", str(captions)])
+
+
+def test_a_judge_that_is_not_there_is_found_before_anything_starts(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    for option in ("clip", "candidates"):
+        file = plan_file(evaluation=f"{{{option}: nowhere}}")
+        with pytest.raises(ConfigError, match=rf"evaluation\.{option}: nowhere is not there"):
+            load_plan(file, [])
+
+
+def test_a_folder_half_deleted_passes_for_no_work(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    folder = cell_folder(tmp_path, load_plan(plan_file(), []).cells[0])
+    (folder.run / "checkpoints").mkdir(parents=True)
+    (folder.path.with_name(f"{folder.path.name}.old") / "run").mkdir(parents=True)
+    folder.clear()
+    assert not list(folder.path.parent.iterdir())
+    folder.clear()
+
+
+def test_a_mark_that_was_half_written_is_no_stranger(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "benchmark.json.77.tmp").write_text('{"na')
+    assert {row["state"] for row in make(plan_file(seeds="[0]"), out)} == {"finished"}
 
 
 def test_a_half_made_run_without_a_checkpoint_is_begun_anew(plan_file: Callable[..., Path], tmp_path: Path) -> None:

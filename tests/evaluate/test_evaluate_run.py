@@ -65,8 +65,8 @@ def whole(run, clip_folder):
 
 def test_a_whole_run_has_every_number(whole, run):
     unknown = {key for section in MEASURED for key, value in whole[section].items() if value is None}
-    # a ball has no front, and a field that was never trained is too thin to have a colour
-    assert unknown == {*JANUS_KEYS, "color_spread"}
+    # a ball has no front and is its own ellipsoid, and a field that was never trained is too thin to have a colour
+    assert unknown == {*JANUS_KEYS, "skill", "color_spread"}
     assert whole["truth"]["volume_iou"] > 0.98 and whole["truth"]["object"] == "red ball"
     assert whole["pathology"]["dropped_volume"] == 0.25
     assert whole["cost"]["iterations"] == 12 and whole["cost"]["network_calls"] == 12

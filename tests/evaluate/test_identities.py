@@ -70,6 +70,8 @@ def test_a_mesh_far_too_large_is_compared_on_a_lattice_that_holds_it():
 
 def test_nothing_is_a_clean_report(found):
     nothing = evaluate_mesh(None, "an orange bunny", EXACT)
+    no_faces = Mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.long))
+    assert evaluate_mesh(no_faces, "an orange bunny", EXACT) == nothing
     assert {name: set(section) for name, section in nothing.items()} == {name: set(section) for name, section in found.items()}
     assert nothing["pathology"]["emptiness"] == 1
     assert nothing["pathology"]["janus"] is None and nothing["pathology"]["components"] is None

@@ -124,6 +124,8 @@ def test_candidates_from_a_file(tmp_path):
     captions = read_captions(path)
     assert listed_candidates("a dog", captions) == Candidates(["a cat", "a dog"], 1)
     assert listed_candidates("a fox", captions) == Candidates(["a cat", "a dog", "a fox"], 2)
+    assert listed_candidates("A dog!", ["a  dog", "a cat", "A Dog."]) == Candidates(["A dog!", "a cat"], 0)
+    assert listed_candidates("ein Häschen", ["EIN HÄSCHEN", "un lapin"]) == Candidates(["ein Häschen", "un lapin"], 0)
     path.write_text("a cat\n")
     with pytest.raises(UserError, match="at least two captions"):
         read_captions(path)

@@ -58,6 +58,11 @@ def test_an_empty_scene_is_one_sentence_and_keeps_the_run(tiny: Path, tmp_path: 
     assert json.loads((out / "report.json").read_text())["artifacts"]["mesh"] is None
     assert list((out / "checkpoints").glob("*.ckpt"))
     assert not list((out / "mesh").iterdir())
+    # what was exported before the scene became empty does not stay to be taken for the result
+    (out / "mesh" / "model.glb").write_text("an earlier mesh")
+    line, environment = command("train", "--resume", str(out), "trainer.max_steps=2")
+    assert subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True).returncode == 2
+    assert not list((out / "mesh").iterdir())
 
 
 @pytest.mark.slow
@@ -83,3 +88,5 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_time_before_counts(tiny: Path, t
     report = json.loads((out / "report.json").read_text())
     assert report["steps"] == step + 2
     assert report["seconds"] == pytest.approx(before + sum(report["phase_seconds"].values()), abs=0.05)
+    # four views each, the text alone
+    assert (report["network_calls"], report["network_images"]) == (step + 2, 4 * (step + 2))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from threefusion.toyworld import score as module
+from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.render import orbit
@@ -70,6 +71,14 @@ def test_nothing_reconstructed_is_the_worst(cameras):
     result = score(torch.zeros(5, 40, 40), torch.zeros(5, 40, 40, 3), thing, cameras)
     assert result["silhouette_iou"] == 0 and result["skill"] < 0
     assert result["albedo_error"] == pytest.approx(3**0.5)
+    assert result["best_class"] is None and result["geometric_retrieval"] is False
+
+
+def test_nobody_can_be_better_at_a_ball_than_its_ellipsoid(cameras, monkeypatch):
+    monkeypatch.setattr(module, "CLASSES", {name: CLASSES[name] for name in ("ball", "cube")})
+    ball = ToyObject("ball", "red")
+    result = score(*truth_views(ball, cameras), ball, cameras)
+    assert result["silhouette_iou"] == 1 and result["geometric_retrieval"] and result["skill"] is None
 
 
 def test_scoring_views_go_round():

@@ -75,6 +75,10 @@ def _left(plan: Plan, folder: Path, redo: bool) -> dict[str, Cell]:
     left = {name: cell for name, cell in cells.items() if not places[name].is_finished(plan.evaluation.words())}
     for name, cell in left.items():
         places[name].prepare(cell)
+        record = places[name].record()
+        if record.state == "finished":
+            # until it is evaluated again its numbers are no part of the table
+            places[name].write_record(replace(record, state="waiting"))
     return left
 
 
@@ -96,4 +100,5 @@ def _settle(place: CellFolder, ended: Ended) -> None:
 
 def _outcome(place: CellFolder) -> str:
     record = place.record()
-    return f"{record.state}{f': {record.reason}' if record.reason else ''}"
+    said = record.reason or record.remark
+    return f"{record.state}{f': {said}' if said else ''}"

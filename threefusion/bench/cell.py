@@ -72,7 +72,7 @@ def make(folder: CellFolder, orders: Orders) -> int:
         if folder.is_finished(orders.evaluate):
             return 0
         record = folder.record()
-        record = replace(record, state="running", attempts=record.attempts + 1)
+        record = replace(record, state="running", reason=None, attempts=record.attempts + 1)
         folder.write_record(record)
         if not record.trained:
             code, record = _train(folder, record, orders)
@@ -93,7 +93,7 @@ def _train(folder: CellFolder, record: Record, orders: Orders) -> tuple[int, Rec
     reached_its_end = code == 0 or (code == EMPTY_SCENE and (folder.run / "report.json").is_file())
     if not reached_its_end:
         return _failed(folder, record, code, last_line), record
-    record = replace(record, trained=True, reason=last_line if code else None)
+    record = replace(record, trained=True, remark=last_line if code else None)
     folder.write_record(record)
     return 0, record
 

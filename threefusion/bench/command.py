@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from threefusion.errors import UserError
+from threefusion.optional import require
 from threefusion.parser import PROGRAM, Parser, Verb
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def bench(arguments: argparse.Namespace) -> int:
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     executor = choose_executor(arguments.executor, arguments.jobs, plan)
+    if plan.logger["type"] == "wandb":
+        require("wandb")
     from threefusion.bench.benchmark import CELL_COMMAND, run_benchmark
     from threefusion.bench.markdown import as_markdown
     from threefusion.bench.report import as_data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -42,13 +43,19 @@ class Record:
     attempts: int = 0
     """How often it was started: more than 1 after an interruption or a failure."""
     reason: str | None = None
-    """Why it failed, or what went wrong in a cell that finished all the same."""
+    """Why it failed."""
+    remark: str | None = None
+    """What went wrong in a training that reached its end all the same."""
 
 
 def evaluated_with(options: Sequence[str]) -> tuple[str, ...]:
-    """These options of `eval` and what identifies the judge: one that was trained anew gives numbers of another kind."""
-    judge = Path(options[options.index("--clip") + 1]).expanduser() if "--clip" in options else BUNDLED_JUDGE
-    return (*options, f"judge {fingerprint(judge, ('.',))}")
+    """These options of `eval`, and what identifies the judge and the list of candidates: others give numbers of another kind."""
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    judge = Path(given["--clip"]) if "--clip" in given else BUNDLED_JUDGE
+    found = (*options, f"judge {fingerprint(judge, ('.',))}")
+    if "--candidates" in given:
+        found += (f"candidates {hashlib.sha256(Path(given['--candidates']).read_bytes()).hexdigest()[:32]}",)
+    return found
 
 
 def guided_by(config: RunConfig) -> str:
@@ -107,8 +114,12 @@ class CellFolder:
         return self.record().trained or latest_checkpoint(self.run) is not None
 
     def clear(self) -> None:
-        """Forget everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Forget everything, at once: what is left of a folder that was half deleted could pass for work."""
+        trash = self.path.with_name(f"{self.path.name}.old")
+        shutil.rmtree(trash, ignore_errors=True)
+        if self.path.exists():
+            self.path.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
 
     def prepare(self, cell: Cell) -> None:
         """Write what the run is to be started with, and note what will guide it unless it has begun."""
@@ -163,7 +174,9 @@ def open_folder(folder: Path, name: str) -> None:
     Raises:
         UserError: something else is in it.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+    # a benchmark that was killed while it wrote its mark leaves a temporary file
+    others = [path for path in folder.iterdir() if not path.name.startswith(MARK)] if folder.is_dir() else []
+    if others and not (folder / MARK).is_file():
         raise UserError(f"--out {folder}: the folder is not empty and holds no benchmark. Name another one")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}: is a file")

@@ -47,11 +47,15 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         if self.views is not None and not 4 <= self.views <= 120:
             raise ValueError("views: 4 to 120")
+        for name, path, is_there in (("clip", self.clip, Path.is_dir), ("candidates", self.candidates, Path.is_file)):
+            if path is not None and not is_there(path.expanduser()):
+                raise ValueError(f"{name}: {path} is not there; relative paths count from the folder where bench is started")
 
     def words(self) -> tuple[str, ...]:
         """As arguments of `eval`."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return tuple(word for name, value in given.items() for word in (f"--{name}", str(value)))
+        paths = {name: value.expanduser() for name, value in given.items() if isinstance(value, Path)}
+        return tuple(word for name, value in {**given, **paths}.items() for word in (f"--{name}", str(value)))
 
 
 @dataclass(frozen=True)

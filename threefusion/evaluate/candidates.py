@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,19 @@ def toy_candidates(prompt: str, thing: ToyObject) -> tuple[Candidates, Candidate
 
 
 def listed_candidates(prompt: str, captions: list[str]) -> Candidates:
-    """The captions of a list, and the prompt if it is not among them."""
-    texts = list(dict.fromkeys(captions))
-    if prompt not in texts:
-        texts.append(prompt)
-    return Candidates(texts, texts.index(prompt))
+    """The captions of a list, and the prompt if it is not among them; such as differ in case and punctuation only are one."""
+    texts: dict[str, str] = {}
+    for caption in captions:
+        texts.setdefault(_said(caption), caption)
+    # to a judge that reads small letters only, a second spelling of the prompt would be a rival that nothing can beat
+    texts[_said(prompt)] = prompt
+    listed = list(texts.values())
+    return Candidates(listed, listed.index(prompt))
+
+
+def _said(caption: str) -> str:
+    """Its words in small letters."""
+    return " ".join(re.findall(r"\w+", caption.casefold()))
 
 
 def read_captions(path: Path) -> list[str]:

@@ -111,6 +111,8 @@ def evaluate_mesh(
 
     `seen` are the views of the field that the mesh was made from. A mesh of None is a result that shows nothing.
     """
+    if mesh is not None and len(mesh.faces) == 0:
+        mesh = None
     thing = find_object(prompt)
     judge = evaluation.judge
     front = evaluation.front or (JudgeFrontClassifier(judge) if judge else None)

@@ -30,6 +30,9 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         output = config.output
         video = turntable(run / "turntable.mp4", system.scene, system.camera, output.turntable_frames, output.turntable_size)
         report["artifacts"]["video"] = relative(video, run)
+        # a mesh that an earlier part of the run has exported is not this scene's
+        for old in (run / "mesh").glob("*"):
+            old.unlink()
         paths, fidelity = export_scene(config, system.scene, run / "mesh")
         report["artifacts"]["mesh"] = relative(paths[0], run)
         report["export"] = fidelity

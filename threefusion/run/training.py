@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,7 @@ from threefusion.run.folder import RUN_VARIABLE, checkpoint_step, latest_checkpo
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger
-    from torch import Tensor
 
-    from threefusion.guidance.prior.prior import DiffusionPrior
     from threefusion.system.text_to_3d import TextTo3D
 
 
@@ -55,25 +52,6 @@ def build_system(config: RunConfig) -> TextTo3D:
     return TextTo3D(config, build_scene(config), prompt, build(config.guidance, prior))
 
 
-@dataclass
-class NetworkCalls:
-    """How often a prior was asked for noise, and about how many noised pictures altogether."""
-
-    calls: int = 0
-    images: int = 0
-
-    def count(self, prior: DiffusionPrior) -> None:
-        """Count from now on."""
-        asked = prior.predict_noise
-
-        def counted(z: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-            self.calls += 1
-            self.images += len(z)
-            return asked(z, timesteps, tokens)
-
-        prior.predict_noise = counted
-
-
 def train(config: RunConfig, run: Path) -> int:
     """Train in the folder `run` from its newest checkpoint if it has one, then export. Returns the exit code.
 
@@ -82,6 +60,7 @@ def train(config: RunConfig, run: Path) -> int:
     quiet()
     import pytorch_lightning as pl
 
+    from threefusion.callback.network_calls import NetworkCalls
     from threefusion.callback.snapshot import Interrupt
     from threefusion.ops.backend import choose_backend
     from threefusion.plan.announce import announce
@@ -93,11 +72,10 @@ def train(config: RunConfig, run: Path) -> int:
     system = build_system(config)
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
-    timer = pl.callbacks.Timer()
-    trainer = make_trainer(config, run, [interrupt, timer], first)
+    timer, asked = pl.callbacks.Timer(), NetworkCalls()
+    trainer = make_trainer(config, run, [interrupt, timer, asked], first)
     if trainer.is_global_zero:
         announce(system, range(first, trainer.max_steps))
-    asked = NetworkCalls()
     asked.count(system.guidance.prior)
     with followed(trainer.loggers, run):
         with announced(run), explained(), training_threads(small_steps(system)):
@@ -242,9 +220,9 @@ def speed(report: dict[str, Any]) -> str:
 
 
 def cost(system: TextTo3D, timer: pl.callbacks.Timer, last: int, first: int, asked: NetworkCalls) -> dict[str, Any]:
-    """What a training cost, over all its parts if it was resumed; phases are those of the last part.
+    """What a training cost, over all its parts if it was resumed; phases and memory are those of the last part.
 
-    Network calls of other processes, and those before a resume, are taken to have been as many per step as this process made.
+    Network calls of other processes are taken to have been as many as this process made.
     """
     import torch
 
@@ -256,7 +234,7 @@ def cost(system: TextTo3D, timer: pl.callbacks.Timer, last: int, first: int, ask
     else:
         # Linux counts kibibytes, macOS bytes.
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    share = system.trainer.world_size * last / max(last - first, 1)
+    processes = system.trainer.world_size
     seconds = timer.time_elapsed("train")
     began, ended = timer.start_time("train"), timer.end_time("train")
     phases = system.clock.seconds(ended - began if began and ended else 0.0)
@@ -267,6 +245,6 @@ def cost(system: TextTo3D, timer: pl.callbacks.Timer, last: int, first: int, ask
         "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
         "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
         "peak_memory_bytes": memory,
-        "network_calls": round(asked.calls * share),
-        "network_images": round(asked.images * share),
+        "network_calls": asked.calls * processes,
+        "network_images": asked.images * processes,
     }

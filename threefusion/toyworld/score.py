@@ -114,14 +114,15 @@ def score(
     albedo: Float[Tensor, "V H W 3"],
     thing: ToyObject,
     cameras: Cameras,
-) -> dict[str, float | str | bool]:
+) -> dict[str, float | str | bool | None]:
     """Numbers that compare a reconstruction, seen by `cameras`, with an object's truth.
 
     `masks` are silhouettes or opacities (inside from 0.5 on), `albedo` is unlit sRGB colour, not premultiplied.
 
     - `silhouette_iou`: mean IoU over views; `best_class`, `geometric_retrieval`: the class whose truth has the highest mean IoU
-      with the reconstruction, and whether it is the right one.
-    - `ellipsoid_iou`: what the truth's bounding ellipsoid would score; `skill` = (iou - ellipsoid) / (1 - ellipsoid).
+      with the reconstruction, None for one that shows nothing, and whether it is the right one.
+    - `ellipsoid_iou`: what the truth's bounding ellipsoid would score; `skill` = (iou - ellipsoid) / (1 - ellipsoid), None for
+      a ball, which is its own ellipsoid.
       `best_wrong_class`, `best_wrong_class_iou`: what the truth of another class would score at best. `convex`: the class is.
     - `albedo_error`: mean Euclidean sRGB distance over pixels inside both silhouettes (√3 if there are none);
       `albedo_error_after_gain`: the same after one best gain. `constant_color_error`, `grey_error`: what the truth's silhouette
@@ -133,15 +134,14 @@ def score(
     iou = {name: mean_iou(inside, _class_masks(name, views)) for name in CLASSES}
     wrong = {name: mean_iou(truth, _class_masks(name, views)) for name in CLASSES if name != thing.name}
     ellipsoid = mean_iou(truth, _ellipsoid_masks(thing.name, views))
-    best = max(iou, key=iou.__getitem__)
+    best = max(iou, key=iou.__getitem__) if any(iou.values()) else None
     worst_rival = max(wrong, key=wrong.__getitem__)
     return {
         "silhouette_iou": iou[thing.name],
         "best_class": best,
         "geometric_retrieval": best == thing.name,
         "ellipsoid_iou": ellipsoid,
-        # a ball is its own ellipsoid: nothing is left to be gained
-        "skill": (iou[thing.name] - ellipsoid) / max(1 - ellipsoid, 0.01),
+        "skill": (iou[thing.name] - ellipsoid) / (1 - ellipsoid) if ellipsoid < 0.99 else None,
         "best_wrong_class": worst_rival,
         "best_wrong_class_iou": wrong[worst_rival],
         "convex": thing.name in CONVEX,

@@ -2,9 +2,9 @@
 
 import torch
 
+from threefusion.callback.network_calls import NetworkCalls
 from threefusion.config import choose
 from threefusion.registry import build
-from threefusion.run.training import NetworkCalls
 
 
 def test_calls_and_pictures_are_counted_and_nothing_is_changed():
