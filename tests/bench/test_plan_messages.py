@@ -54,6 +54,14 @@ WRONG = {
         HEAD + "overrides: [geometry.radius=wide]\n",
         "compare.yaml:4: variants.a.overrides: geometry.radius: expected a number, got 'wide'",
     ),
+    "column that no evaluation has": (
+        HEAD + "columns:\n  - truth.skill\n  - truth.silhouete_iou\n",
+        "compare.yaml:6: columns[1]: no evaluation has 'truth.silhouete_iou'. Did you mean 'truth.silhouette_iou'?",
+    ),
+    "column like none": (
+        HEAD + "columns: [beauty]\n",
+        "compare.yaml:4: columns[0]: no evaluation has 'beauty'. docs/evaluation.md lists them",
+    ),
     "override that is none": (
         HEAD + "overrides: [fast]\n",
         "compare.yaml:4: variants.a.overrides: 'fast': expected key=value, for example seed=3",

@@ -15,7 +15,7 @@ from threefusion.errors import UserError
 from threefusion.evaluate import evaluate as module
 from threefusion.evaluate import evaluate_run, read_evaluation
 from threefusion.evaluate.independence import refuse_guiding_model
-from threefusion.evaluate.janus import JANUS_KEYS
+from threefusion.evaluate.keys import JANUS_KEYS, SECTIONS
 from threefusion.evaluate.report import MEASURED
 from threefusion.evaluate.specimens import truth_mesh
 from threefusion.exporter.writers import encode_glb, write_files
@@ -65,6 +65,7 @@ def whole(run, clip_folder):
 
 def test_a_whole_run_has_every_number(whole, run):
     unknown = {key for section in MEASURED for key, value in whole[section].items() if value is None}
+    assert {name: set(whole[name]) for name in SECTIONS} == {name: set(keys) for name, keys in SECTIONS.items()}
     # a ball has no front and is its own ellipsoid, and a field that was never trained is too thin to have a colour
     assert unknown == {*JANUS_KEYS, "skill", "color_spread"}
     assert whole["truth"]["volume_iou"] > 0.98 and whole["truth"]["object"] == "red ball"

@@ -10,8 +10,8 @@ from shapes import box, textured
 
 from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates, listed_candidates, read_captions, toy_candidates
+from threefusion.evaluate.keys import TEXT_IMAGE_KEYS
 from threefusion.evaluate.text_image import (
-    TEXT_IMAGE_KEYS,
     Judge,
     JudgeError,
     JudgeFrontClassifier,

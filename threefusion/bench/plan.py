@@ -11,12 +11,15 @@ from threefusion.bench.variants import Text, is_folder_name, read_variants, refu
 from threefusion.config import LOGGERS, ConfigError, RunConfig, load_config
 from threefusion.document import COMMAND_LINE, Mapping, Place, read_file
 from threefusion.errors import UserError
+from threefusion.evaluate.keys import SECTIONS
 from threefusion.fields import check_fields, leaf, resolve, under
-from threefusion.suggest import nearest
+from threefusion.suggest import did_you_mean, nearest
 from threefusion.values import got
 
 KEYS = ("name", "config", "overrides", "variants", "prompts", "seeds", "threads", "evaluation", "columns", "baseline", "logger")
 """Top-level keys of a benchmark."""
+ATTEMPTS = "cost.attempts"
+"""The one column that comes from the benchmark itself and not from `eval`: how often a cell was started."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
         seeds=tuple(seed for seed, _ in seeds),
         threads=_at_least_one(document, "threads", 2),
         evaluation=_evaluation(document),
-        columns=tuple(leaf(under([document], "columns"), list[str], "columns", [])),
+        columns=_columns(document),
         baseline=_baseline(document, names),
         logger=_logger(document),
         cells=tuple(cells),
@@ -164,6 +167,18 @@ def _distinct(document: Mapping, key: str, kind: type) -> list[tuple[Any, Place]
         if value in values[:index]:
             raise ConfigError(f"{key}[{index}]: {value!r} is given twice", places[index])
     return list(zip(values, places, strict=True))
+
+
+def _columns(document: Mapping) -> tuple[str, ...]:
+    """The chosen columns, each of which an evaluation has."""
+    columns = leaf(under([document], "columns"), list[str], "columns", [])
+    known = [f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys] + [ATTEMPTS]
+    for index, column in enumerate(columns):
+        if column not in known:
+            hint = did_you_mean(column, known) or ". docs/evaluation.md lists them"
+            place = document.entries["columns"].items[index].place
+            raise ConfigError(f"columns[{index}]: no evaluation has {column!r}{hint}", place)
+    return tuple(columns)
 
 
 def _baseline(document: Mapping, variants: tuple[str, ...]) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from threefusion.bench.folder import cell_folder
-from threefusion.bench.plan import Plan
+from threefusion.bench.plan import ATTEMPTS, Plan
 
 USUAL_COLUMNS = (
     "text_image.r_precision",
@@ -84,7 +84,7 @@ def collect(plan: Plan, benchmark: Path) -> Table:
         record = folder.record()
         numbers: dict[str, float] = {}
         if record.state == "finished":
-            numbers = {**measured(folder.evaluation() or {}), f"{COST}attempts": float(record.attempts)}
+            numbers = {**measured(folder.evaluation() or {}), ATTEMPTS: float(record.attempts)}
         pictures = sorted((folder.run / "images").glob("*.png"))
         about = (cell.variant, cell.prompt, cell.seed, record.state, record.reason or record.remark)
         rows.append(Row(*about, numbers, pictures[-1] if pictures else None, folder.run))

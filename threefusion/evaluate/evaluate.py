@@ -16,9 +16,10 @@ from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_c
 from threefusion.evaluate.field import color_spread, fidelity, look_at_field, opacity_entropy
 from threefusion.evaluate.independence import refuse_guiding_model
 from threefusion.evaluate.janus import FrontClassifier, janus
+from threefusion.evaluate.keys import COST_KEYS, TRUTH_KEYS
 from threefusion.evaluate.pathology import mesh_flaws
 from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, judge_at, text_image
-from threefusion.evaluate.truth import TRUTH_KEYS, against_truth
+from threefusion.evaluate.truth import against_truth
 from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
@@ -34,15 +35,6 @@ RESULT_FILE = "evaluation.json"
 VIEWS = 24
 SIZE = 96
 """Height and width of the pictures in which pathologies are looked for, as of the scoring views."""
-COST_KEYS = {
-    "seconds": "seconds",
-    "iterations": "steps",
-    "iterations_per_second": "iterations_per_second",
-    "peak_memory_bytes": "peak_memory_bytes",
-    "network_calls": "network_calls",
-    "network_images": "network_images",
-}
-"""Our names and those of report.json."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +58,7 @@ def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, cap
     string or None, and the keys are always the same, whatever is missing:
 
     - `run`: `folder`, `config`, `prompt`, `seed`, `views`, `judge` (folder or None)
-    - `text_image`: `text_image.TEXT_IMAGE_KEYS`
-    - `truth`: `truth.TRUTH_KEYS`; all None unless the prompt names a toy object
-    - `pathology`: `janus`, `janus_of_truth`, `front_probability_in_front`, `front_probability_behind`, `components`,
-      `floater_area`, `floater_volume`, `dropped_volume`, `emptiness`, `saturation`, `clipped`, `opacity_entropy`, `color_spread`
-    - `fidelity`: `silhouette_iou`, `psnr`
-    - `cost`: `seconds`, `iterations`, `iterations_per_second`, `peak_memory_bytes`, `network_calls`, `network_images`, and
-      `render_ms`, `guidance_ms`, `backward_ms`, `other_ms` of one step
+    - the numbers of `keys.SECTIONS`; `truth` is all None unless the prompt names a toy object
     - `notes`: why a section lacks something, by section; other sections are absent here
 
     docs/evaluation.md defines each.

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
+from threefusion.evaluate.keys import FIDELITY_KEYS
 from threefusion.evaluate.surface import surface_samples
 from threefusion.evaluate.views import with_normals
 from threefusion.exporter.fidelity import FieldViews, compare, evaluation_mode, field_views, views_around
@@ -21,8 +22,6 @@ FACING = 0.5
 TOLERANCE = 0.01
 """How far behind the visible surface a point may lie and still count as seen, as a share of the camera's distance."""
 LEAST_VIEWS = 3
-
-FIDELITY_KEYS = ("silhouette_iou", "psnr")
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threefusion.evaluate.keys import JANUS_KEYS
 from threefusion.evaluate.specimens import truth_mesh
 from threefusion.evaluate.views import pictures
 from threefusion.toyworld.objects import ToyObject
@@ -25,8 +26,6 @@ EVIDENCE = 0.5
 DIFFERENT = 0.02
 """Mean absolute difference of colours over the seen pixels by which a front must differ from every view behind."""
 COMPARED_SIZE = 48
-
-JANUS_KEYS = ("janus", "janus_of_truth", "front_probability_in_front", "front_probability_behind")
 
 
 class FrontClassifier:

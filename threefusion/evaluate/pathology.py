@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threefusion.evaluate.keys import COLOR_KEYS, SHAPE_KEYS
 from threefusion.exporter.preview import SurfaceViews
 from threefusion.exporter.topology import components, signed_volume, weld
 from threefusion.types import Mesh
@@ -16,9 +17,6 @@ EMPTY = 0.005
 """A view whose silhouette covers less of the frame than this shows nothing."""
 LIMIT = 1.5 / 255
 """Within this distance of 0 or 1 a channel counts as clipped."""
-
-SHAPE_KEYS = ("components", "floater_area", "floater_volume")
-COLOR_KEYS = ("saturation", "clipped")
 
 
 def shape_flaws(mesh: Mesh | None) -> dict[str, float | int | None]:

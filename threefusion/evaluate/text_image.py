@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate, normalize
 from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates
 from threefusion.evaluate.janus import FrontClassifier
+from threefusion.evaluate.keys import TEXT_IMAGE_KEYS
 from threefusion.evaluate.views import pictures
 from threefusion.toyworld.captions import describe
 from threefusion.toyworld.objects import ToyObject
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
 BATCH = 32
-
-TEXT_IMAGE_KEYS = (
-    "similarity", "r_precision", "rank", "retrieved", "candidates", "textureless_similarity", "textureless_r_precision",
-    "textureless_rank", "textureless_retrieved", "textureless_candidates",
-)  # fmt: skip
 
 
 class JudgeError(UserError):

@@ -25,13 +25,6 @@ SAMPLES = 20_000
 THRESHOLD = 0.02
 """F-score's tolerance, as a share of the longest side of the truth's bounding box."""
 
-TRUTH_KEYS = (
-    "object", "volume_iou", "volume_iou_best_yaw", "chamfer", "chamfer_best_yaw", "chamfer_floor", "f_score", "f_score_best_yaw",
-    "best_yaw_deg", "silhouette_iou", "best_class", "geometric_retrieval", "ellipsoid_iou", "skill", "best_wrong_class",
-    "best_wrong_class_iou", "convex", "albedo_error", "albedo_error_after_gain", "constant_color_error", "grey_error",
-)  # fmt: skip
-"""What `against_truth` answers; docs/evaluation.md defines each."""
-
 
 def against_truth(mesh: Mesh | None, seen: SurfaceViews | None, thing: ToyObject) -> dict[str, Any]:
     """The numbers of `TRUTH_KEYS`; distances are None, overlaps 0 where there is no mesh. `seen`: from the scoring cameras."""
