@@ -49,7 +49,7 @@ def check_run(path: Path, overrides: list[str]) -> RunConfig:
             raise ConfigError(f"{kind}: a run needs one", under(documents, kind)[-1][1])
     losses = _losses(under(documents, "loss"), file)
     return RunConfig(
-        seed=leaf(under(documents, "seed"), int, "seed", 0),
+        seed=_seed(under(documents, "seed")),
         name=leaf(under(documents, "name"), str, "name", path.stem),
         **parts,
         losses=losses,
@@ -60,6 +60,14 @@ def check_run(path: Path, overrides: list[str]) -> RunConfig:
         facing=_section(documents, "facing", FacingConfig, file),
         plugins=tuple(sorted({str(folder) for choice in (*parts.values(), *losses.values()) for folder in _folders_of(choice)})),
     )
+
+
+def _seed(layers: Layers) -> int:
+    """A seed that torch's generators take."""
+    seed = leaf(layers, int, "seed", 0)
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed: 0 to 2**63 - 1, got {seed}", layers[-1][1])
+    return seed
 
 
 def _search_listed(layers: Layers) -> None:

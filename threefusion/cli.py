@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 def run(arguments: list[str]) -> int:
@@ -45,6 +49,9 @@ def run(arguments: list[str]) -> int:
     Raises:
         UserError: they say nothing that can be done.
     """
+    for text in arguments:
+        if not text.isascii() and "\\udc" in ascii(text):
+            raise UserError(f"{text!a}: not text in UTF-8")
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview(VERBS))
         return 0
@@ -92,24 +99,20 @@ def make(arguments: argparse.Namespace) -> int:
         raise UserError("--resume RUN takes its config and its folder from RUN: leave --config and --out away")
     file = arguments.config or run_folder(arguments.resume) / "config.yaml"
     config = load_config(file, overrides)
-    if not arguments.anyway:
+    if not (arguments.anyway or arguments.resume):  # words of a run that is continued were accepted when it began
         check_words(config)
     prepare()
-    from threefusion.run.folder import new_run_folder
+    from threefusion.run.folder import discard_unused, new_run_folder
     from threefusion.run.training import train
 
-    if arguments.resume and overrides:
-        rewrite(file, config)
-    return train(config, arguments.resume or new_run_folder(config, arguments.out))
-
-
-def rewrite(file: Path, config: RunConfig) -> None:
-    """Note in a run's config.yaml what it is continued with, lest the next resume go back to the old settings."""
-    from threefusion.config import config_to_yaml
-
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(config_to_yaml(config), encoding="utf-8")
-    temporary.replace(file)
+    if arguments.resume:
+        return train(config, arguments.resume)
+    run = new_run_folder(config, arguments.out)
+    try:
+        return train(config, run)
+    except UserError:
+        discard_unused(run)
+        raise
 
 
 def check_words(config: RunConfig) -> None:
@@ -139,7 +142,7 @@ def render_arguments(parser: Parser) -> None:
         "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what is shown (color)"
     )
     parser.add_argument(
-        "--light", choices=("camera", "orbit"), default="camera", help="orbit: the light goes round, the camera stays"
+        "--light", choices=("camera", "orbit"), default="camera", help="orbit: the light goes round the other way than the camera"
     )
     parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width in pixels (256)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4 file, or a folder for .png files")

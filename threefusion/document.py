@@ -215,14 +215,20 @@ def read_overrides(overrides: list[str]) -> Mapping:
 
 def _insert(mapping: Mapping, keys: list[str], value: Scalar) -> None:
     head, *rest = keys
+    known = mapping.entries.get(head)
     if not rest:
-        known = mapping.entries.get(head)
-        if isinstance(known, Mapping) and not value.text.lstrip().startswith("{"):
+        if isinstance(known, Mapping) and not value.is_null:
+            new = parsed(value)
+            if isinstance(new, Mapping):  # camera.batch_size=2 camera={height: 32}
+                _merge(known, new)
+                return
             head, mapping = "type", known  # renderer.size=4 renderer=image: both hold, in either order
         mapping.entries[head] = value
         return
-    inner = mapping.entries.get(head)
+    inner = known
     if isinstance(inner, Scalar):
+        if inner.is_null:
+            raise ConfigError(f"{inner.key}=null: given together with {value.key}, which is a part of it", mapping.place)
         inner = parsed(inner)
     if isinstance(inner, Scalar):
         inner = Mapping({"type": inner}, mapping.place, {})
@@ -230,3 +236,14 @@ def _insert(mapping: Mapping, keys: list[str], value: Scalar) -> None:
         inner = Mapping({}, mapping.place, {})
     mapping.entries[head] = inner
     _insert(inner, rest, value)
+
+
+def _merge(known: Mapping, new: Mapping) -> None:
+    """Put the entries of `new` into `known`, those of mappings in both one by one."""
+    for key, node in new.entries.items():
+        old = known.entries.get(key)
+        if isinstance(old, Mapping) and isinstance(node, Mapping):
+            _merge(old, node)
+        else:
+            known.entries[key] = node
+            known.key_places[key] = new.key_place(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -249,5 +250,5 @@ def check_exists(value: Any, node: Node, path: str) -> None:
         ConfigError: nothing is there.
     """
     text = str(value) if isinstance(value, Path) else value
-    if isinstance(text, str) and text.startswith(("/", "./", "../", "~")) and not Path(text).expanduser().exists():
+    if isinstance(text, str) and text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):  # noqa: PTH
         raise ConfigError(f"{path}: {text} does not exist", node.place)

@@ -6,6 +6,7 @@ import pytest
 
 from threefusion import cli
 from threefusion.config import config_to_yaml, load_config
+from threefusion.errors import UserError
 from threefusion.registry import settings
 
 
@@ -37,13 +38,41 @@ def test_two_runs_never_share_a_folder(trained):
     assert [str(run) for _, run in trained] == ["runs/run/a-cat-1", "runs/run/a-cat-2"]
 
 
-def test_resume_keeps_what_it_is_continued_with(trained):
+def test_resume_takes_the_run_and_leaves_its_config_to_the_training(trained):
     Path("old").mkdir()
     Path("old/config.yaml").write_text(config_to_yaml(load_config(Path("run.yaml"), ["trainer.max_steps=5"])), encoding="utf-8")
     cli.run(["train", "--resume", "old", "trainer.max_steps=9"])
     cli.run(["train", "--resume", "old"])
-    assert [config.trainer["max_steps"] for config, _ in trained] == [9, 9]
+    assert [config.trainer["max_steps"] for config, _ in trained] == [9, 5]
     assert {run for _, run in trained} == {Path("old")} and [path.name for path in Path("old").iterdir()] == ["config.yaml"]
+
+
+def test_words_that_were_accepted_are_not_asked_about_again(trained):
+    odd = ["prompt.text=zxqv", "guidance.prior={type: pixel, model: toyworld-pixel}"]
+    with pytest.raises(UserError, match="knows no object"):
+        cli.run(["train", "--config", "run.yaml", *odd])
+    cli.run(["train", "--config", "run.yaml", "--out", "odd", "--anyway", *odd])
+    cli.run(["train", "--resume", "odd"])
+    assert len(trained) == 2
+
+
+def test_what_is_wrong_with_files_and_arguments_is_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("run.yaml").write_text("prompt: {text: a cat}\nguidance: {prior: gaussian}\n", encoding="utf-8")
+    for words, said in (
+        (["train", "--config", "run.yaml", "--out", "file"], "error: file: Not a directory"),
+        (["check", "run.yaml", "camera=\udcff"], "error: 'camera=\\udcff': not text in UTF-8"),
+        (["check", "run.yaml", "seed=99999999999999999999"], "seed: 0 to 2**63 - 1, got 99999999999999999999"),
+        (["check", "run.yaml", "optimizer.weight_decay=0.1"], "optimizer.weight_decay: only with variant adamw"),
+        (["train", "--config", "run.yaml", "--out", "new", "trainer.devices=0"], "error: trainer: "),
+    ):
+        with pytest.raises(SystemExit) as end:
+            cli.main(words)
+        error = capsys.readouterr().err.strip()
+        assert end.value.code == 2 and said in error and "\n" not in error, error
+    # nothing half-written: the corrected command can have the name
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(("error", "code", "line"), [(KeyboardInterrupt, 130, "interrupted"), (BrokenPipeError, 0, "")])

@@ -151,3 +151,18 @@ def test_every_part_has_a_default(workplace):
 def test_frozen(workplace):
     with pytest.raises(AttributeError):
         load().seed = 3
+
+
+def test_overrides_of_a_part_and_of_what_is_in_it_hold_both_in_either_order(workplace):
+    words = ["geometry.bias=1", "geometry={radius: 3, encoding: {levels: 5}}"]
+    for order in (words, words[::-1]):
+        geometry = settings(load("extends: base.yaml\n", *order).geometry)
+        assert (geometry.radius, geometry.bias, settings(geometry.encoding).levels) == (3.0, 1.0, 5)
+    assert settings(load("extends: base.yaml\n", "geometry.radius=2", "geometry={radius: 3}").geometry).radius == 3.0
+
+
+def test_null_takes_the_place_of_what_was_said_before_and_nothing_can_be_said_of_it_after(workplace):
+    assert not load("extends: base.yaml\n", "loss.zoo.weight=1", "loss.zoo=null").losses
+    assert not load("extends: base.yaml\n", "loss.zoo.weight=1", "loss=null").losses
+    with pytest.raises(ConfigError, match=r"loss=null: given together with loss\.zoo\.weight, which is a part of it"):
+        load("extends: base.yaml\n", "loss=null", "loss.zoo.weight=1")

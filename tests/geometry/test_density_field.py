@@ -162,3 +162,13 @@ def test_a_network_in_bfloat16_is_off_by_its_rounding_and_trains_float32_paramet
 def test_finite_differences_of_bfloat16_are_refused():
     with pytest.raises(ValueError, match=r"^network_dtype: not bfloat16"):
         DensityFieldConfig(network_dtype="bfloat16", normal="finite-difference")
+
+
+@pytest.mark.parametrize("activation", ["exp", "trunc-exp"])
+def test_a_density_that_overflows_outside_the_ball_is_nothing_there(activation):
+    made = field("frequency", activation=activation, bias=200.0)
+    outside = torch.tensor([[0.9, 0.9, 0.9]], requires_grad=True)
+    density = made.density(outside)
+    assert density.item() == 0
+    (gradient,) = torch.autograd.grad(density.sum(), outside)
+    assert not gradient.any()

@@ -80,6 +80,11 @@ def test_ways_that_exclude_each_other_are_refused_at_once(settings):
         LatentConfig(**settings)
 
 
+def test_offloaded_weights_are_not_there_for_a_second_forward_pass():
+    with pytest.raises(ValueError, match="gradient_checkpointing: not together with offload"):
+        LatentConfig(offload=True, gradient_checkpointing=True)
+
+
 def kept_bytes(prior):
     """Bytes that one encoding keeps for its backward pass, weights included, and the gradient."""
     sizes = {}

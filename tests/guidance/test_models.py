@@ -94,6 +94,8 @@ def test_missing_and_offline_ends_in_one_line_with_the_recipe(tmp_path):
 
 def test_the_recipe_of_an_unknown_hub_id_is_its_own():
     assert "hf download owner/name --revision main" in recipe("owner/name")
+    # nobody knows whether a stranger has weights in half precision
+    assert "'*.safetensors'" in recipe("owner/name") and "fp16" not in recipe("owner/name")
     assert "guidance.prior.model=models/name" in recipe("owner/name")
 
 

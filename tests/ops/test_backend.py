@@ -48,6 +48,9 @@ def test_a_backend_of_another_device_is_refused(monkeypatch):
     monkeypatch.setattr(module, "installed", lambda package: True)
     with backend("triton"), pytest.raises(UserError, match="'triton' computes on cuda, and this run is on cpu"):
         kernels("grid", CPU)
+    # what it does not offer is torch's wherever it is asked for: an exporter rasterises on the processor
+    with backend("triton"):
+        assert kernels("rasterize", CPU).__name__ == "threefusion.ops.torch_kernels.rasterize"
 
 
 def test_adapters_are_chosen_by_name_only(monkeypatch):

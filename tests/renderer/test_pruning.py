@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from scenes import Ball, volume
@@ -54,3 +56,21 @@ def test_training_an_opaque_scene_asks_for_colours_only_where_something_is_seen(
         images.append(renderer(batch).image)
     assert asked[1] < 0.5 * asked[0]
     assert (images[0] - images[1]).abs().max() < 0.02
+
+
+def test_what_is_pruned_is_judged_by_the_cones_that_are_rendered():
+    class Blurred(Ball):
+        """Solid to cones and empty to points."""
+
+        needs_covariance = True
+
+        def forward(self, points, normals, covariance=None):
+            assert covariance is not None
+            return replace(super().forward(points, normals), density=super().density(points))
+
+        def density(self, points):
+            return torch.zeros_like(points[:, :1])
+
+    batch = orbit_views(2, 0.3, 2.2, 0.8, 12, 12)
+    whole, pruned = (volume(Blurred(density=20.0), prune_below=least).eval()(batch).opacity for least in (0.0, 1e-3))
+    assert whole.max() > 0.9 and torch.allclose(whole, pruned, atol=0.02)

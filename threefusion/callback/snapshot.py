@@ -59,7 +59,9 @@ class Interrupt(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop when asked to; several processes agree at logged steps only, because to agree they wait for each other."""
+        """Stop when asked to, at the end of a step; several processes agree at logged ones only, because to agree they wait."""
+        if module.batches_seen % trainer.accumulate_grad_batches:
+            return
         stop = self.requested
         if trainer.world_size > 1:
             due = trainer.global_step % (trainer.log_every_n_steps or 1) == 0

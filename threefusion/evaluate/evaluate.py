@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from threefusion.config import RunConfig
@@ -194,7 +193,7 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
     except UserError as error:
         notes["fidelity"] = str(error)
         return None
-    except (OSError, EOFError, RuntimeError, KeyError, UnpicklingError) as error:
+    except (RuntimeError, KeyError) as error:  # it is whole, and not of this config
         reason = str(error).strip().partition("\n")[0]
         notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({type(error).__name__}: {reason})"
         return None

@@ -181,7 +181,7 @@ class MeshExporter(Exporter):
         if self.report["silhouette_iou"] < 0.8:
             logger.warning(
                 "the mesh's silhouette agrees with the rendered views only to %.2f (intersection over union): "
-                "the scene may be foggy; raise loss.opaque.weight",
+                "the scene may be foggy; raise loss.opaqueness.weight",
                 self.report["silhouette_iou"],
             )
         if self.report["dropped_volume"] > 0.1:
@@ -217,5 +217,5 @@ def _refuse_empty(grid: DensityGrid, views: FieldViews, least: float) -> None:
         raise UserError(
             f"the scene is empty: no ray is more than half absorbed (highest opacity {opacity:.2g}, highest density "
             f"{highest:.2g}; a surface needs more than {least:.2g}), so there is no mesh to write. Train longer, lower "
-            "loss.sparsity.weight, raise loss.opaque.weight, or raise the initial density of the geometry"
+            "loss.sparsity.weight, raise loss.opaqueness.weight, or raise the initial density of the geometry"
         )

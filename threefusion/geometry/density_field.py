@@ -142,4 +142,6 @@ class DensityField(ImplicitGeometry):
 
     def _density(self, points: Tensor, raw: Tensor) -> Tensor:
         inside = points.square().sum(-1) < self.radius**2
-        return (ACTIVATIONS[self.cfg.activation](self._level(points, raw)) * inside)[:, None]
+        # before the activation: nobody trains what lies outside, and an exponential that overflows there times 0 is no number
+        level = torch.where(inside, self._level(points, raw), -torch.inf)
+        return ACTIVATIONS[self.cfg.activation](level)[:, None]

@@ -108,6 +108,6 @@ def kernels(operation: str, device: torch.device) -> ModuleType:
     if chosen == "auto":
         candidates = [name for name, works_on in DEVICES.items() if name in ("numba", "triton") and works_on == device.type]
         chosen = next((name for name in candidates if installed(name)), "torch")
-    elif chosen != "torch" and DEVICES[chosen] != device.type:
+    elif (chosen, operation) in MODULES and chosen != "torch" and DEVICES[chosen] != device.type:
         raise UserError(f"ops.backend: {chosen!r} computes on {DEVICES[chosen]}, and this run is on {device.type}. Use auto")
     return import_module(MODULES.get((chosen, operation), MODULES["torch", operation]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,23 @@ class OptimizerFactory(Component):
         raise NotImplementedError
 
 
+SETTINGS = ("lr", "initial_lr", "betas", "eps", "weight_decay", "decoupled_weight_decay")
+"""What a config says of a group; anything else in it is the optimiser's memory."""
+
+
+def take_over_settings(saved: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    """Give the saved groups of an optimiser the settings that a config wants now.
+
+    Raises:
+        UserError: the groups are others.
+    """
+    sizes = [[len(group["params"]) for group in groups] for groups in (saved, wanted)]
+    if sizes[0] != sizes[1]:
+        raise UserError(f"optimizer.groups: the checkpoint was made with others ({sizes[0]} parameters there, {sizes[1]} here)")
+    for old, new in zip(saved, wanted, strict=True):
+        old.update({name: new[name] for name in SETTINGS if name in old and name in new})
+
+
 @dataclass(frozen=True)
 class AdamConfig:
     """Adam and AdamW."""
@@ -43,13 +60,17 @@ class AdamConfig:
     eps: float = 1e-15
     """Guards the division; the tiny value of hash-grid practice, because most table entries have tiny gradients."""
     weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW)."""
+    """Decoupled weight decay, for adamw alone: under adam the rare gradients of a table would be drowned by it."""
     variant: Literal["adam", "adamw"] = "adam"
     """Which of the two update rules."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise ValueError("lr: above 0")
+        if self.weight_decay < 0:
+            raise ValueError("weight_decay: at least 0")
+        if self.weight_decay and self.variant != "adamw":
+            raise ValueError("weight_decay: only with variant adamw")
 
 
 @register("adam")

@@ -161,8 +161,9 @@ class Volume(Renderer):
         """The samples that weigh enough to matter, by a look at the density alone."""
         if not self.pruning.active:
             return samples
-        density = self.geometry.density(self._places(_at(rays, samples.ray_index), samples)[0])[:, 0]
-        weights = packed_weights(density * (samples.t_end - samples.t_start), samples.ray_index, len(rays.origins))
+        points, covariance = self._places(_at(rays, samples.ray_index), samples)
+        density = self.geometry.density(points) if covariance is None else self.geometry(points, False, covariance).density
+        weights = packed_weights(density[:, 0] * (samples.t_end - samples.t_start), samples.ray_index, len(rays.origins))
         self.pruning.observe(weights)
         kept = (weights >= self.cfg.prune_below).nonzero()[:, 0]
         return RaySamples(samples.t_start[kept], samples.t_end[kept], samples.ray_index[kept])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,24 @@ def new_run_folder(config: RunConfig, out: Path | None) -> Path:
         run = parent / f"{stem}-{number}"
     for part in ("checkpoints", "images", "mesh"):
         (run / part).mkdir(parents=True, exist_ok=True)
-    (run / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
+    write_config(run, config)
     (run / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
     return run
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write config.yaml through a temporary file."""
+    temporary = run / f"config.{os.getpid()}.tmp"
+    temporary.write_text(config_to_yaml(config), encoding="utf-8")
+    os.replace(temporary, run / "config.yaml")
+
+
+def discard_unused(run: Path) -> None:
+    """Remove a run folder that holds nothing but what `new_run_folder` put there, so that its name is free again."""
+    if RUN_VARIABLE in os.environ or any(path.is_file() for path in run.glob("*/*")):
+        return
+    if {path.name for path in run.iterdir()} <= {"checkpoints", "images", "mesh", "config.yaml", "environment.json"}:
+        shutil.rmtree(run)
 
 
 def environment() -> dict[str, Any]:

@@ -86,9 +86,8 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, CameraSampler]:
     Raises:
         UserError: no run there, or nothing saved yet.
     """
-    import torch
-
     from threefusion.registry import build
+    from threefusion.run.checkpoint import read_checkpoint
     from threefusion.system.scene import build_scene, restore_scene
 
     config = open_run(run)
@@ -96,7 +95,7 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, CameraSampler]:
     if checkpoint is None:
         raise UserError(f"{run}: the run has saved no checkpoint yet. Go on with: python launch.py train --resume {run}")
     scene = build_scene(config)
-    restore_scene(scene, torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    restore_scene(scene, read_checkpoint(checkpoint)["state_dict"])
     return config, scene, build(config.camera)
 
 

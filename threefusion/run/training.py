@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import warnings
 from collections.abc import Iterator
@@ -58,25 +57,27 @@ def train(config: RunConfig, run: Path) -> int:
     Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
     quiet()
-    import pytorch_lightning as pl
-
-    from threefusion.callback.network_calls import NetworkCalls
+    from threefusion.callback.settings import KeepSettings
     from threefusion.callback.snapshot import Interrupt
+    from threefusion.callback.spent import Spent
     from threefusion.ops.backend import choose_backend
     from threefusion.plan.announce import announce
+    from threefusion.run.checkpoint import read_checkpoint
     from threefusion.run.results import finish
     from threefusion.threads import training_threads
 
     choose_backend(config.ops.backend)
     checkpoint = latest_checkpoint(run)
+    if checkpoint is not None:
+        read_checkpoint(checkpoint)  # Lightning reads it again, and would not say what is wrong with which file
     system = build_system(config)
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
-    timer, asked = pl.callbacks.Timer(), NetworkCalls()
-    trainer = make_trainer(config, run, [interrupt, timer, asked], first)
+    spent = Spent()
+    trainer = make_trainer(config, run, [KeepSettings(run, config), interrupt, spent], first)
     if trainer.is_global_zero:
         announce(system, range(first, trainer.max_steps))
-    asked.count(system.guidance.prior)
+    spent.count(system.guidance.prior)
     with followed(trainer.loggers, run):
         with announced(run), explained(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
@@ -85,8 +86,12 @@ def train(config: RunConfig, run: Path) -> int:
         if interrupt.requested and trainer.global_step < trainer.max_steps:
             print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
             return 130
-        report = cost(system, timer, trainer.global_step, first, asked)
+        device = trainer.strategy.root_device
+        report = cost(system, spent, trainer.global_step, first, device)
         print(speed(report))
+        if device.type != "cpu":
+            # Lightning has put the scene back into main memory, where kernels for the device do not run
+            choose_backend("auto")
         finish(run, config, system, report)
     return 0
 
@@ -159,8 +164,13 @@ def trainer_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_step: int) -> pl.Trainer:
-    """Lightning's trainer with this project's callbacks and `more`; `trainer.*` of the config goes through as it is."""
+    """Lightning's trainer with this project's callbacks and `more`; `trainer.*` of the config goes through as it is.
+
+    Raises:
+        UserError: Lightning refuses it.
+    """
     import pytorch_lightning as pl
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from threefusion.callback.images import Previews
     from threefusion.callback.metrics import CsvMetrics
@@ -175,17 +185,20 @@ def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]
     loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *extra_loggers(config, run)]
-    return pl.Trainer(
-        **trainer_settings(config),
-        max_epochs=-1,
-        callbacks=callbacks,
-        logger=loggers,
-        default_root_dir=run,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    try:
+        return pl.Trainer(
+            **trainer_settings(config),
+            max_epochs=-1,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=run,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
@@ -219,8 +232,18 @@ def speed(report: dict[str, Any]) -> str:
     return f"{rate}; a step: {as_text(phases)}" if phases else rate
 
 
-def cost(system: TextTo3D, timer: pl.callbacks.Timer, last: int, first: int, asked: NetworkCalls) -> dict[str, Any]:
-    """What a training cost, over all its parts if it was resumed; phases and memory are those of the last part.
+def peak_memory() -> int | None:
+    """Most bytes that this process has held; None where the system does not count them."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Linux counts kibibytes, macOS bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def cost(system: TextTo3D, spent: Spent, last: int, first: int, device: torch.device) -> dict[str, Any]:
+    """What a training on `device` cost, over all its parts if it was resumed; phases and memory are those of the last part.
 
     Network calls of other processes are taken to have been as many as this process made.
     """
@@ -228,16 +251,14 @@ def cost(system: TextTo3D, timer: pl.callbacks.Timer, last: int, first: int, ask
 
     from threefusion.system.phases import per_step
 
-    if system.device.type == "cuda":
-        torch.cuda.synchronize()
-        memory = torch.cuda.max_memory_allocated()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        memory = torch.cuda.max_memory_allocated(device)
     else:
-        # Linux counts kibibytes, macOS bytes.
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        memory = peak_memory()
     processes = system.trainer.world_size
-    seconds = timer.time_elapsed("train")
-    began, ended = timer.start_time("train"), timer.end_time("train")
-    phases = system.clock.seconds(ended - began if began and ended else 0.0)
+    seconds = spent.earlier + spent.part
+    phases = system.clock.seconds(spent.part)
     return {
         "steps": last,
         "seconds": round(seconds, 2),
@@ -245,6 +266,6 @@ def cost(system: TextTo3D, timer: pl.callbacks.Timer, last: int, first: int, ask
         "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
         "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
         "peak_memory_bytes": memory,
-        "network_calls": asked.calls * processes,
-        "network_images": asked.images * processes,
+        "network_calls": spent.calls * processes,
+        "network_images": spent.images * processes,
     }

@@ -24,12 +24,16 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 @torch.no_grad()
 def faces_backwards(
-    prior: DiffusionPrior, prompt: Callable[[Cameras], PromptEmbeddings], x: Float[Tensor, "B C h w"], batch: ViewBatch
+    prior: DiffusionPrior,
+    prompt: Callable[[Cameras], PromptEmbeddings],
+    x: Float[Tensor, "B C h w"],
+    batch: ViewBatch,
+    at_once: int,
 ) -> bool:
     """Whether the prior predicts the views, encoded as `x`, better if front and back change places in their words.
 
     The errors under both readings are compared as ratios, level by level, on the same noise, over the views whose words
-    change: of sides and from overhead both readings are one.
+    change: of sides and from overhead both readings are one. The prior is asked about `at_once` of them at a time.
     """
     opposite = replace(batch.camera, azimuth=(batch.camera.azimuth + 2 * pi) % (2 * pi) - pi)
     noise = batch.randn("facing", *prior.shape)
@@ -42,6 +46,10 @@ def faces_backwards(
     for level in LEVELS:
         timesteps = torch.full((len(x),), int(level * len(prior.alphas_cumprod)), device=x.device)
         z = add_noise(x, noise, timesteps, prior.alphas_cumprod)
-        said, other = (prior.predict_noise(z, timesteps, text).sub(noise).square().mean() for text in readings)
+        pieces = [values.split(at_once) for values in (z, timesteps, *readings)]
+        said, other = (
+            torch.cat([prior.predict_noise(*piece) for piece in zip(*pieces[:2], text, strict=True)]).sub(noise).square().mean()
+            for text in pieces[2:]
+        )
         score += (other / said).log()
     return bool(score < 0)

@@ -17,6 +17,7 @@ from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.guidance.guidance import Guidance
 from threefusion.loss.loss import LossTerm
+from threefusion.optimizer.optimizer import take_over_settings
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build
 from threefusion.system.facing import faces_backwards
@@ -83,9 +84,10 @@ class TextTo3D(pl.LightningModule):
         batch = self.views(self.batches_seen)
         if self.step_followed != batch.step:
             self.renderer.on_step(batch.step, view_generator(self.config.seed, batch.step, 0, "on_step"))
+            # at once: a step that runs out of memory is done again, but followed only once
+            self.step_followed = batch.step
             if batch.step in self.config.facing.steps:
                 self.check_facing(batch.step)
-            self.step_followed = batch.step
         self.batches_seen += 1
         loss, metrics = self.weighed(batch)
         # counted when the step has ended: one that runs out of memory is done again
@@ -110,10 +112,14 @@ class TextTo3D(pl.LightningModule):
     @torch.no_grad()
     def check_facing(self, step: int) -> None:
         """Turn the scene round if the prior sees its back where the words say front; every process decides as the first does."""
-        views = self.camera.sample(step, self.config.seed + 1, torch.arange(self.config.facing.views)).to(self.device)
+        indices, at_once = torch.arange(self.config.facing.views), self.camera.batch_size
+        views, *parts = (
+            self.camera.sample(step, self.config.seed + 1, part).to(self.device) for part in (indices, *indices.split(at_once))
+        )
         self.renderer.eval()
-        x = self.guidance.encode(self.renderer(views).image, views)
-        backwards = faces_backwards(self.guidance.prior, self.prompt, x, views)
+        # no more at once than a step looks at, so that what fits in memory still does
+        x = torch.cat([self.guidance.encode(self.renderer(part).image, part) for part in parts])
+        backwards = faces_backwards(self.guidance.prior, self.prompt, x, views, at_once)
         self.renderer.train()
         if self.trainer.strategy.broadcast(backwards):
             self.renderer.turn_round()
@@ -170,13 +176,16 @@ class TextTo3D(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuse a checkpoint that lacks a part of the scene.
+        """Refuse a checkpoint of another scene, and give its optimiser the rates that the config names now.
 
         Raises:
             UserError: it was made with another config.
         """
-        own = {k for k in self.state_dict() if not k.startswith(("guidance.", "prompt."))}
-        differing = sorted(own ^ set(checkpoint["state_dict"]))
+        own = {k: v.shape for k, v in self.state_dict().items() if not k.startswith(("guidance.", "prompt."))}
+        theirs = {k: v.shape for k, v in checkpoint["state_dict"].items()}
+        differing = sorted(k for k in own.keys() | theirs.keys() if own.get(k) != theirs.get(k))
         if differing:
-            raise UserError(f"the checkpoint was made with another config: {differing[0]} is in only one of the two")
+            sizes = [str(tuple(found[differing[0]])) if differing[0] in found else "none" for found in (theirs, own)]
+            raise UserError(f"the checkpoint was made with another config: {differing[0]} is {sizes[0]} there, {sizes[1]} here")
+        take_over_settings(checkpoint["optimizer_states"][0]["param_groups"], self.configure_optimizers().param_groups)
         self.batches_seen = checkpoint["batches_seen"]

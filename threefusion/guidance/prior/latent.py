@@ -30,6 +30,9 @@ class LatentConfig(PretrainedConfig):
         super().__post_init__()
         if self.gradient_checkpointing and self.execution != "eager":
             raise ValueError(f"gradient_checkpointing: only with execution eager, not {self.execution}")
+        if self.gradient_checkpointing and self.offload:
+            # what is computed again in the backward pass would find the weights back in main memory
+            raise ValueError("gradient_checkpointing: not together with offload")
 
 
 @register("latent")

@@ -187,12 +187,14 @@ def recipe(model: str, revision: str | None = None) -> str:
     mirrors = f" Mirrors: {', '.join(source.repository for source in others)}." if others else ""
     licence = f" Licence: {MODELS[model].licence}." if model in MODELS else ""
     use = f"then add guidance.prior.model={target} to the command."
-    return f"Get it with: {download_command(first, target)} ; {use}{mirrors}{licence}"
+    command = download_command(first, target, half=model in MODELS)
+    return f"Get it with: {command} ; {use}{mirrors}{licence}"
 
 
-def download_command(source: Source, target: str) -> str:
-    """The shell command that puts `source` into the folder `target`."""
-    include = " ".join(f"--include '{pattern}'" for pattern in _WANTED)
+def download_command(source: Source, target: str, half: bool = True) -> str:
+    """The shell command that puts `source` into the folder `target`; all weights unless it is known to have some in `half`."""
+    wanted = _WANTED if half else (*_WANTED[:-1], "*.safetensors")
+    include = " ".join(f"--include '{pattern}'" for pattern in wanted)
     return f"hf download {source.repository} --revision {source.revision} {include} --local-dir {target}"
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from threefusion.callback.network_calls import NetworkCalls
+from threefusion.callback.spent import Spent
 from threefusion.config import choose
 from threefusion.registry import build
 
@@ -11,7 +11,7 @@ def test_calls_and_pictures_are_counted_and_nothing_is_changed():
     prior = build(choose("prior", "gaussian", image_size=4))
     z, timesteps, tokens = torch.randn(6, 3, 4, 4), torch.full((6,), 500), prior.text_encoder().encode(["a"]).expand(6, -1, -1)
     expected = prior.predict_noise(z, timesteps, tokens)
-    asked = NetworkCalls()
+    asked = Spent()
     asked.count(prior)
     assert torch.equal(prior.predict_noise(z, timesteps, tokens), expected)
     prior.predict_noise(z[:2], timesteps[:2], tokens[:2])

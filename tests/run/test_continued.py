@@ -1,0 +1,94 @@
+"""A run that is continued with other settings, from a damaged checkpoint, or after a Ctrl-C within a step."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from threefusion.config import RunConfig, load_config
+from threefusion.errors import UserError
+from threefusion.run.folder import latest_checkpoint, new_run_folder, open_run
+from threefusion.run.training import train
+from threefusion.system.text_to_3d import TextTo3D
+
+pytestmark = pytest.mark.slow
+
+
+def state(run: Path) -> dict:
+    """The newest checkpoint."""
+    return torch.load(latest_checkpoint(run), weights_only=True)
+
+
+def begin(tiny: Path, out: Path, *overrides: str) -> Path:
+    """The folder of a run that was trained to its end."""
+    config = load_config(tiny, list(overrides))
+    run = new_run_folder(config, out)
+    assert train(config, run) == 0
+    return run
+
+
+def continued(run: Path, *overrides: str) -> RunConfig:
+    """The config of a run, changed."""
+    return load_config(run / "config.yaml", list(overrides))
+
+
+def test_settings_are_kept_once_they_fit_and_the_optimiser_follows_them(tiny: Path, tmp_path: Path) -> None:
+    run = begin(tiny, tmp_path / "run", "trainer.max_steps=2")
+    (group,) = state(run)["optimizer_states"][0]["param_groups"]
+    assert group["initial_lr"] == 0.01
+    faster = continued(run, "trainer.max_steps=3", "optimizer.lr=0.5", "optimizer.betas=[0.5, 0.6]")
+    assert train(faster, run) == 0
+    (group,) = state(run)["optimizer_states"][0]["param_groups"]
+    assert (group["initial_lr"], group["lr"], list(group["betas"])) == (0.5, 0.5, [0.5, 0.6])
+    assert open_run(run) == faster
+    for wrong, said in (
+        ("geometry.encoding.base_resolution=8", "made with another config"),
+        ("geometry.encoding.type=frequency", "made with another config"),
+        ("optimizer.groups={geometry.encoding: 0.001}", "optimizer.groups: the checkpoint was made with others"),
+        ("trainer.devices=0", "trainer: "),
+    ):
+        with pytest.raises(UserError, match=said):
+            train(continued(run, wrong), run)
+        assert open_run(run) == faster
+    assert state(run)["global_step"] == 3
+
+
+def test_a_damaged_checkpoint_is_named_and_so_is_the_one_before_it(tiny: Path, tmp_path: Path) -> None:
+    run = begin(tiny, tmp_path / "run", "trainer.max_steps=2", "output.checkpoint_interval=1")
+    newest = latest_checkpoint(run)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"step-000002\.ckpt: cannot be read .*Remove it to go on from step-000001\.ckpt"):
+        train(continued(run), run)
+    newest.unlink()
+    assert train(continued(run), run) == 0
+
+
+def test_ctrl_c_within_a_step_of_several_micro_batches_ends_it_first(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("trainer.accumulate_grad_batches=4", "trainer.max_steps=5")
+    whole = begin(tiny, tmp_path / "whole", *words)
+    step = TextTo3D.training_step
+
+    def interrupted(self: TextTo3D, batch: object, batch_idx: int) -> torch.Tensor:
+        if self.batches_seen == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TextTo3D, "training_step", interrupted)
+    config = load_config(tiny, list(words))
+    run = new_run_folder(config, tmp_path / "run")
+    assert train(config, run) == 130
+    assert (state(run)["global_step"], state(run)["batches_seen"]) == (3, 12)
+    assert train(config, run) == 0
+    expected, got = state(whole)["state_dict"], state(run)["state_dict"]
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_the_time_limit_of_the_trainer_holds(tiny: Path, tmp_path: Path) -> None:
+    run = begin(tiny, tmp_path / "run", "trainer.max_time=00:00:00:00")
+    assert latest_checkpoint(run) is None

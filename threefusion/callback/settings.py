@@ -1,0 +1,25 @@
+"""config.yaml of a run that is continued with other settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from threefusion.config import RunConfig
+from threefusion.run.folder import write_config
+
+
+class KeepSettings(pl.Callback):
+    """Notes what a run is continued with, lest the next resume go back to the old settings.
+
+    Not before the checkpoint has been taken: settings that do not fit it would take the place of those that do.
+    """
+
+    def __init__(self, run: Path, config: RunConfig) -> None:
+        self.run, self.config = run, config
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write them, on the first process."""
+        if trainer.is_global_zero:
+            write_config(self.run, self.config)
