@@ -119,7 +119,14 @@ def _losses(layers: Layers, file: Place) -> dict[str, Choice]:
 
 
 def _trainer(layers: Layers) -> dict[str, Any]:
-    return {name: trainer_argument(name, below[-1][0], below[-1][1]) for name, below in _entries(layers, "trainer").items()}
+    places = {name: below[-1] for name, below in _entries(layers, "trainer").items()}
+    given = {name: trainer_argument(name, node, place) for name, (node, place) in places.items()}
+    if given.get("gradient_clip_val") and "mixed" in str(given.get("precision")):
+        raise ConfigError(
+            f"trainer.gradient_clip_val: not under precision {given['precision']!r}, where Lightning clips no fused optimiser",
+            places["gradient_clip_val"][1],
+        )
+    return given
 
 
 def _logger(layers: Layers, file: Place) -> dict[str, Any]:

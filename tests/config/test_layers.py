@@ -166,3 +166,10 @@ def test_null_takes_the_place_of_what_was_said_before_and_nothing_can_be_said_of
     assert not load("extends: base.yaml\n", "loss.zoo.weight=1", "loss=null").losses
     with pytest.raises(ConfigError, match=r"loss=null: given together with loss\.zoo\.weight, which is a part of it"):
         load("extends: base.yaml\n", "loss=null", "loss.zoo.weight=1")
+
+
+def test_clipping_under_mixed_precision_is_refused_before_anything_is_loaded(workplace):
+    for precision in ("bf16-mixed", "16-mixed"):
+        with pytest.raises(ConfigError, match=rf"trainer\.gradient_clip_val: not under precision '{precision}'"):
+            load("extends: base.yaml\n", "trainer.gradient_clip_val=1.0", f"trainer.precision={precision}")
+    assert load("extends: base.yaml\n", "trainer.gradient_clip_val=1.0", "trainer.precision=bf16-true").trainer
