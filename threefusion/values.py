@@ -250,5 +250,5 @@ def check_exists(value: Any, node: Node, path: str) -> None:
         ConfigError: nothing is there.
     """
     text = str(value) if isinstance(value, Path) else value
-    if isinstance(text, str) and text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):  # noqa: PTH
+    if isinstance(text, str) and text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):
         raise ConfigError(f"{path}: {text} does not exist", node.place)
