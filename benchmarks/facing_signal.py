@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.config import choose
+from threefusion.guidance.noise import add_noise
 from threefusion.guidance.prior.models import BUNDLED
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.process import prepare_process
@@ -52,12 +53,11 @@ def errors(prior: DiffusionPrior, clean: Tensor, captions: list[str], seed: int)
     found = []
     for timestep in TIMESTEPS:
         timesteps = torch.full((len(clean),), timestep)
-        alpha = prior.alphas_cumprod[timestep]
         noise = torch.randn(clean.shape, generator=generator)
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        noisy = add_noise(clean, noise, timesteps, prior.alphas_cumprod)
         # at the same noisy picture the error of v is that of the noise over √ᾱ
         wrong = prior.predict_noise(noisy, timesteps, tokens) - noise
-        found.append(wrong.square().flatten(1).sum(1) / alpha)
+        found.append(wrong.square().flatten(1).sum(1) / prior.alphas_cumprod[timestep])
     return torch.stack(found)
 
 

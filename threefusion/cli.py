@@ -50,8 +50,10 @@ def run(arguments: list[str]) -> int:
         UserError: they say nothing that can be done.
     """
     for text in arguments:
-        if not text.isascii() and "\\udc" in ascii(text):
-            raise UserError(f"{text!a}: not text in UTF-8")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{text!a}: not text in UTF-8") from None
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview(VERBS))
         return 0

@@ -195,7 +195,7 @@ def test_a_judge_that_is_not_there_is_found_before_anything_starts(plan_file: Ca
             load_plan(file, [])
 
 
-def test_a_folder_half_deleted_passes_for_no_work(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+def test_clearing_a_cell_leaves_nothing_of_one_that_was_killed_either(plan_file: Callable[..., Path], tmp_path: Path) -> None:
     folder = cell_folder(tmp_path, load_plan(plan_file(), []).cells[0])
     (folder.run / "checkpoints").mkdir(parents=True)
     (folder.path.with_name(f"{folder.path.name}.old") / "run").mkdir(parents=True)

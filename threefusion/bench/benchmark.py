@@ -11,7 +11,7 @@ from pathlib import Path
 
 import threefusion
 from threefusion.bench.executor import Ended, Executor, Job
-from threefusion.bench.folder import CellFolder, cell_folder, change, locked, open_folder, write_atomically
+from threefusion.bench.folder import CellFolder, cell_folder, change, locked, open_folder
 from threefusion.bench.html import as_html
 from threefusion.bench.markdown import as_markdown
 from threefusion.bench.plan import Cell, Plan
@@ -19,6 +19,7 @@ from threefusion.bench.report import Report, make_report
 from threefusion.bench.table import as_csv
 from threefusion.bench.tracking import track
 from threefusion.errors import UserError
+from threefusion.run.folder import write_atomically
 
 CELL_COMMAND = (sys.executable, "-m", "threefusion.bench.cell")
 
@@ -100,5 +101,4 @@ def _settle(place: CellFolder, ended: Ended) -> None:
 
 def _outcome(place: CellFolder) -> str:
     record = place.record()
-    said = record.reason or record.remark
-    return f"{record.state}{f': {said}' if said else ''}"
+    return f"{record.state}{f': {record.trouble}' if record.trouble else ''}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -22,7 +21,7 @@ from threefusion.bench.plan import Cell
 from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
 from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint, guiding_model, local_folder
-from threefusion.run.folder import latest_checkpoint
+from threefusion.run.folder import latest_checkpoint, write_atomically
 
 MARK = "benchmark.json"
 """Tells the folder of a benchmark from any other."""
@@ -46,6 +45,11 @@ class Record:
     """Why it failed."""
     remark: str | None = None
     """What went wrong in a training that reached its end all the same."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What there is to be said about it, failed or not."""
+        return self.reason or self.remark
 
 
 def evaluated_with(options: Sequence[str]) -> tuple[str, ...]:
@@ -202,13 +206,6 @@ def locked(path: Path, seconds: float, problem: str) -> Iterator[None]:
                     raise UserError(problem) from None
                 time.sleep(0.05)
         yield
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that readers see the old text or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

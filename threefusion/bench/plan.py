@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,8 +58,7 @@ class EvaluationOptions:
     def words(self) -> tuple[str, ...]:
         """As arguments of `eval`."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        paths = {name: value.expanduser() for name, value in given.items() if isinstance(value, Path)}
-        return tuple(word for name, value in {**given, **paths}.items() for word in (f"--{name}", str(value)))
+        return tuple(word for name, value in given.items() for word in (f"--{name}", os.path.expanduser(str(value))))
 
 
 @dataclass(frozen=True)

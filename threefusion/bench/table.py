@@ -86,7 +86,7 @@ def collect(plan: Plan, benchmark: Path) -> Table:
         if record.state == "finished":
             numbers = {**measured(folder.evaluation() or {}), ATTEMPTS: float(record.attempts)}
         pictures = sorted((folder.run / "images").glob("*.png"))
-        about = (cell.variant, cell.prompt, cell.seed, record.state, record.reason or record.remark)
+        about = (cell.variant, cell.prompt, cell.seed, record.state, record.trouble)
         rows.append(Row(*about, numbers, pictures[-1] if pictures else None, folder.run))
     return Table(tuple(rows))
 

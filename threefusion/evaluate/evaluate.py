@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -15,7 +14,7 @@ from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_c
 from threefusion.evaluate.field import color_spread, fidelity, look_at_field, opacity_entropy
 from threefusion.evaluate.independence import refuse_guiding_model
 from threefusion.evaluate.janus import FrontClassifier, janus
-from threefusion.evaluate.keys import COST_KEYS, TRUTH_KEYS
+from threefusion.evaluate.keys import COST_KEYS, STEP_KEYS, TRUTH_KEYS
 from threefusion.evaluate.pathology import mesh_flaws
 from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, judge_at, text_image
 from threefusion.evaluate.truth import against_truth
@@ -23,8 +22,7 @@ from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.guidance.prior.models import BUNDLED_JUDGE
-from threefusion.run.folder import latest_checkpoint, open_run
-from threefusion.system.phases import PHASES
+from threefusion.run.folder import latest_checkpoint, open_run, write_atomically
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -72,7 +70,7 @@ def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, cap
         refuse_guiding_model(config, judge.folder)
     notes = {} if judge else {"text_image": f"no judge: {BUNDLED_JUDGE} is not there, and --clip names no other"}
     result = _looked_at(folder, config, Evaluation(views, judge, captions or []), notes)
-    _write(folder / RESULT_FILE, result)
+    write_atomically(folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 
 
@@ -151,7 +149,7 @@ def _looked_at(folder: Path, config: RunConfig, evaluation: Evaluation, notes: d
     about = {"folder": str(folder), "config": config.name, "prompt": prompt, "seed": config.seed, "views": evaluation.views}
     phases = report.get("phase_milliseconds_per_step") or {}
     sections["cost"] = {own: report.get(theirs) for own, theirs in COST_KEYS.items()}
-    sections["cost"] |= {f"{phase}_ms": phases.get(phase) for phase in (*PHASES, "other")}
+    sections["cost"] |= {key: phases.get(key.removesuffix("_ms")) for key in STEP_KEYS}
     known = {name: {key: _finite(value) for key, value in values.items()} for name, values in sections.items()}
     return {"run": {**about, "judge": judge and str(judge.folder)}, **known, "notes": notes}
 
@@ -201,10 +199,3 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
         notes["fidelity"] = "the scene is flat: there is no field"
         return None
     return look_at_field(scene, views)
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    """Write JSON through a temporary file of this process."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

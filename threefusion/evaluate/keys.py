@@ -25,7 +25,7 @@ COST_KEYS = {
 }
 """Our names and those of report.json."""
 STEP_KEYS = ("render_ms", "guidance_ms", "backward_ms", "other_ms")
-"""Of one step."""
+"""Of one step, by phase of `system.phases` and `other`."""
 
 SECTIONS = {
     "text_image": TEXT_IMAGE_KEYS,

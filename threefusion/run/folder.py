@@ -47,10 +47,8 @@ def new_run_folder(config: RunConfig, out: Path | None) -> Path:
 
 
 def write_config(run: Path, config: RunConfig) -> None:
-    """Write config.yaml through a temporary file."""
-    temporary = run / f"config.{os.getpid()}.tmp"
-    temporary.write_text(config_to_yaml(config), encoding="utf-8")
-    os.replace(temporary, run / "config.yaml")
+    """Write config.yaml."""
+    write_atomically(run / "config.yaml", config_to_yaml(config))
 
 
 def discard_unused(run: Path) -> None:
@@ -100,7 +98,12 @@ def relative(path: Path | None, run: Path) -> str | None:
 
 
 def write_report(run: Path, report: dict[str, Any]) -> None:
-    """Write report.json through a temporary file."""
-    temporary = run / "report.tmp"
-    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, run / "report.json")
+    """Write report.json."""
+    write_atomically(run / "report.json", json.dumps(report, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that readers see the old text or the new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

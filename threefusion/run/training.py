@@ -16,8 +16,10 @@ from threefusion.run.folder import RUN_VARIABLE, checkpoint_step, latest_checkpo
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import torch
     from pytorch_lightning.loggers import Logger
 
+    from threefusion.callback.spent import Spent
     from threefusion.system.text_to_3d import TextTo3D
 
 
