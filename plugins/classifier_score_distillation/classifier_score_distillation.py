@@ -9,8 +9,9 @@ from torch import Tensor
 
 from threefusion.guidance.conditions import Condition, Predictions
 from threefusion.guidance.guidance import NoisedViews
-from threefusion.guidance.linear import LinearDistillation, LinearDistillationConfig
+from threefusion.guidance.linear import LinearDistillation
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.settings import LinearDistillationConfig
 from threefusion.registry import register
 from threefusion.schedule import Schedule
 from threefusion.types import PromptEmbeddings

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import LossConfig
 from threefusion.registry import register
 from threefusion.types import RenderOutput, ViewBatch
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from threefusion.background.environment import Environment, EnvironmentConfig
-from threefusion.background.solid import Solid, SolidConfig
+from threefusion.background.environment import Environment
+from threefusion.background.settings import EnvironmentConfig, SolidConfig
+from threefusion.background.solid import Solid
 from threefusion.camera.orbit import orbit_views
 
 VIEWS = orbit_views(8, 0.2, 2.0, 0.8, 3, 4)

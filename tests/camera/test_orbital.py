@@ -3,8 +3,9 @@ from math import pi, radians
 import pytest
 import torch
 
-from threefusion.camera.orbital import OrbitalCameras, OrbitalConfig
-from threefusion.camera.presets import DreamFusionCameras, DreamFusionCamerasConfig, ThreestudioCameras, ThreestudioCamerasConfig
+from threefusion.camera.orbital import OrbitalCameras
+from threefusion.camera.presets import DreamFusionCameras, ThreestudioCameras
+from threefusion.camera.settings import DreamFusionCamerasConfig, OrbitalConfig, ThreestudioCamerasConfig
 from threefusion.types import Shading
 
 

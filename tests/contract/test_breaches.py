@@ -12,8 +12,10 @@ from threefusion.background.background import Background
 from threefusion.camera.sampler import CameraSampler
 from threefusion.config import Choice, slot
 from threefusion.geometry.encoding.encoding import Encoding
-from threefusion.guidance.guidance import Guidance, GuidanceConfig
-from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.guidance.guidance import Guidance
+from threefusion.guidance.settings import GuidanceConfig
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import LossConfig
 from threefusion.optimizer.optimizer import OptimizerFactory
 from threefusion.testing import check_component, views
 from threefusion.types import GuidanceOutput

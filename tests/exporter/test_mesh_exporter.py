@@ -11,8 +11,9 @@ from analytic_scenes import box, make_scene, octant_color, soft, sphere
 
 from threefusion.errors import UserError
 from threefusion.exporter.fidelity import evaluation_mode, field_views, views_around
-from threefusion.exporter.mesh import MeshExporter, MeshExporterConfig
+from threefusion.exporter.mesh import MeshExporter
 from threefusion.exporter.preview import load_glb, rasterised_views
+from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.exporter.topology import is_watertight, signed_volume, weld
 from threefusion.types import Scene
 

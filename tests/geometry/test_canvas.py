@@ -1,6 +1,7 @@
 import torch
 
-from threefusion.geometry.canvas import Canvas, CanvasConfig
+from threefusion.geometry.canvas import Canvas
+from threefusion.geometry.settings import CanvasConfig
 
 
 def test_a_canvas_starts_grey_and_can_become_any_picture():

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from threefusion.config import choose
-from threefusion.geometry.density_field import DensityField, DensityFieldConfig
+from threefusion.geometry.density_field import DensityField
 from threefusion.geometry.normals import central_gradient, downhill
+from threefusion.geometry.settings import DensityFieldConfig
 
 SMALL = {
     "hash-grid": {"levels": 4, "log2_table_size": 10, "base_resolution": 4, "growth": 1.6},

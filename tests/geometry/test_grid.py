@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from threefusion.geometry.encoding.dense_grid import DenseGrid, DenseGridConfig
+from threefusion.geometry.encoding.dense_grid import DenseGrid
 from threefusion.geometry.encoding.encoding import Encoding
-from threefusion.geometry.encoding.hash_grid import HashGrid, HashGridConfig
+from threefusion.geometry.encoding.hash_grid import HashGrid
+from threefusion.geometry.encoding.settings import DenseGridConfig, HashGridConfig
 from threefusion.schedule import Schedule
 
 

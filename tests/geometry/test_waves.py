@@ -3,8 +3,9 @@ from math import pi
 import torch
 from torch.autograd import gradcheck
 
-from threefusion.geometry.encoding.frequency import Frequency, FrequencyConfig
-from threefusion.geometry.encoding.integrated import Integrated, IntegratedConfig
+from threefusion.geometry.encoding.frequency import Frequency
+from threefusion.geometry.encoding.integrated import Integrated
+from threefusion.geometry.encoding.settings import FrequencyConfig, IntegratedConfig
 
 
 def test_frequencies_double_from_one_wave_across_the_scene():

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from threefusion.guidance.noise import signal_and_noise
-from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
-from threefusion.guidance.prior.pixel import PixelConfig, PixelPrior
+from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.pixel import PixelPrior
+from threefusion.guidance.prior.settings import GaussianConfig, PixelConfig
 
 COSINE = {"beta_schedule": "squaredcos_cap_v2"}
 

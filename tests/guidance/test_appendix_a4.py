@@ -6,8 +6,10 @@ from views import gaussian_embedding, make_batch
 
 from threefusion.guidance.noise import signal_and_noise
 from threefusion.guidance.prior.conversion import alphas_cumprod
-from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
-from threefusion.guidance.sds import SDS, SDSConfig
+from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.guidance.sds import SDS
+from threefusion.guidance.settings import SDSConfig
 from threefusion.schedule import Schedule
 
 MEAN, STD = 0.6, 0.4

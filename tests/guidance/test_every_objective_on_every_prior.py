@@ -6,7 +6,8 @@ from oracles import disguised_gaussian
 from views import gaussian_embedding, make_batch
 
 from threefusion.config import choose
-from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
+from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
 from threefusion.schedule import Schedule
 

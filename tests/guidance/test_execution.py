@@ -11,7 +11,7 @@ from views import make_batch
 from threefusion.config import choose
 from threefusion.errors import UserError
 from threefusion.guidance.prior.execution import Graphed, Offloaded, missing_for_compiling, runner
-from threefusion.guidance.prior.latent import LatentConfig
+from threefusion.guidance.prior.settings import LatentConfig
 from threefusion.registry import build
 
 RGB = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))

@@ -6,7 +6,8 @@ from views import gaussian_embedding
 
 from threefusion.config import choose
 from threefusion.guidance.noise import add_noise, signal_and_noise
-from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
+from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
 
 PRIOR = GaussianPrior(GaussianConfig(image_size=4))

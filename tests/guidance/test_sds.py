@@ -9,8 +9,10 @@ from threefusion.config import choose
 from threefusion.errors import UserError
 from threefusion.guidance.conditions import predict
 from threefusion.guidance.noise import WEIGHTS, signal_and_noise
-from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
-from threefusion.guidance.sds import SDS, SDSConfig
+from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.guidance.sds import SDS
+from threefusion.guidance.settings import SDSConfig
 from threefusion.registry import build
 from threefusion.schedule import Schedule
 

@@ -5,9 +5,10 @@ import torch
 
 from threefusion.camera.orbit import orbit_views
 from threefusion.errors import UserError
-from threefusion.loss.opaqueness import Opaqueness, OpaquenessConfig
-from threefusion.loss.orientation import Orientation, OrientationConfig
-from threefusion.loss.sparsity import Sparsity, SparsityConfig
+from threefusion.loss.opaqueness import Opaqueness
+from threefusion.loss.orientation import Orientation
+from threefusion.loss.settings import OpaquenessConfig, OrientationConfig, SparsityConfig
+from threefusion.loss.sparsity import Sparsity
 from threefusion.types import RenderedSamples, RenderOutput
 
 TERMS = [Orientation(OrientationConfig()), Sparsity(SparsityConfig()), Opaqueness(OpaquenessConfig())]

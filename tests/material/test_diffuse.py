@@ -1,6 +1,7 @@
 import torch
 
-from threefusion.material.diffuse import Diffuse, DiffuseConfig
+from threefusion.material.diffuse import Diffuse
+from threefusion.material.settings import DiffuseConfig
 from threefusion.types import FieldSample, Lights, Shading
 
 

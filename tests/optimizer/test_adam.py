@@ -6,7 +6,8 @@ import pytest
 from torch import nn
 
 from threefusion.errors import UserError
-from threefusion.optimizer.optimizer import Adam, AdamConfig
+from threefusion.optimizer.optimizer import Adam
+from threefusion.optimizer.settings import AdamConfig
 from threefusion.schedule import Schedule
 
 

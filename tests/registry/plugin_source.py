@@ -4,7 +4,8 @@ PLUGIN = '''
 from __future__ import annotations
 from dataclasses import dataclass
 {imports}
-from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import LossConfig
 from threefusion.registry import register
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 import torch
 
-from threefusion.background.solid import Solid, SolidConfig
+from threefusion.background.settings import SolidConfig
+from threefusion.background.solid import Solid
 from threefusion.config import choose
-from threefusion.geometry.density_field import DensityField, DensityFieldConfig
+from threefusion.geometry.density_field import DensityField
 from threefusion.geometry.geometry import ImplicitGeometry
-from threefusion.material.diffuse import Diffuse, DiffuseConfig
-from threefusion.renderer.volume import Volume, VolumeConfig
+from threefusion.geometry.settings import DensityFieldConfig
+from threefusion.material.diffuse import Diffuse
+from threefusion.material.settings import DiffuseConfig
+from threefusion.renderer.settings import VolumeConfig
+from threefusion.renderer.volume import Volume
 from threefusion.types import FieldSample
 
 

@@ -3,9 +3,10 @@ import torch
 from scenes import Ball
 
 from threefusion.camera.orbit import orbit_views
-from threefusion.renderer.sampler.occupancy import Occupancy, OccupancyConfig
+from threefusion.renderer.sampler.occupancy import Occupancy
 from threefusion.renderer.sampler.sampler import ball_interval
-from threefusion.renderer.sampler.uniform import Uniform, UniformConfig
+from threefusion.renderer.sampler.settings import OccupancyConfig, UniformConfig
+from threefusion.renderer.sampler.uniform import Uniform
 from threefusion.types import view_generator
 
 VIEWS = orbit_views(2, 0.3, 2.5, 0.9, 8, 8)

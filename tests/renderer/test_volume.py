@@ -5,15 +5,21 @@ import pytest
 import torch
 from scenes import Ball, small_field, volume
 
-from threefusion.background.environment import Environment, EnvironmentConfig
-from threefusion.background.solid import Solid, SolidConfig
+from threefusion.background.environment import Environment
+from threefusion.background.settings import EnvironmentConfig, SolidConfig
+from threefusion.background.solid import Solid
 from threefusion.camera.orbit import orbit_views
-from threefusion.camera.orbital import OrbitalCameras, OrbitalConfig
+from threefusion.camera.orbital import OrbitalCameras
+from threefusion.camera.settings import OrbitalConfig
 from threefusion.errors import UserError
-from threefusion.geometry.canvas import Canvas, CanvasConfig
-from threefusion.loss.orientation import Orientation, OrientationConfig
-from threefusion.material.diffuse import Diffuse, DiffuseConfig
-from threefusion.renderer.image import Image, ImageConfig
+from threefusion.geometry.canvas import Canvas
+from threefusion.geometry.settings import CanvasConfig
+from threefusion.loss.orientation import Orientation
+from threefusion.loss.settings import OrientationConfig
+from threefusion.material.diffuse import Diffuse
+from threefusion.material.settings import DiffuseConfig
+from threefusion.renderer.image import Image
+from threefusion.renderer.settings import ImageConfig
 from threefusion.types import Shading, ViewBatch, view_generator
 
 

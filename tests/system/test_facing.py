@@ -7,8 +7,10 @@ import torch
 from threefusion.camera.orbit import orbit_views
 from threefusion.config import load_config
 from threefusion.errors import UserError
-from threefusion.geometry.canvas import Canvas, CanvasConfig
-from threefusion.guidance.prior.gaussian import GaussianConfig, GaussianPrior
+from threefusion.geometry.canvas import Canvas
+from threefusion.geometry.settings import CanvasConfig
+from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.run.folder import new_run_folder
 from threefusion.run.training import build_system, train
 from threefusion.system import text_to_3d

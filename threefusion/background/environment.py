@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.background.background import Background
+from threefusion.background.settings import EnvironmentConfig
 from threefusion.geometry.encoding.frequency import phases
 from threefusion.geometry.mlp import plain_network
 from threefusion.registry import register
 from threefusion.types import ViewBatch
-
-
-@dataclass(frozen=True)
-class EnvironmentConfig:
-    """Size of the panorama's network."""
-
-    frequencies: int = 4
-    """Octaves of the encoding of the direction; few, so that the panorama stays too smooth to paint the object."""
-    hidden_width: int = 64
-    """Width of the hidden layers, DreamFusion's."""
-    hidden_layers: int = 2
-    """Number of hidden layers; with the output layer DreamFusion's three."""
-    random_probability: float = 0.5
-    """Probability, in training, that a view gets a random flat colour instead."""
-
-    def __post_init__(self) -> None:
-        limits = {"frequencies": (1, 16), "hidden_width": (1, 1024), "hidden_layers": (0, 8), "random_probability": (0, 1)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: between {low} and {high}")
 
 
 @register("environment")

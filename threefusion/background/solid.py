@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from threefusion.background.background import Background
+from threefusion.background.settings import SolidConfig
 from threefusion.registry import register
 from threefusion.types import ViewBatch
-
-
-@dataclass(frozen=True)
-class SolidConfig:
-    """Which colour."""
-
-    color: str = "#ffffff"
-    """The colour as #rrggbb; a learned one starts there."""
-    learned: bool = False
-    """Let the optimiser move the colour."""
-    random_probability: float = 0.0
-    """Probability, in training, that a view gets a random colour instead."""
-
-    def __post_init__(self) -> None:
-        if len(self.color) != 7 or self.color[0] != "#" or not all(c in "0123456789abcdefABCDEF" for c in self.color[1:]):
-            raise ValueError("color: # and six hexadecimal digits")
-        if not 0 <= self.random_probability <= 1:
-            raise ValueError("random_probability: between 0 and 1")
 
 
 @register("solid")

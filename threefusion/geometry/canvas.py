@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.geometry.geometry import CanvasGeometry
+from threefusion.geometry.settings import CanvasConfig
 from threefusion.registry import register
-
-
-@dataclass(frozen=True)
-class CanvasConfig:
-    """Size of the picture."""
-
-    height: int = 64
-    """Height in pixels."""
-    width: int = 64
-    """Width in pixels."""
-    contrast: float = 0.0
-    """Standard deviation of the random logits that the picture starts from; 0 starts grey."""
-
-    def __post_init__(self) -> None:
-        for name in ("height", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1")
-        if self.contrast < 0:
-            raise ValueError("contrast: 0 or more")
 
 
 @register("image")

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.conditions import guided_conditions, guided_noise, predict
-from threefusion.guidance.guidance import Guidance, GuidanceConfig
+from threefusion.guidance.guidance import Guidance
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.settings import FullGradientConfig
 from threefusion.registry import register
-from threefusion.schedule import Schedule
 from threefusion.types import GuidanceOutput, PromptEmbeddings, ViewBatch
-
-
-@dataclass(frozen=True)
-class FullGradientConfig(GuidanceConfig):
-    """The diffusion loss with the U-Net's Jacobian."""
-
-    guidance_scale: Schedule = Schedule.constant(1.0)  # noqa: RUF009 (frozen)
-    """Classifier-free guidance, uncond + scale (text - uncond); at 1 the loss is the one the prior was trained with."""
 
 
 @register("full-gradient")

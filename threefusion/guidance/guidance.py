@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.config import Choice, slot
 from threefusion.guidance.noise import add_noise, draw_timesteps, signal_and_noise, weight
 from threefusion.guidance.prior.prior import DiffusionPrior
-from threefusion.schedule import Schedule
+from threefusion.guidance.settings import GuidanceConfig
 from threefusion.types import GuidanceOutput, PromptEmbeddings, ViewBatch
-
-
-@dataclass(frozen=True)
-class GuidanceConfig:
-    """What every objective needs."""
-
-    prior: Choice = slot("prior", "pixel")  # noqa: RUF009 (frozen)
-    """The frozen diffusion model that judges."""
-    weight: Literal["sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"] = "sigma2"
-    """The weight w(t) of a residual at timestep t; sigma2 is DreamFusion's."""
-    t_min: Schedule = Schedule.constant(0.02)  # noqa: RUF009 (frozen)
-    """Lowest timestep as a fraction of the prior's noise schedule, included; low timesteps shape detail."""
-    t_max: Schedule = Schedule.constant(0.98)  # noqa: RUF009 (frozen)
-    """Highest timestep as a fraction of the prior's noise schedule, included; high timesteps shape layout."""
-
-    def __post_init__(self) -> None:
-        for step in [step for step, _ in self.t_min.knots + self.t_max.knots]:
-            if not 0 <= self.t_min(step) <= self.t_max(step) <= 1:
-                raise ValueError(f"t_min: between 0 and t_max, and t_max at most 1, at every step; not so at step {step}")
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.conditions import Condition, Predictions, predict
 from threefusion.guidance.distill import clean_gradient, score_distillation_loss
-from threefusion.guidance.guidance import Guidance, GuidanceConfig, NoisedViews
+from threefusion.guidance.guidance import Guidance, NoisedViews
 from threefusion.guidance.prior.prior import DiffusionPrior
-from threefusion.schedule import Schedule
+from threefusion.guidance.settings import LinearDistillationConfig
 from threefusion.types import GuidanceOutput, PromptEmbeddings, ViewBatch
-
-
-@dataclass(frozen=True)
-class LinearDistillationConfig(GuidanceConfig):
-    """What every objective of the form w(t) · residual needs."""
-
-    grad_clip: Schedule | None = None
-    """Largest absolute value of an element of the injected gradient, in the prior's space; nothing is clipped by default."""
 
 
 class LinearDistillation(Guidance):

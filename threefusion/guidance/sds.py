@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.combine import rescale_std
 from threefusion.guidance.conditions import Condition, Predictions, guided_conditions, guided_noise
 from threefusion.guidance.guidance import NoisedViews
-from threefusion.guidance.linear import LinearDistillation, LinearDistillationConfig
+from threefusion.guidance.linear import LinearDistillation
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.settings import SDSConfig
 from threefusion.registry import register
-from threefusion.schedule import Schedule
 from threefusion.types import PromptEmbeddings
-
-
-@dataclass(frozen=True)
-class SDSConfig(LinearDistillationConfig):
-    """Score distillation sampling."""
-
-    guidance_scale: Schedule = Schedule.constant(101.0)  # noqa: RUF009 (frozen)
-    """Classifier-free guidance, uncond + scale (text - uncond); DreamFusion's ω = 100 is 101 here."""
-    baseline: Literal["noise", "none"] = "noise"
-    """What is subtracted from the prediction: the added noise, which lowers the variance, or nothing (SJC's plain form)."""
-    rescale: float = 0.0
-    """How far (0 to 1) the contrast of the guided clean image is pulled back to the unguided one's; 0.5 tames over-saturation."""
-    clamp_x0: float | None = None
-    """Largest absolute value of the predicted clean image in the residual; 1 keeps a pixel prior's colours in range."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.rescale <= 1:
-            raise ValueError("rescale: 0 to 1")
-        if self.clamp_x0 is not None and self.clamp_x0 <= 0:
-            raise ValueError("clamp_x0: above 0")
 
 
 @register("sds")

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.schedule import Schedule
+from threefusion.loss.settings import LossConfig
 from threefusion.types import RenderOutput, ViewBatch
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """What every loss term has."""
-
-    weight: Schedule = Schedule(((0, 1.0),))  # noqa: RUF009 (frozen)
-    """Factor of the term in the sum, by optimiser step; where it is 0 the term is not computed."""
 
 
 class LossTerm(Component):

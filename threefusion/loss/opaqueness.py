@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import OpaquenessConfig
 from threefusion.registry import register
-from threefusion.schedule import Schedule
 from threefusion.types import RenderOutput, ViewBatch
 
 _MARGIN = 1e-3
-
-
-@dataclass(frozen=True)
-class OpaquenessConfig(LossConfig):
-    """Weight of the term."""
-
-    weight: Schedule = Schedule(((0, 1.0),))  # noqa: RUF009 (frozen)
-    """Factor of the term in the sum, by optimiser step."""
 
 
 @register("opaqueness")

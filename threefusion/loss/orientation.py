@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.errors import UserError
-from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import OrientationConfig
 from threefusion.registry import register
-from threefusion.schedule import Schedule
 from threefusion.types import RenderOutput, ViewBatch
-
-
-@dataclass(frozen=True)
-class OrientationConfig(LossConfig):
-    """Weight of the term."""
-
-    weight: Schedule = Schedule(((0, 1e-4), (5000, 1e-2)))  # noqa: RUF009 (frozen)
-    """Factor of the term in the sum, by optimiser step; DreamFusion raises it a hundredfold over 5000 steps."""
 
 
 @register("orientation")

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import SparsityConfig
 from threefusion.registry import register
-from threefusion.schedule import Schedule
 from threefusion.types import RenderOutput, ViewBatch
-
-
-@dataclass(frozen=True)
-class SparsityConfig(LossConfig):
-    """Weight of the term."""
-
-    weight: Schedule = Schedule(((0, 1e-3),))  # noqa: RUF009 (frozen)
-    """Factor of the term in the sum, by optimiser step; 1e-3 in DreamFusion, 1 in threestudio."""
 
 
 @register("sparsity")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,13 +10,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from threefusion.material.material import Material
+from threefusion.material.settings import DiffuseConfig
 from threefusion.registry import register
 from threefusion.types import FieldSample, Lights, Shading
-
-
-@dataclass(frozen=True)
-class DiffuseConfig:
-    """Nothing to choose: the camera sampler decides how each view is shaded."""
 
 
 @register("diffuse")

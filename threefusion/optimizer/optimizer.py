@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from threefusion.component import Component
 from threefusion.errors import UserError
+from threefusion.optimizer.settings import AdamConfig
 from threefusion.registry import register
-from threefusion.schedule import Schedule
 
 
 class OptimizerFactory(Component):
@@ -43,34 +42,6 @@ def take_over_settings(saved: list[dict[str, Any]], wanted: list[dict[str, Any]]
         raise UserError(f"optimizer.groups: the checkpoint was made with others ({sizes[0]} parameters there, {sizes[1]} here)")
     for old, new in zip(saved, wanted, strict=True):
         old.update({name: new[name] for name in SETTINGS if name in old and name in new})
-
-
-@dataclass(frozen=True)
-class AdamConfig:
-    """Adam and AdamW."""
-
-    lr: float = 0.01
-    """Learning rate of every parameter that no group names."""
-    groups: dict[str, float] = field(default_factory=dict)
-    """Learning rates by component, e.g. {geometry.encoding: 0.02, background: 0.001}; the longest matching name wins."""
-    schedule: Schedule = Schedule.constant(1.0)  # noqa: RUF009 (frozen)
-    """Multiplies all learning rates."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """Decay rates of the two moments."""
-    eps: float = 1e-15
-    """Guards the division; the tiny value of hash-grid practice, because most table entries have tiny gradients."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay, for adamw alone: under adam the rare gradients of a table would be drowned by it."""
-    variant: Literal["adam", "adamw"] = "adam"
-    """Which of the two update rules."""
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError("lr: above 0")
-        if self.weight_decay < 0:
-            raise ValueError("weight_decay: at least 0")
-        if self.weight_decay and self.variant != "adamw":
-            raise ValueError("weight_decay: only with variant adamw")
 
 
 @register("adam")

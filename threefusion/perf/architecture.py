@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from threefusion.guidance.prior.architectures import Architecture
-from threefusion.guidance.prior.latent import LatentConfig, LatentPrior
-from threefusion.guidance.prior.pixel import PixelConfig, PixelPrior
-from threefusion.guidance.prior.pretrained import PretrainedConfig, PretrainedPrior, network_class
+from threefusion.guidance.prior.latent import LatentPrior
+from threefusion.guidance.prior.pixel import PixelPrior
+from threefusion.guidance.prior.pretrained import PretrainedPrior, network_class
+from threefusion.guidance.prior.settings import LatentConfig, PixelConfig, PretrainedConfig
 from threefusion.perf.guidance import CONDITIONS, guidance_call
 from threefusion.perf.networks import encoder_flops, unet_flops
 from threefusion.perf.scene import SEED

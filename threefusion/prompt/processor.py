@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,21 +11,8 @@ from torch import Tensor
 from threefusion.component import Component
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.prompt.cache import embed
+from threefusion.prompt.settings import PromptConfig
 from threefusion.types import Cameras, PromptEmbeddings
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """What to make."""
-
-    text: str = ""
-    """What to make, in words; must be given."""
-    negative: str = ""
-    """What to keep away from, in words; takes the place of the empty prompt in classifier-free guidance."""
-
-    def __post_init__(self) -> None:
-        if not self.text.strip():
-            raise ValueError("text: must be given, e.g. --prompt 'a red car'")
 
 
 class PromptProcessor(Component):

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.prior.prior import TextEncoder
-from threefusion.prompt.processor import PromptConfig, PromptProcessor
+from threefusion.prompt.processor import PromptProcessor
+from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig, PlainConfig, ViewDependentConfig
 from threefusion.registry import register
 from threefusion.types import Cameras
 
 VIEWS = ("front", "side", "back", "overhead")
-
-
-@dataclass(frozen=True)
-class PlainConfig(PromptConfig):
-    """One text for all views."""
 
 
 @register("plain")
@@ -36,31 +31,6 @@ class Plain(PromptProcessor):
     def view_weights(self, camera: Cameras) -> Float[Tensor, "B 1"]:
         """All of it, for every view."""
         return torch.ones(len(camera), 1, device=self.tokens.device)
-
-
-@dataclass(frozen=True)
-class ViewDependentConfig(PromptConfig):
-    """A text per view, made from one."""
-
-    template: str = "{prompt}, {view} view"
-    """How a view's text is made; {prompt} is the text, {view} is front, side, back or overhead."""
-    overhead_deg: float = 60.0
-    """Elevation in degrees above which a view is overhead."""
-    front: str | None = None
-    """The whole text of front views, if the template will not do."""
-    side: str | None = None
-    """The whole text of side views, if the template will not do."""
-    back: str | None = None
-    """The whole text of back views, if the template will not do."""
-    overhead: str | None = None
-    """The whole text of overhead views, if the template will not do."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if "{prompt}" not in self.template:
-            raise ValueError("template: must contain {prompt}")
-        if not 0 <= self.overhead_deg <= 90:
-            raise ValueError("overhead_deg: 0 to 90")
 
 
 class ViewDependent(PromptProcessor):
@@ -87,11 +57,6 @@ class ViewDependent(PromptProcessor):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class InterpolatedConfig(ViewDependentConfig):
-    """View-dependent texts, blended."""
-
-
 @register("interpolated")
 class Interpolated(ViewDependent):
     """DreamFusion's view-dependent prompts (arXiv 2209.14988): front, side and back, blended by azimuth.
@@ -106,21 +71,6 @@ class Interpolated(ViewDependent):
         """Hat functions at 0, π/2 and π."""
         quarters = turn / (math.pi / 2)
         return torch.stack([(1 - (quarters - centre).abs()).clamp(min=0) for centre in (0, 1, 2)], dim=1)
-
-
-@dataclass(frozen=True)
-class BinnedConfig(ViewDependentConfig):
-    """View-dependent texts, one per view."""
-
-    front_deg: float = 45.0
-    """Views less than this many degrees from the front are front views."""
-    back_deg: float = 45.0
-    """Views less than this many degrees from the back are back views."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.front_deg, self.back_deg) < 0 or self.front_deg + self.back_deg > 180:
-            raise ValueError("front_deg: at least 0, and front_deg + back_deg at most 180")
 
 
 @register("binned")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from threefusion.background.background import Background
@@ -12,12 +10,8 @@ from threefusion.geometry.geometry import CanvasGeometry, Geometry
 from threefusion.material.material import Material
 from threefusion.registry import register
 from threefusion.renderer.renderer import Renderer
+from threefusion.renderer.settings import ImageConfig
 from threefusion.types import RenderOutput, ViewBatch
-
-
-@dataclass(frozen=True)
-class ImageConfig:
-    """Nothing to choose: the canvas knows its size."""
 
 
 @register("image")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from threefusion.background.background import Background
-from threefusion.config import Choice, slot
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, ImplicitGeometry
 from threefusion.geometry.normals import downhill
@@ -22,32 +20,11 @@ from threefusion.renderer.cone import cone_gaussian
 from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.recompute import recomputed
 from threefusion.renderer.renderer import Renderer
+from threefusion.renderer.settings import VolumeConfig
 from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, ViewBatch, send
 
 _SEEN = 0.01
 """Opacity from which a pixel has a normal."""
-
-
-@dataclass(frozen=True)
-class VolumeConfig:
-    """How rays are sampled."""
-
-    sampler: Choice = slot("sampler", "uniform")  # noqa: RUF009 (frozen)
-    """Where along each ray the scene is asked."""
-    prune_below: float = 0.0
-    """Samples that weigh less are left out after a first look at the density alone, in training only while at least two fifths
-    of them do; 0 keeps all."""
-    samples_per_chunk: int = 262144
-    """Samples looked at together; training keeps one chunk's activations and computes the others' again. Bounds the memory."""
-    rays_per_chunk: int = 16384
-    """Rays rendered at a time in evaluation; bounds the memory, not the result."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.prune_below < 1:
-            raise ValueError("prune_below: at least 0, less than 1")
-        for name in ("samples_per_chunk", "rays_per_chunk"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1")
 
 
 @register("volume")

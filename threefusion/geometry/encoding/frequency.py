@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import pi
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.geometry.encoding.encoding import Encoding
+from threefusion.geometry.encoding.settings import FrequencyConfig
 from threefusion.registry import register
 
 
@@ -17,20 +17,6 @@ def phases(points: Float[Tensor, "N D"], frequencies: int) -> Float[Tensor, "N D
     """pi 2^k x for k = 0 ... frequencies - 1, the frequencies of each coordinate side by side."""
     octaves = pi * 2.0 ** torch.arange(frequencies, device=points.device, dtype=points.dtype)
     return (points[:, :, None] * octaves).flatten(1)
-
-
-@dataclass(frozen=True)
-class FrequencyConfig:
-    """Size of the encoding (NeRF, arXiv 2003.08934, eq. 4)."""
-
-    frequencies: int = 10
-    """Octaves per coordinate, from one wave across the scene upwards."""
-    include_points: bool = True
-    """Put the coordinates themselves in front."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.frequencies <= 20:
-            raise ValueError("frequencies: between 1 and 20")
 
 
 @register("frequency")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,19 +10,8 @@ from torch import Tensor
 
 from threefusion.geometry.encoding.encoding import Encoding
 from threefusion.geometry.encoding.frequency import phases
+from threefusion.geometry.encoding.settings import IntegratedConfig
 from threefusion.registry import register
-
-
-@dataclass(frozen=True)
-class IntegratedConfig:
-    """Size of the encoding (mip-NeRF, arXiv 2103.13415, section 3.1)."""
-
-    frequencies: int = 12
-    """Octaves per coordinate, from one wave across the scene upwards; those finer than a pixel's cone fade out by themselves."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.frequencies <= 20:
-            raise ValueError("frequencies: between 1 and 20")
 
 
 @register("integrated")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,32 +10,8 @@ from threefusion.guidance.noise import signal_and_noise
 from threefusion.guidance.prior.conversion import alphas_cumprod
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
+from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import register
-
-
-@dataclass(frozen=True)
-class GaussianConfig:
-    """A Gaussian over images: every pixel independent, around one colour."""
-
-    mean: tuple[float, float, float] = (0.8, 0.3, 0.2)
-    """Mean colour of images with a prompt, red, green and blue in [0, 1]."""
-    uncond_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Mean colour of images without a prompt; guidance at scale s moves the optimum to uncond_mean + s (mean - uncond_mean)."""
-    std: float = 0.4
-    """Standard deviation of every channel of every pixel with a prompt, in units of [-1, 1]."""
-    uncond_std: float = 0.4
-    """Standard deviation without a prompt; below `std`, a large guidance scale has no fixed point."""
-    image_size: int = 32
-    """Height and width in pixels."""
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
-    """Noise schedule over 1000 timesteps, by diffusers' names; squaredcos_cap_v2 is DeepFloyd's."""
-
-    def __post_init__(self) -> None:
-        for name in ("std", "uncond_std"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: above 0")
-        if self.image_size < 1:
-            raise ValueError("image_size: at least 1")
 
 
 class ColorTexts(TextEncoder):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,28 +10,9 @@ from torch import Tensor, nn
 
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.models import ModelError
-from threefusion.guidance.prior.pretrained import PretrainedConfig, PretrainedPrior
+from threefusion.guidance.prior.pretrained import PretrainedPrior
+from threefusion.guidance.prior.settings import LatentConfig
 from threefusion.registry import register
-
-
-@dataclass(frozen=True)
-class LatentConfig(PretrainedConfig):
-    """A pretrained pipeline over latents."""
-
-    model: str = "toyworld-latent"
-    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
-    posterior: Literal["mode", "sample"] = "mode"
-    """What an image's latents are: the most likely ones, or a draw from the encoder's posterior."""
-    gradient_checkpointing: bool = False
-    """Compute the encoder's activations again for the backward pass instead of keeping them: less memory, more time."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gradient_checkpointing and self.execution != "eager":
-            raise ValueError(f"gradient_checkpointing: only with execution eager, not {self.execution}")
-        if self.gradient_checkpointing and self.offload:
-            # what is computed again in the backward pass would find the weights back in main memory
-            raise ValueError("gradient_checkpointing: not together with offload")
 
 
 @register("latent")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -10,13 +9,9 @@ from torch import Tensor
 
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.models import ModelError
-from threefusion.guidance.prior.pretrained import PretrainedConfig, PretrainedPrior
+from threefusion.guidance.prior.pretrained import PretrainedPrior
+from threefusion.guidance.prior.settings import PixelConfig
 from threefusion.registry import register
-
-
-@dataclass(frozen=True)
-class PixelConfig(PretrainedConfig):
-    """A pretrained pipeline over pixels."""
 
 
 @register("pixel")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -18,34 +17,9 @@ from threefusion.guidance.prior.execution import Call, Offloaded, runner
 from threefusion.guidance.prior.models import TEXT_PARTS, ModelError, read_settings, resolve
 from threefusion.guidance.prior.precision import network_dtype, reading_options, stored_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
+from threefusion.guidance.prior.settings import PretrainedConfig
 from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
 from threefusion.guidance.prior.vocabulary import check_prompt
-
-
-@dataclass(frozen=True)
-class PretrainedConfig:
-    """A pretrained pipeline."""
-
-    model: str = "toyworld-pixel"
-    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
-    revision: str | None = None
-    """Commit, tag or branch of a hub id; an alias brings a pinned one of its own."""
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
-    image_size: int | None = None
-    """Height and width in pixels that images are resized to for the prior; by default the size that it was trained at."""
-    execution: Literal["eager", "compile", "cuda-graph"] = "eager"
-    """How networks run: as they are, through torch.compile, or captured as CUDA graphs; all but eager take a while to begin."""
-    offload: bool = False
-    """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
-
-    def __post_init__(self) -> None:
-        if self.offload and self.execution != "eager":
-            raise ValueError(f"offload: only with execution eager, not {self.execution}")
-        if not self.model:
-            raise ValueError("model: a folder, a hub id or an alias")
-        if self.image_size is not None and self.image_size < 8:
-            raise ValueError("image_size: at least 8")
 
 
 class PretrainedPrior(DiffusionPrior):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,39 +10,11 @@ from threefusion.geometry.geometry import ImplicitGeometry
 from threefusion.ops.march import march
 from threefusion.registry import register
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
+from threefusion.renderer.sampler.settings import OccupancyConfig
 from threefusion.types import Rays, RaySamples, ViewBatch, send
 
 _PHASES = 4
 """A refresh after the warm-up visits every fourth cell, another fourth each time."""
-
-
-@dataclass(frozen=True)
-class OccupancyConfig:
-    """Steps along the ray, and the grid that culls them (instant-ngp, arXiv 2201.05989, its occupancy grids)."""
-
-    samples_per_ray: int = 64
-    """Steps along the ball's diameter; shorter ways through it take fewer."""
-    resolution: int = 32
-    """Cells of the occupancy grid along each axis."""
-    threshold: float = 0.01
-    """Opacity of one step below which a cell counts as empty, unless the whole scene is thinner than that."""
-    decay: float = 0.95
-    """Factor by which a cell's remembered density shrinks at each refresh unless a new probe finds more."""
-    interval: int = 16
-    """Optimiser steps between refreshes."""
-    warmup_steps: int = 256
-    """Steps during which a refresh probes all cells; later it probes a quarter of them, in turn."""
-
-    def __post_init__(self) -> None:
-        limits = {"samples_per_ray": (1, 4096), "resolution": (2, 512), "interval": (1, 10000)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: between {low} and {high}")
-        for name in ("threshold", "decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 0, less than 1")
-        if self.warmup_steps < 0:
-            raise ValueError("warmup_steps: 0 or more")
 
 
 @register("occupancy")

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from threefusion.geometry.geometry import ImplicitGeometry
 from threefusion.registry import register
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
+from threefusion.renderer.sampler.settings import UniformConfig
 from threefusion.types import Rays, RaySamples, ViewBatch
-
-
-@dataclass(frozen=True)
-class UniformConfig:
-    """How many samples."""
-
-    samples_per_ray: int = 64
-    """Samples between where a ray enters the ball and where it leaves it."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.samples_per_ray <= 4096:
-            raise ValueError("samples_per_ray: between 1 and 4096")
 
 
 @register("uniform")

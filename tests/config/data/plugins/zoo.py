@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.config import Choice, slot
-from threefusion.loss.loss import LossConfig, LossTerm
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import LossConfig
 from threefusion.registry import register
 from threefusion.schedule import Schedule
 from threefusion.types import RenderOutput, ViewBatch

@@ -1,0 +1,82 @@
+"""What the components of this kind can be set to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class PretrainedConfig:
+    """A pretrained pipeline."""
+
+    model: str = "toyworld-pixel"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub id; an alias brings a pinned one of its own."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
+    image_size: int | None = None
+    """Height and width in pixels that images are resized to for the prior; by default the size that it was trained at."""
+    execution: Literal["eager", "compile", "cuda-graph"] = "eager"
+    """How networks run: as they are, through torch.compile, or captured as CUDA graphs; all but eager take a while to begin."""
+    offload: bool = False
+    """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        if self.offload and self.execution != "eager":
+            raise ValueError(f"offload: only with execution eager, not {self.execution}")
+        if not self.model:
+            raise ValueError("model: a folder, a hub id or an alias")
+        if self.image_size is not None and self.image_size < 8:
+            raise ValueError("image_size: at least 8")
+
+
+@dataclass(frozen=True)
+class PixelConfig(PretrainedConfig):
+    """A pretrained pipeline over pixels."""
+
+
+@dataclass(frozen=True)
+class LatentConfig(PretrainedConfig):
+    """A pretrained pipeline over latents."""
+
+    model: str = "toyworld-latent"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    posterior: Literal["mode", "sample"] = "mode"
+    """What an image's latents are: the most likely ones, or a draw from the encoder's posterior."""
+    gradient_checkpointing: bool = False
+    """Compute the encoder's activations again for the backward pass instead of keeping them: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradient_checkpointing and self.execution != "eager":
+            raise ValueError(f"gradient_checkpointing: only with execution eager, not {self.execution}")
+        if self.gradient_checkpointing and self.offload:
+            # what is computed again in the backward pass would find the weights back in main memory
+            raise ValueError("gradient_checkpointing: not together with offload")
+
+
+@dataclass(frozen=True)
+class GaussianConfig:
+    """A Gaussian over images: every pixel independent, around one colour."""
+
+    mean: tuple[float, float, float] = (0.8, 0.3, 0.2)
+    """Mean colour of images with a prompt, red, green and blue in [0, 1]."""
+    uncond_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Mean colour of images without a prompt; guidance at scale s moves the optimum to uncond_mean + s (mean - uncond_mean)."""
+    std: float = 0.4
+    """Standard deviation of every channel of every pixel with a prompt, in units of [-1, 1]."""
+    uncond_std: float = 0.4
+    """Standard deviation without a prompt; below `std`, a large guidance scale has no fixed point."""
+    image_size: int = 32
+    """Height and width in pixels."""
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
+    """Noise schedule over 1000 timesteps, by diffusers' names; squaredcos_cap_v2 is DeepFloyd's."""
+
+    def __post_init__(self) -> None:
+        for name in ("std", "uncond_std"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: above 0")
+        if self.image_size < 1:
+            raise ValueError("image_size: at least 1")
