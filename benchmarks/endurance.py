@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from threefusion.process import prepare_process
+from threefusion.machine.process import prepare_process
 
 SMALL = ("guidance.prior=gaussian", "guidance.prior.image_size=16", "camera.height=16", "camera.width=16", "exporter=null")
 GROWTH = 1.05

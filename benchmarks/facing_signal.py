@@ -20,14 +20,14 @@ from threefusion.config import choose
 from threefusion.guidance.noise import add_noise
 from threefusion.guidance.prior.models import BUNDLED
 from threefusion.guidance.prior.prior import DiffusionPrior
-from threefusion.process import prepare_process
+from threefusion.machine.process import prepare_process
 from threefusion.registry import build
 from threefusion.toyworld.captions import describe
 from threefusion.toyworld.catalogue import ROUND
-from threefusion.toyworld.data import NAMES, TRAINING_COLORS, compose, draw_surroundings
-from threefusion.toyworld.measure import TEST_SEED
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.views import ViewStore, render_shards
+from training.data import NAMES, TRAINING_COLORS, compose, draw_surroundings
+from training.measure import TEST_SEED
+from training.views import ViewStore, render_shards
 
 COUNT = 24
 TIMESTEPS = (600, 700, 800, 900, 950)

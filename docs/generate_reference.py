@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from threefusion import config, describe, source
+from threefusion import config, source
 from threefusion.check import PARTS
+from threefusion.cli import describe
 from threefusion.config import RunConfig
 from threefusion.discovery import BUILT_IN
 from threefusion.registry import KINDS

@@ -31,9 +31,9 @@ SCRIPT = f"""
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.argv[0] = "launch.py"
-from threefusion.bench import benchmark, command
+from threefusion.bench import benchmark
 benchmark.CELL_COMMAND = {COMMAND!r}
-from threefusion.cli import main
+from threefusion.cli.main import main
 main(sys.argv[1:])
 """
 """The command line, with cells that need no torch."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from threefusion import cli
 from threefusion.bench.plan import load_plan
+from threefusion.cli.main import run
 from threefusion.config import ConfigError
 from threefusion.registry import settings
 
@@ -157,7 +157,7 @@ def test_the_plan_is_the_whole_grid_with_a_config_for_each_cell(workplace: None)
 
 def test_check_tells_a_benchmark_from_a_run(workplace: None, capsys: pytest.CaptureFixture) -> None:
     Path("compare.yaml").write_text(HEAD + "seeds: []\n")
-    assert cli.run(["check", "compare.yaml", "run.yaml", "prompt.text=a cat"]) == 2
+    assert run(["check", "compare.yaml", "run.yaml", "prompt.text=a cat"]) == 2
     printed = capsys.readouterr()
     assert printed.out == "run.yaml: ok\n"
     assert (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from threefusion.doctor import as_page
+from threefusion.cli.doctor import as_page
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -24,7 +24,7 @@ HEAVY = (
 )
 SCRIPT = """
 import json, sys
-from threefusion.cli import main
+from threefusion.cli.main import main
 try:
     main(sys.argv[1:])
 except SystemExit as end:

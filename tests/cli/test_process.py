@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from threefusion import process
+from threefusion.machine import process
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +54,7 @@ def test_large_blocks_come_from_the_heap():
     """A freed block of 16 MiB stays with the process after the settings and goes back to the system before."""
     code = (
         "import ctypes, json, sys\n"
-        "from threefusion.process import keep_freed_memory\n"
+        "from threefusion.machine.process import keep_freed_memory\n"
         "libc = ctypes.CDLL(None)\n"
         "libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]\n"
         "pages = lambda: int(open('/proc/self/statm').read().split()[1])\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from threefusion import cli
+from threefusion.cli import main as cli
 from threefusion.config import config_to_yaml, load_config
 from threefusion.errors import UserError
 from threefusion.registry import settings

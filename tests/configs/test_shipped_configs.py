@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from threefusion import cli
 from threefusion.bench.plan import load_plan
 from threefusion.config import RunConfig, config_to_yaml, load_config
 from threefusion.guidance.prior.models import MODELS
@@ -107,7 +106,7 @@ def test_a_real_models_config_takes_a_step_with_the_model_replaced(
     model = f"guidance.prior.model={tiny_models[REAL[config]]}"
     words = ["train", "--config", str(ROOT / "configs" / f"{config}.yaml"), "--out", str(run), model]
     words += [*ONE_STEP, *SMALLER.get(config, [])]
-    assert cli.run(words) == 0
+    assert run(words) == 0
     (row,) = csv.DictReader((run / "metrics.csv").open())
     assert float(row["grad_nonfinite"]) == 0
     assert float(row["grad_norm"]) > 0

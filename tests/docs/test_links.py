@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from doc_blocks import PAGES, ROOT, anchors, prose
 
-from threefusion import describe
+from threefusion.cli import describe
 from threefusion.discovery import BUILT_IN
 from threefusion.registry import KINDS
 

@@ -8,7 +8,7 @@ import pytest
 from doc_blocks import PAGES, ROOT, blocks
 from workspace import Workspace, alone, furnish
 
-from threefusion import describe
+from threefusion.cli import describe
 
 RUNNABLE = [page for page in PAGES if any(block.language in ("bash", "python", "yaml") for block in blocks(page))]
 

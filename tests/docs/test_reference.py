@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from doc_blocks import ROOT
 
-from threefusion import describe
+from threefusion.cli import describe
 from threefusion.discovery import BUILT_IN
 
 

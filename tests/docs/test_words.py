@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from doc_blocks import PAGES, ROOT, prose
 
-from threefusion import describe
-from threefusion.describe import SECTIONS
+from threefusion.cli import describe
+from threefusion.cli.describe import SECTIONS
 from threefusion.guidance.prior.models import MODELS, download_command
 from threefusion.registry import KINDS
 

@@ -22,10 +22,11 @@ from unittest import mock
 
 from doc_blocks import ROOT, Block
 
-from threefusion import cli, discovery, registry
+from threefusion import discovery, registry
 from threefusion.bench.plan import check_file
+from threefusion.cli.main import run
+from threefusion.cli.perf import TAKES
 from threefusion.config import RunConfig, load_config
-from threefusion.perf.command import TAKES
 
 COPIED = ("configs", "plugins", "examples")
 TINY = ["trainer.max_steps=1", "trainer.accelerator=cpu", "output.image_size=8", "output.image_interval=1"]
@@ -137,7 +138,7 @@ def sizes(config: RunConfig) -> list[str]:
 
 def call(*words: str) -> None:
     """The program, in this process; it must succeed."""
-    assert cli.run(list(words)) == 0, words
+    assert run(list(words)) == 0, words
 
 
 def inside(module: ModuleType, folder: Path) -> bool:

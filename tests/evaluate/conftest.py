@@ -11,7 +11,7 @@ def clip_folder(tmp_path_factory):
     import torch
     from transformers import CLIPConfig, CLIPModel
 
-    from threefusion.toyworld.text import build_tokenizer
+    from training.text import build_tokenizer
 
     folder = tmp_path_factory.mktemp("clip")
     tokenizer = build_tokenizer(start=True)

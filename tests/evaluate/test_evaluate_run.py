@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from threefusion.cli import main
+from threefusion.cli.main import main
 from threefusion.config import config_to_yaml, load_config
 from threefusion.errors import UserError
 from threefusion.evaluate import evaluate as module
@@ -190,7 +190,7 @@ def test_mistakes_are_one_line(run, tmp_path, capsys, monkeypatch):
 
 
 def test_the_config_without_its_seed_is_what_runs_have_in_common():
-    from threefusion.evaluate.command import without_seed
+    from threefusion.cli.eval import without_seed
 
     config = load_config(TINY, [])
     assert without_seed(config) == without_seed(replace(config, seed=99))

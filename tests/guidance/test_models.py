@@ -54,7 +54,7 @@ def test_an_unknown_alias_gets_the_nearest_one():
 
 def test_a_bundled_model_that_is_not_there_can_be_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "BUNDLED", tmp_path)
-    with pytest.raises(ModelError, match=r"python -m threefusion\.toyworld train pixel"):
+    with pytest.raises(ModelError, match=r"python -m training train pixel"):
         local_folder("toyworld-pixel")
     fill(tmp_path / "toyworld-pixel")
     assert resolve("toyworld-pixel", PARTS) == tmp_path / "toyworld-pixel"
@@ -148,5 +148,5 @@ def test_what_is_reachable_is_told_with_a_command_for_the_rest(tmp_path, monkeyp
     assert set(found) == set(models.MODELS)
     assert found["toyworld-latent"]["available"] and found["toyworld-latent"]["folder"] == str(tmp_path / "toyworld-latent")
     assert not found["toyworld-pixel"]["available"]
-    assert found["toyworld-pixel"]["command"].startswith("python -m threefusion.toyworld train pixel")
+    assert found["toyworld-pixel"]["command"].startswith("python -m training train pixel")
     assert found["deepfloyd-if-xl"]["command"].startswith("hf download DeepFloyd/IF-I-XL-v1.0 --revision c03d510e")

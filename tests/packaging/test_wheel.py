@@ -32,7 +32,7 @@ def installed(tmp_path_factory):
 def outside(installed, folder, *arguments):
     """The command line of the unpacked wheel, called from another folder."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONPATH": str(installed)}
-    command = [sys.executable, "-c", "import threefusion.cli; threefusion.cli.main()", *arguments]
+    command = [sys.executable, "-c", "import threefusion.cli.main; threefusion.cli.main.main()", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

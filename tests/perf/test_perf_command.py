@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from threefusion import cli
+from threefusion.cli.main import run
+from threefusion.cli.perf import TAKES
 from threefusion.errors import UserError
 from threefusion.perf.backends import on, runnable
-from threefusion.perf.command import TAKES
 from threefusion.perf.floors import probes
 from threefusion.perf.suite import SUBJECTS, Sizes
 
@@ -34,7 +34,7 @@ def small(subject: str) -> list[str]:
 
 @pytest.mark.parametrize("subject", TAKES)
 def test_every_subject_runs(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run([*small(subject), "--json"]) == 0
+    assert run([*small(subject), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert {row["case"] for row in data["rows"]} == CASES[subject]
     for row in data["rows"]:
@@ -74,7 +74,7 @@ def test_frames_vary_one_size_at_a_time() -> None:
 def test_threads_are_put_back_and_a_page_is_written(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     before = torch.get_num_threads()
     page = tmp_path / "new" / "page.md"
-    assert cli.run([*small("composite"), "--threads", "1", "2", "--out", str(page)]) == 0
+    assert run([*small("composite"), "--threads", "1", "2", "--out", str(page)]) == 0
     assert torch.get_num_threads() == before
     assert capsys.readouterr().out.strip() in page.read_text()
     assert "- 2 threads: float32" in page.read_text()
@@ -83,7 +83,7 @@ def test_threads_are_put_back_and_a_page_is_written(tmp_path, capsys: pytest.Cap
 def test_full_size_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="timed on a CUDA device, and torch sees none"):
-        cli.run(["perf", "guidance", "--architecture", "deepfloyd-if-xl"])
+        run(["perf", "guidance", "--architecture", "deepfloyd-if-xl"])
 
 
 @pytest.mark.parametrize("compiled", [True, False])

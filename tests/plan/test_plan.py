@@ -9,15 +9,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from threefusion import cli
+from threefusion.cli.main import run
 from threefusion.config import load_config
 from threefusion.errors import UserError
 from threefusion.geometry.density_field import DensityField
 from threefusion.guidance.prior import models
-from threefusion.plan import announce, scaling
+from threefusion.plan import scaling
 from threefusion.plan.dry_run import DryRun
 from threefusion.plan.meter import LiveTensors
 from threefusion.plan.plan import predict, predict_with
+from threefusion.run import announce
 from threefusion.run.training import build_system, train
 
 EVERY_RAY_ALIKE = ["renderer.sampler=uniform", "renderer.sampler.samples_per_ray=48", "geometry.encoding.levels=1"]
@@ -137,7 +138,7 @@ def offline(monkeypatch, tmp_path):
 def test_a_model_that_is_not_here_is_planned_by_its_shape(tiny, offline, prior, capsys):
     model = {"latent": "stable-diffusion-2-1-base", "pixel": "deepfloyd-if-xl"}[prior]
     words = [f"guidance.prior.type={prior}", f"guidance.prior.model={model}"]
-    assert cli.run(["plan", str(tiny), *words, "--json"]) == 0
+    assert run(["plan", str(tiny), *words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     # 866 and 84 million parameters (Stable Diffusion 2.1), 4305 million (DeepFloyd IF-I-XL), two bytes each
     assert found["prior"] == pytest.approx({"latent": 2 * (865.91e6 + 83.65e6), "pixel": 2 * 4304.7e6}[prior], rel=1e-4)
@@ -147,20 +148,20 @@ def test_a_model_that_is_not_here_is_planned_by_its_shape(tiny, offline, prior, 
 
 def test_a_model_of_unknown_shape_is_said_to_be_unknown(tiny, offline, capsys):
     words = ["guidance.prior.type=pixel", "guidance.prior.model=somebody/something"]
-    assert cli.run(["plan", str(tiny), *words]) == 0
+    assert run(["plan", str(tiny), *words]) == 0
     page = capsys.readouterr().out
     assert "prior     unknown" in page and "somebody/something is not on this machine and its shape is not known" in page
 
 
 def test_a_name_that_is_no_model_is_still_a_mistake(tiny):
     with pytest.raises(UserError, match="Did you mean 'stable-diffusion-2-1-base'"):
-        cli.run(["plan", str(tiny), "guidance.prior.type=latent", "guidance.prior.model=stable-difusion-2-1-base"])
+        run(["plan", str(tiny), "guidance.prior.type=latent", "guidance.prior.model=stable-difusion-2-1-base"])
 
 
 def test_the_page_says_what_the_data_say(tiny, capsys):
-    assert cli.run(["plan", str(tiny), "--json"]) == 0
+    assert run(["plan", str(tiny), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert cli.run(["plan", str(tiny)]) == 0
+    assert run(["plan", str(tiny)]) == 0
     page = capsys.readouterr().out
     assert [(stage["first_step"], stage["last_step"]) for stage in data["stages"]] == [(0, 3), (4, 11)]
     assert all(

@@ -6,8 +6,8 @@ import pytest
 from plugin_source import plugin
 
 from threefusion import discovery
+from threefusion.cli.describe import describe, problems
 from threefusion.config import choose
-from threefusion.describe import describe, problems
 from threefusion.registry import RegistryError, build, config_type, lookup, names, settings
 
 

@@ -6,8 +6,8 @@ import typing
 import pytest
 
 from threefusion import discovery
+from threefusion.cli.describe import describe
 from threefusion.declarations import config_source
-from threefusion.describe import describe
 from threefusion.registry import KINDS, config_class, lookup
 from threefusion.slicing import execute
 

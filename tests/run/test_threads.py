@@ -8,8 +8,8 @@ import torch
 from threefusion.config import choose, load_config
 from threefusion.ops.parallel import threads
 from threefusion.registry import build
+from threefusion.run.threads import training_threads
 from threefusion.run.training import build_system, small_steps
-from threefusion.threads import training_threads
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import torch
 from threefusion.config import load_config
 from threefusion.errors import UserError
 from threefusion.geometry.density_field import DensityField
-from threefusion.out_of_memory import is_out_of_memory, until_it_fits
+from threefusion.machine.memory import is_out_of_memory, until_it_fits
 from threefusion.run.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def test_nothing_of_a_failed_attempt_is_kept_while_the_next_one_is_prepared():
 
 IN_ONE_PROCESS = """
 import os, sys
-from threefusion.cli import main
+from threefusion.cli.main import main
 from threefusion.geometry.density_field import DensityField
 
 forward = DensityField.forward

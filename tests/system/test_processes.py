@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import torch
 from threefusion.camera.orbital import OrbitalCameras
-from threefusion.cli import main
+from threefusion.cli.main import main
 from threefusion.types import Shading
 
 sample = OrbitalCameras.sample

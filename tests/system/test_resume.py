@@ -13,7 +13,7 @@ import torch
 
 KILLER = """
 import os, signal, sys
-from threefusion.cli import main
+from threefusion.cli.main import main
 from threefusion.system import text_to_3d
 
 step = text_to_3d.TextTo3D.training_step

@@ -18,8 +18,8 @@ from threefusion.toyworld.captions import (
     words,
 )
 from threefusion.toyworld.catalogue import CLASSES, colored
-from threefusion.toyworld.data import TRAINING_COLORS
 from threefusion.toyworld.palette import COLORS
+from training.data import TRAINING_COLORS
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from threefusion.toyworld.catalogue import CLASSES
 
 
 def test_packed_silhouettes_cover_every_class_and_equal_rendered_ones():
-    views = score._Views(score.scoring_cameras())
+    views = score.CameraKey(score.scoring_cameras())
     with np.load(score.SILHOUETTES) as packed:
         assert set(packed.files) == {name.replace(" ", "_") for name in CLASSES}
     for name in ("car", "ice cream cone"):
-        assert torch.equal(score._class_masks(name, views), score._rendered_masks(name, views))
+        assert torch.equal(score._class_masks(name, views), score.rendered_masks(name, views))

@@ -42,7 +42,7 @@ class Ended:
 
 
 class Executor(ABC):
-    """Runs jobs. To add one, write a class with this method and name it in threefusion/bench/command.py."""
+    """Runs jobs. To add one, write a class with this method and name it in threefusion/cli/bench.py."""
 
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> Iterator[Ended]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from threefusion.bench.executor import GRACE_SECONDS, Ended, Executor, Job, Process, stop
 from threefusion.errors import UserError
-from threefusion.optional import require
+from threefusion.machine.optional import require
 
 
 class RayExecutor(Executor):

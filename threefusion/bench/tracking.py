@@ -9,7 +9,7 @@ from typing import Any
 
 from threefusion.bench.report import Report
 from threefusion.bench.table import cells_of
-from threefusion.optional import require
+from threefusion.machine.optional import require
 
 
 def track(report: Report, logger: Mapping[str, Any], folder: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from threefusion.config import Backend
 from threefusion.errors import UserError
-from threefusion.optional import INSTALL
+from threefusion.machine.optional import INSTALL
 from threefusion.suggest import did_you_mean
 
 BACKENDS: tuple[str, ...] = get_args(Backend)

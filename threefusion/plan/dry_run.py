@@ -10,7 +10,7 @@ import torch
 
 from threefusion.callback.images import evaluation_orbit, look
 from threefusion.geometry.geometry import CanvasGeometry
-from threefusion.out_of_memory import until_it_fits
+from threefusion.machine.memory import until_it_fits
 from threefusion.plan.meter import Meter, metered
 from threefusion.plan.scaling import same_chunks, scaled
 from threefusion.plan.stages import Stage, largest_batch

@@ -11,9 +11,9 @@ from threefusion.background.background import Background
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, ImplicitGeometry
 from threefusion.geometry.normals import downhill
+from threefusion.machine.memory import until_it_fits
 from threefusion.material.material import Material
 from threefusion.ops.composite import packed_weights, weighted_sums
-from threefusion.out_of_memory import until_it_fits
 from threefusion.registry import build, register
 from threefusion.renderer.chunk import Chunk
 from threefusion.renderer.cone import cone_gaussian

@@ -59,14 +59,14 @@ def train(config: RunConfig, run: Path) -> int:
     Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
     quiet()
-    from threefusion.callback.settings import KeepSettings
     from threefusion.callback.snapshot import Interrupt
     from threefusion.callback.spent import Spent
     from threefusion.ops.backend import choose_backend
-    from threefusion.plan.announce import announce
+    from threefusion.run.announce import announce
     from threefusion.run.checkpoint import read_checkpoint
     from threefusion.run.results import finish
-    from threefusion.threads import training_threads
+    from threefusion.run.settings import KeepSettings
+    from threefusion.run.threads import training_threads
 
     choose_backend(config.ops.backend)
     checkpoint = latest_checkpoint(run)
@@ -102,7 +102,7 @@ def small_steps(system: TextTo3D) -> bool:
     """Whether the steps are so small that one thread is enough."""
     import torch
 
-    from threefusion.threads import is_small
+    from threefusion.run.threads import is_small
 
     views = system.camera.batch_size
     camera = system.camera.sample(0, system.config.seed, torch.arange(views)).camera
@@ -145,7 +145,7 @@ def explained() -> Iterator[None]:
     Raises:
         UserError: memory ran out.
     """
-    from threefusion.out_of_memory import is_out_of_memory
+    from threefusion.machine.memory import is_out_of_memory
     from threefusion.system.second_attempt import LOWER
 
     try:
@@ -205,7 +205,7 @@ def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_
 
 def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
     """The logger that the config names beside metrics.csv, if any."""
-    from threefusion.optional import require
+    from threefusion.machine.optional import require
 
     options = dict(config.logger)
     kind = options.pop("type")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from threefusion.errors import UserError
-from threefusion.out_of_memory import until_it_fits
+from threefusion.machine.memory import until_it_fits
 
 if TYPE_CHECKING:
     from pytorch_lightning.core.optimizer import LightningOptimizer

@@ -26,7 +26,7 @@ SILHOUETTES = Path(__file__).parents[1] / "bundled" / "toyworld-silhouettes.npz"
 GREY = 0.5
 
 
-class _Views:
+class CameraKey:
     """Cameras as a key of caches: equal when they see the same."""
 
     def __init__(self, cameras: Cameras) -> None:
@@ -37,7 +37,7 @@ class _Views:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Views) and self.key == other.key
+        return isinstance(other, CameraKey) and self.key == other.key
 
 
 def truth_views(thing: ToyObject, cameras: Cameras) -> tuple[Bool[Tensor, "V H W"], Float[Tensor, "V H W 3"]]:
@@ -46,31 +46,19 @@ def truth_views(thing: ToyObject, cameras: Cameras) -> tuple[Bool[Tensor, "V H W
     return surface.mask, surface.albedo(COLORS[thing.color])
 
 
-def pack_silhouettes(folder: Path) -> Path:
-    """Write the silhouettes of every class from the scoring cameras to a file in `folder`, because making them takes long.
-
-    Run it on `SILHOUETTES.parent` after a change to the classes or the scoring cameras; a test compares the file with them.
-    """
-    views = _Views(scoring_cameras())
-    masks = {name.replace(" ", "_"): np.packbits(_rendered_masks(name, views).numpy()) for name in CLASSES}
-    path = folder / SILHOUETTES.name
-    np.savez_compressed(path, **masks)
-    return path
-
-
 @lru_cache(maxsize=256)
-def _class_masks(name: str, views: _Views) -> Bool[Tensor, "V H W"]:
+def _class_masks(name: str, views: CameraKey) -> Bool[Tensor, "V H W"]:
     """Exact silhouettes of a class; those of the scoring cameras come with the package."""
     cameras = scoring_cameras()
-    if SILHOUETTES.exists() and views == _Views(cameras):
+    if SILHOUETTES.exists() and views == CameraKey(cameras):
         shape = (len(cameras), cameras.height, cameras.width)
         with np.load(SILHOUETTES) as packed:
             bits = np.unpackbits(packed[name.replace(" ", "_")], count=prod(shape))
         return torch.from_numpy(bits.reshape(shape).astype(bool))
-    return _rendered_masks(name, views)
+    return rendered_masks(name, views)
 
 
-def _rendered_masks(name: str, views: _Views) -> Bool[Tensor, "V H W"]:
+def rendered_masks(name: str, views: CameraKey) -> Bool[Tensor, "V H W"]:
     """Silhouettes of a class's mesh."""
     vertices, faces = class_mesh(name, MESH_RESOLUTION)
     return _silhouettes(vertices, faces, views.cameras)
@@ -83,7 +71,7 @@ def _silhouettes(vertices: Tensor, faces: Tensor, cameras: Cameras) -> Bool[Tens
 
 
 @lru_cache(maxsize=256)
-def _ellipsoid_masks(name: str, views: _Views) -> Bool[Tensor, "V H W"]:
+def _ellipsoid_masks(name: str, views: CameraKey) -> Bool[Tensor, "V H W"]:
     """Silhouettes of the axis-aligned ellipsoid whose extent along x, y and z is the truth's."""
     vertices, _ = class_mesh(name, MESH_RESOLUTION)
     low, high = vertices.amin(0), vertices.amax(0)
@@ -128,7 +116,7 @@ def score(
       `albedo_error_after_gain`: the same after one best gain. `constant_color_error`, `grey_error`: what the truth's silhouette
       painted in the caption's colour, or in mid grey, would score.
     """
-    views = _Views(cameras)
+    views = CameraKey(cameras)
     inside = masks if masks.dtype == torch.bool else masks >= 0.5
     truth, color = truth_views(thing, cameras)
     iou = {name: mean_iou(inside, _class_masks(name, views)) for name in CLASSES}

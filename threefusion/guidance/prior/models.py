@@ -85,7 +85,7 @@ MODELS: dict[str, KnownModel] = {
 
 def training_command(model: str) -> str:
     """What makes a bundled model that is not there."""
-    return f"python -m threefusion.toyworld train {MODELS[model].prior} --minutes 70 --export {BUNDLED / model}"
+    return f"python -m training train {MODELS[model].prior} --minutes 70 --export {BUNDLED / model}"
 
 
 def guiding_model(config: RunConfig) -> str | None:

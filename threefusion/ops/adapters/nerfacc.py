@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from threefusion.machine.optional import require
 from threefusion.ops.torch_kernels.composite import weighted_sums_backward
-from threefusion.optional import require
 
 __all__ = ["weighted_sums", "weighted_sums_backward", "weights", "weights_backward"]
 

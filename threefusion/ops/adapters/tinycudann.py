@@ -16,9 +16,9 @@ from torch.autograd import grad
 from torch.func import functional_call
 
 from threefusion.errors import UserError
+from threefusion.machine.optional import require
 from threefusion.ops.grid import Grid, hash_levels
 from threefusion.ops.torch_kernels import grid as reference
-from threefusion.optional import require
 
 
 def table_from_parameters(parameters: Float[Tensor, "P"], grid: Grid) -> Float[Tensor, "T F"]:

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from threefusion.cli.parser import PROGRAM, Parser, Verb
 from threefusion.errors import UserError
-from threefusion.optional import require
-from threefusion.parser import PROGRAM, Parser, Verb
+from threefusion.machine.optional import require
 
 if TYPE_CHECKING:
     from threefusion.bench.executor import Executor

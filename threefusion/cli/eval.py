@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threefusion.cli.parser import Parser, Verb
 from threefusion.errors import UserError
-from threefusion.parser import Parser, Verb
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -28,7 +28,7 @@ def eval_arguments(parser: Parser) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Evaluate every run, write its evaluation.json, and print what was found."""
-    from threefusion.process import prepare_process
+    from threefusion.machine.process import prepare_process
     from threefusion.run.folder import open_run
 
     if not 4 <= arguments.views <= 120:

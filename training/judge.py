@@ -17,16 +17,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from threefusion.toyworld.augment import augment
 from threefusion.toyworld.captions import VIEW_WORDS, CaptionRates, caption, describe, find_color, pair_captions
 from threefusion.toyworld.catalogue import ROUND
-from threefusion.toyworld.data import NAMES, TEXTURELESS, Batch
-from threefusion.toyworld.folder import FACTS, facts, replaced
-from threefusion.toyworld.muon import MatrixOptimizer
-from threefusion.toyworld.pictures import COLOR_NAMES, draw_pictures
-from threefusion.toyworld.text import LENGTH, build_tokenizer
-from threefusion.toyworld.train import Recipe
-from threefusion.toyworld.views import ViewStore
+from training.augment import augment
+from training.data import NAMES, TEXTURELESS, Batch
+from training.folder import FACTS, facts, replaced
+from training.muon import MatrixOptimizer
+from training.pictures import COLOR_NAMES, draw_pictures
+from training.text import LENGTH, build_tokenizer
+from training.train import Recipe
+from training.views import ViewStore
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerFast

@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
+from threefusion.cli.parser import Parser, Verb
 from threefusion.errors import UserError
 from threefusion.guidance.prior.architectures import ARCHITECTURES
-from threefusion.parser import Parser, Verb
 from threefusion.suggest import did_you_mean
 
 TAKES = {
@@ -44,7 +44,7 @@ def perf_arguments(parser: Parser) -> None:
 def perf(arguments: argparse.Namespace) -> int:
     """Time the hot operations against the torch reference and against their floors."""
     check(arguments)
-    from threefusion.process import prepare_process
+    from threefusion.machine.process import prepare_process
 
     prepare_process()
     from threefusion.perf.report import as_markdown

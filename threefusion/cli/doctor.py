@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import threefusion
-from threefusion.describe import problems
-from threefusion.optional import INSTALL
+from threefusion.cli.describe import problems
+from threefusion.machine.optional import INSTALL
 
 PACKAGES = (
     "torch",

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from threefusion.toyworld.captions import view_word
-from threefusion.toyworld.data import LOOKS, NAMES, compose, draw_surroundings
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.views import EXTENT, ViewStore
-from threefusion.toyworld.views import SIZE as STORED
+from training.data import LOOKS, NAMES, compose, draw_surroundings
+from training.views import EXTENT, ViewStore
+from training.views import SIZE as STORED
 
 GRID = 16
 COLOR_NAMES = list(COLORS)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
 
-from threefusion.toyworld.pictures import Pictures
+from training.pictures import Pictures
 
 ROLL = radians(5)
 SHIFT = 0.10

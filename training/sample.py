@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.toyworld.folder import FACTS
-from threefusion.toyworld.text import tokenize
+from training.folder import FACTS
+from training.text import tokenize
 
 
 class Sampler:

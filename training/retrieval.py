@@ -12,12 +12,12 @@ from threefusion.evaluate.text_image import Judge
 from threefusion.evaluate.views import pictures
 from threefusion.toyworld.captions import VIEW_WORDS, describe, pair_captions
 from threefusion.toyworld.catalogue import ROUND
-from threefusion.toyworld.data import LIT, NAMES, TEXTURELESS, UNLIT
-from threefusion.toyworld.judge import SIZE
-from threefusion.toyworld.measure import fresh_pictures, share
 from threefusion.toyworld.objects import ToyObject
-from threefusion.toyworld.pictures import COLOR_NAMES, Pictures, surely_seen
 from threefusion.toyworld.render import scoring_cameras
+from training.data import LIT, NAMES, TEXTURELESS, UNLIT
+from training.judge import SIZE
+from training.measure import fresh_pictures, share
+from training.pictures import COLOR_NAMES, Pictures, surely_seen
 
 PAIRS = [(name, color) for name in NAMES for color in COLOR_NAMES]
 

@@ -12,10 +12,10 @@ from threefusion.evaluate.specimens import truth_mesh
 from threefusion.evaluate.text_image import Judge, retrieval
 from threefusion.evaluate.views import pictures
 from threefusion.toyworld.captions import describe
-from threefusion.toyworld.folder import FACTS, facts
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
-from threefusion.toyworld.sample import Sampler
+from training.folder import FACTS, facts
+from training.sample import Sampler
 
 BUNDLED = Path(threefusion.__file__).parent / "bundled"
 FOLDERS = {"toyworld-pixel": 32, "toyworld-latent": 64}

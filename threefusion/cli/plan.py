@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from threefusion.cli.parser import Parser, Verb
 from threefusion.errors import UserError
-from threefusion.parser import Parser, Verb
 
 
 def plan_arguments(parser: Parser) -> None:
@@ -24,7 +24,7 @@ def plan(arguments: argparse.Namespace) -> int:
     if wrong := [text for text in arguments.overrides if "=" not in text]:
         raise UserError(f"{wrong[0]!r}: expected key=value; one config at a time")
     config = load_config(arguments.config, arguments.overrides)
-    from threefusion.process import prepare_process
+    from threefusion.machine.process import prepare_process
     from threefusion.run.training import quiet
 
     prepare_process()

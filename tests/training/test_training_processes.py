@@ -19,10 +19,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from threefusion.toyworld import processes
-from threefusion.toyworld.pixel import PixelRecipe
-from threefusion.toyworld.train import Plan, Trainer
-from threefusion.toyworld.views import ViewStore
+from training import processes
+from training.pixel import PixelRecipe
+from training.train import Plan, Trainer
+from training.views import ViewStore
 
 folder = Path(sys.argv[1])
 recipe = PixelRecipe(widths=(8, 16), batch_size=4)
@@ -40,7 +40,7 @@ torch.save([trainer.recipe.networks.state_dict(), trainer.generator.get_state(),
 
 
 def test_torchrun_leaves_every_option_of_the_training_to_it():
-    training = ["-m", "threefusion.toyworld", "train", "pixel"]
+    training = ["-m", "training", "train", "pixel"]
     said = subprocess.run([sys.executable, *training[:3], "--help"], cwd=ROOT, capture_output=True, text=True).stdout
     given = [part for option in re.findall(r"^  (--[a-z-]+)", said, re.MULTILINE) for part in (option, "1")]
     assert "--weights" in given and "--threads" in given

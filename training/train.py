@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.toyworld import processes
-from threefusion.toyworld.data import Batch, draw_batch
-from threefusion.toyworld.muon import MatrixOptimizer
-from threefusion.toyworld.views import ViewStore
+from training import processes
+from training.data import Batch, draw_batch
+from training.muon import MatrixOptimizer
+from training.views import ViewStore
 
 
 class Recipe(ABC):

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from threefusion.evaluate.text_image import Judge
-from threefusion.toyworld.augment import augment
 from threefusion.toyworld.captions import VIEW_WORDS, describe, find_class, find_color
 from threefusion.toyworld.catalogue import CLASSES
-from threefusion.toyworld.data import TEXTURELESS, Batch
-from threefusion.toyworld.judge import SIZE, JudgeRecipe, choice_loss, embed_images, embed_texts, matches, right_views
-from threefusion.toyworld.measure import ClassifierRecipe, accuracy
-from threefusion.toyworld.pictures import draw_pictures, surely_seen
-from threefusion.toyworld.retrieval import PAIRS, nearest, pair_scores
-from threefusion.toyworld.train import Plan, Trainer
-from threefusion.toyworld.views import ViewStore
+from training.augment import augment
+from training.data import TEXTURELESS, Batch
+from training.judge import SIZE, JudgeRecipe, choice_loss, embed_images, embed_texts, matches, right_views
+from training.measure import ClassifierRecipe, accuracy
+from training.pictures import draw_pictures, surely_seen
+from training.retrieval import PAIRS, nearest, pair_scores
+from training.train import Plan, Trainer
+from training.views import ViewStore
 
 
 @pytest.fixture(scope="module")

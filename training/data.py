@@ -12,7 +12,7 @@ from threefusion.toyworld.captions import caption, held_out, view_word
 from threefusion.toyworld.catalogue import CLASSES, CONVEX, ROUND
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.render import shade
-from threefusion.toyworld.views import StoredViews, ViewStore
+from training.views import StoredViews, ViewStore
 
 NAMES = list(CLASSES)
 TRAINING_COLORS = {name: [color for color in COLORS if not held_out(name, color)] for name in NAMES}

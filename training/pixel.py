@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.toyworld.data import FamilyBatch, draw_batch
-from threefusion.toyworld.diffusion import EXTRA, prepare_unet, v_loss
-from threefusion.toyworld.muon import MatrixOptimizer
-from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize
-from threefusion.toyworld.train import Recipe
-from threefusion.toyworld.views import ViewStore
+from training.data import FamilyBatch, draw_batch
+from training.diffusion import EXTRA, prepare_unet, v_loss
+from training.muon import MatrixOptimizer
+from training.text import LENGTH, build_tokenizer, tokenize
+from training.train import Recipe
+from training.views import ViewStore
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -124,7 +124,7 @@ class PixelRecipe(Recipe):
         """Write an IFPipeline folder in half precision."""
         from diffusers import IFPipeline
 
-        from threefusion.toyworld.folder import save_pipeline
+        from training.folder import save_pipeline
 
         networks = copy.deepcopy(networks).half()
         pipeline = IFPipeline(

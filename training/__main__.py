@@ -1,4 +1,4 @@
-"""Command line of the toy world: `python -m threefusion.toyworld {train,sample,preview,measure}`."""
+"""Command line of the training programs: `python -m training {train,sample,preview,measure}`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threefusion.process import prepare_process
+from threefusion.machine.process import prepare_process
 
 if TYPE_CHECKING:
-    from threefusion.toyworld.train import Recipe
+    from training.train import Recipe
 
 STATE = Path(".training")
 
@@ -18,10 +18,10 @@ STATE = Path(".training")
 def _train(options: argparse.Namespace) -> None:
     import torch
 
-    from threefusion.toyworld import processes
-    from threefusion.toyworld.judge import FIRST_SEED, STEPS, JudgeRecipe
-    from threefusion.toyworld.train import Plan, Trainer
-    from threefusion.toyworld.views import ViewStore, render_shards
+    from training import processes
+    from training.judge import FIRST_SEED, STEPS, JudgeRecipe
+    from training.train import Plan, Trainer
+    from training.views import ViewStore, render_shards
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -38,11 +38,11 @@ def _train(options: argparse.Namespace) -> None:
         recipe: Recipe = JudgeRecipe(seed=options.seed)
         steps = min(steps, STEPS)
     elif options.what == "pixel":
-        from threefusion.toyworld.pixel import PixelRecipe
+        from training.pixel import PixelRecipe
 
         recipe = PixelRecipe(seed=options.seed)
     else:
-        from threefusion.toyworld.latent import LatentRecipe, VaeRecipe
+        from training.latent import LatentRecipe, VaeRecipe
 
         autoencoder = VaeRecipe(seed=options.seed)
         if options.weights:
@@ -67,8 +67,8 @@ def _sample(options: argparse.Namespace) -> None:
     from threefusion.toyworld.captions import VIEW_WORDS, describe
     from threefusion.toyworld.catalogue import CLASSES
     from threefusion.toyworld.palette import COLORS
-    from threefusion.toyworld.sample import Sampler
-    from threefusion.toyworld.sheet import save_png, tile
+    from training.sample import Sampler
+    from training.sheet import save_png, tile
 
     sampler = Sampler(options.folder)
     colors, names = list(COLORS), options.classes or list(CLASSES)
@@ -82,18 +82,18 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _preview(options: argparse.Namespace) -> None:
-    from threefusion.toyworld.sheet import ground_truth_sheet, save_png
+    from training.sheet import ground_truth_sheet, save_png
 
     save_png(ground_truth_sheet(options.size, options.classes), options.out)
 
 
 def _measure(options: argparse.Namespace) -> None:
     if (options.folder / "model_index.json").exists():
-        from threefusion.toyworld.measure import measure
+        from training.measure import measure
 
         result = measure(options.folder, options.state, options.count, options.scale)
     else:
-        from threefusion.toyworld.retrieval import measure_judge
+        from training.retrieval import measure_judge
 
         result = measure_judge(options.folder, options.state, 4 * options.count)
     print(json.dumps(result, indent=1))
@@ -101,7 +101,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m threefusion.toyworld", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True)
     train = commands.add_parser("train", help="train a bundled prior; continues where the last run stopped")
     train.add_argument("what", choices=["pixel", "latent", "judge"])

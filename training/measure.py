@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.toyworld.augment import augment
 from threefusion.toyworld.captions import HELD_OUT, VIEW_WORDS, describe, held_out
 from threefusion.toyworld.catalogue import CLASSES, ROUND
-from threefusion.toyworld.data import NAMES, TEXTURELESS, Batch
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.pictures import Pictures, draw_pictures, surely_seen
-from threefusion.toyworld.sample import Sampler
-from threefusion.toyworld.train import Plan, Recipe, Trainer
-from threefusion.toyworld.views import ViewStore, render_shards
+from training.augment import augment
+from training.data import NAMES, TEXTURELESS, Batch
+from training.pictures import Pictures, draw_pictures, surely_seen
+from training.sample import Sampler
+from training.train import Plan, Recipe, Trainer
+from training.views import ViewStore, render_shards
 
 SIZE = 32
 TASKS = {"class": NAMES, "color": list(COLORS), "view": list(VIEW_WORDS)}

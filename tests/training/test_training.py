@@ -8,16 +8,16 @@ from safetensors.torch import load_file
 from threefusion.guidance.prior.models import BUNDLED
 from threefusion.toyworld.captions import find_color, held_out, view_word
 from threefusion.toyworld.catalogue import CLASSES
-from threefusion.toyworld.data import LIT, NAMES, TEXTURELESS, UNLIT, compose, draw_batch, draw_surroundings
-from threefusion.toyworld.diffusion import EXTRA, LATE, noise_levels, posterior_mean, v_loss
-from threefusion.toyworld.judge import JudgeRecipe
-from threefusion.toyworld.latent import LatentRecipe, VaeRecipe
-from threefusion.toyworld.muon import MatrixOptimizer
-from threefusion.toyworld.pixel import PixelRecipe, build_scheduler
 from threefusion.toyworld.render import random_cameras, render_surface
-from threefusion.toyworld.text import LENGTH, build_tokenizer, tokenize
-from threefusion.toyworld.train import Plan, Trainer
-from threefusion.toyworld.views import ViewStore, pack, unpack
+from training.data import LIT, NAMES, TEXTURELESS, UNLIT, compose, draw_batch, draw_surroundings
+from training.diffusion import EXTRA, LATE, noise_levels, posterior_mean, v_loss
+from training.judge import JudgeRecipe
+from training.latent import LatentRecipe, VaeRecipe
+from training.muon import MatrixOptimizer
+from training.pixel import PixelRecipe, build_scheduler
+from training.text import LENGTH, build_tokenizer, tokenize
+from training.train import Plan, Trainer
+from training.views import ViewStore, pack, unpack
 
 
 @pytest.fixture(scope="module")

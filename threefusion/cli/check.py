@@ -1,0 +1,43 @@
+"""The command `check`. Loads no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from threefusion.cli.parser import PROGRAM, Parser, Verb
+from threefusion.errors import UserError
+
+
+def check_arguments(parser: Parser) -> None:
+    """Arguments of `check`."""
+    parser.add_argument("words", nargs="+", metavar="CONFIG|key=value", help="config files, and settings that differ from them")
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Check configs without building anything."""
+    from threefusion.bench.plan import check_file
+    from threefusion.config import ConfigError
+
+    overrides = [word for word in arguments.words if "=" in word]
+    files = [word for word in arguments.words if "=" not in word]
+    if not files:
+        raise UserError(f"check needs at least one config file. See: {PROGRAM} check --help")
+    wrong = 0
+    for file in files:
+        try:
+            check_file(Path(file), overrides)
+            print(f"{file}: ok")
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            wrong += 1
+    return 2 if wrong else 0
+
+
+CHECK = Verb(
+    "Check configs, without building anything.",
+    check_arguments,
+    check_command,
+    ("check configs/*.yaml", "check configs/quickstart.yaml guidance.prior.type=latent"),
+)

@@ -1,0 +1,83 @@
+"""The command line. It answers questions without loading torch, and prepares the process before a verb that needs it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import threefusion
+from threefusion.cli.bench import BENCH
+from threefusion.cli.check import CHECK
+from threefusion.cli.components import DESCRIBE, DOCTOR, LIST
+from threefusion.cli.eval import EVAL
+from threefusion.cli.parser import overview, parse
+from threefusion.cli.perf import PERF
+from threefusion.cli.plan import PLAN
+from threefusion.cli.results import EXPORT, RENDER
+from threefusion.cli.train import TRAIN
+from threefusion.errors import UserError
+from threefusion.suggest import nearest
+
+if TYPE_CHECKING:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    try:
+        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        from threefusion.config import ConfigError
+
+        print(error if isinstance(error, ConfigError) else f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(arguments: list[str]) -> int:
+    """Do what `arguments` say and return the exit code.
+
+    Raises:
+        UserError: they say nothing that can be done.
+    """
+    for text in arguments:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{text!a}: not text in UTF-8") from None
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview(VERBS))
+        return 0
+    if arguments[0] == "--version":
+        print(threefusion.__version__)
+        return 0
+    name, *rest = arguments
+    if name not in VERBS:
+        raise UserError(f"no command is called {name!r}{nearest(name, VERBS)}")
+    return VERBS[name].action(parse(VERBS, name, rest))
+
+
+VERBS = {
+    "train": TRAIN,
+    "render": RENDER,
+    "export": EXPORT,
+    "bench": BENCH,
+    "eval": EVAL,
+    "perf": PERF,
+    "plan": PLAN,
+    "check": CHECK,
+    "list": LIST,
+    "describe": DESCRIBE,
+    "doctor": DOCTOR,
+}
+"""In the order of `--help`."""

@@ -1,0 +1,75 @@
+"""The commands `render` and `export`, which work on a finished run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from threefusion.cli.parser import Parser, Verb
+from threefusion.errors import UserError
+from threefusion.machine.process import prepare_process
+
+
+def run_folder(path: Path) -> Path:
+    """`path`, if a run lies there.
+
+    Raises:
+        UserError: none does.
+    """
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path}: {'not a run folder (it has no config.yaml)' if path.is_dir() else 'no such run folder'}")
+    return path
+
+
+def render_arguments(parser: Parser) -> None:
+    """Arguments of `render`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("--views", type=int, default=60, metavar="N", help="frames of one turn (60)")
+    parser.add_argument(
+        "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what is shown (color)"
+    )
+    parser.add_argument(
+        "--light", choices=("camera", "orbit"), default="camera", help="orbit: the light goes round the other way than the camera"
+    )
+    parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width in pixels (256)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4 file, or a folder for .png files")
+
+
+def render_command(arguments: argparse.Namespace) -> int:
+    """Write a turntable."""
+    if arguments.views < 1 or arguments.size < 2 or arguments.size % 2:
+        raise UserError("--views: at least 1; --size: an even number of at least 2")
+    folder = run_folder(arguments.run)
+    prepare_process()
+    from threefusion.run.results import render
+
+    print(render(folder, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out))
+    return 0
+
+
+def export_arguments(parser: Parser) -> None:
+    """Arguments of `export`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("--format", nargs="+", choices=("glb", "obj", "ply", "stl"), default=["glb"], help="file formats (glb)")
+
+
+def export_command(arguments: argparse.Namespace) -> int:
+    """Write mesh files."""
+    folder = run_folder(arguments.run)
+    prepare_process()
+    from threefusion.run.results import export
+
+    for path in export(folder, arguments.format):
+        print(path)
+    return 0
+
+
+RENDER = Verb(
+    "Film the result of a run from all sides.",
+    render_arguments,
+    render_command,
+    ("render RUN --mode normal", "render RUN --light orbit --size 512 --out relit.mp4"),
+)
+
+
+EXPORT = Verb("Write the result of a run as a mesh.", export_arguments, export_command, ("export RUN --format glb obj",))

@@ -1,0 +1,80 @@
+"""The command `train`. Loads no torch before its config is known to be good."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threefusion.cli.parser import PROGRAM, Parser, Verb
+from threefusion.cli.results import run_folder
+from threefusion.errors import UserError
+from threefusion.machine.process import prepare_process
+
+if TYPE_CHECKING:
+    from threefusion.config import RunConfig
+
+
+def train_arguments(parser: Parser) -> None:
+    """Arguments of `train`."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the YAML file that says how")
+    parser.add_argument("--prompt", metavar="TEXT", help="what to train_command; short for prompt.text=TEXT")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; default runs/<config>/<prompt>-<n>")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder; needs no --config")
+    parser.add_argument("--anyway", action="store_true", help="train although the prior does not know the prompt's words")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the config")
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    """Check the whole config, then train and export."""
+    from threefusion.config import load_config
+
+    given = [text for text in arguments.overrides if "=" not in text]
+    if given:
+        raise UserError(f"{given[0]!r}: expected key=value. A config is given with --config {given[0]}")
+    overrides = [*arguments.overrides, *([] if arguments.prompt is None else [f"prompt.text={arguments.prompt}"])]
+    if arguments.resume is None and arguments.config is None:
+        raise UserError(f"train needs --config FILE or --resume RUN. See: {PROGRAM} train --help")
+    if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
+        raise UserError("--resume RUN takes its config and its folder from RUN: leave --config and --out away")
+    file = arguments.config or run_folder(arguments.resume) / "config.yaml"
+    config = load_config(file, overrides)
+    if not (arguments.anyway or arguments.resume):  # words of a run that is continued were accepted when it began
+        check_words(config)
+    prepare_process()
+    from threefusion.run.folder import discard_unused, new_run_folder
+    from threefusion.run.training import train
+
+    if arguments.resume:
+        return train(config, arguments.resume)
+    run = new_run_folder(config, arguments.out)
+    try:
+        return train(config, run)
+    except UserError:
+        discard_unused(run)
+        raise
+
+
+def check_words(config: RunConfig) -> None:
+    """Warn of words of the prompt that the prior does not know.
+
+    Raises:
+        UserError: it knows no object in the prompt.
+    """
+    from threefusion.guidance.prior.vocabulary import unknown_words
+
+    for warning in unknown_words(config):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+TRAIN = Verb(
+    "Make a scene from a prompt: train, then export.",
+    train_arguments,
+    train_command,
+    (
+        'train --config configs/quickstart.yaml --prompt "a red car"',
+        "train --config configs/quickstart.yaml seed=3 guidance.guidance_scale=20",
+        "train --resume runs/quickstart/a-red-car-1",
+    ),
+)
