@@ -33,9 +33,10 @@ def measure(steps: int) -> list[dict[str, float]]:
     from threefusion.callback.snapshot import Interrupt
     from threefusion.config import load_config
     from threefusion.plan.plan import resident_bytes
-    from threefusion.run.training import build_system, make_trainer, quiet
+    from threefusion.run.trainer import make_trainer, silence_libraries
+    from threefusion.system.build import build_system
 
-    quiet()
+    silence_libraries()
     # pictures and checkpoints at every fifth: were they but in the first, later fifths would seem faster
     intervals = [f"output.image_interval={steps // 5}", f"output.checkpoint_interval={steps // 5}"]
     same = ["optimizer.lr=1e-9", "guidance.guidance_scale=1"]

@@ -7,7 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 from threefusion.config import load_config
 from threefusion.ops.backend import backend
 from threefusion.plan.meter import LiveTensors, metered
-from threefusion.run.training import build_system
+from threefusion.system.build import build_system
 
 
 def test_what_is_made_counts_until_it_is_freed():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import pytest
 import pytorch_lightning as pl
-import torch
 
 from threefusion.cli.main import run
 from threefusion.config import load_config
@@ -18,8 +16,7 @@ from threefusion.plan import scaling
 from threefusion.plan.dry_run import DryRun
 from threefusion.plan.meter import LiveTensors
 from threefusion.plan.plan import predict, predict_with
-from threefusion.run import announce
-from threefusion.run.training import build_system, train
+from threefusion.system.build import build_system
 
 EVERY_RAY_ALIKE = ["renderer.sampler=uniform", "renderer.sampler.samples_per_ray=48", "geometry.encoding.levels=1"]
 """So many samples whatever the scene: the plan's worst case is every step's case."""
@@ -86,30 +83,6 @@ def test_recomputing_lowers_the_prediction(tiny):
         for chunk in (10**6, 5000)
     ]
     assert most[1].backward < 0.5 * most[0].backward and most[1].samples == most[0].samples
-
-
-def run_of(tiny, out, *overrides):
-    for part in ("checkpoints", "images", "mesh"):
-        (out / part).mkdir(parents=True)
-    train(load_config(tiny, [*overrides]), out)
-    with (out / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return torch.load(max((out / "checkpoints").iterdir()), weights_only=True)["state_dict"], rows
-
-
-def test_planning_before_a_training_changes_nothing_of_it(tiny, tmp_path, monkeypatch, capfd):
-    torch.manual_seed(5)
-    plain, rows = run_of(tiny, tmp_path / "plain")
-    random = torch.get_rng_state()
-    assert "memory" not in capfd.readouterr().err, "twelve steps are not worth it"
-    monkeypatch.setattr(announce, "FEWEST_STEPS", 0)
-    torch.manual_seed(5)
-    planned, planned_rows = run_of(tiny, tmp_path / "planned")
-    said = [line for line in capfd.readouterr().err.splitlines() if "memory" in line]
-    assert len(said) == 1 and said[0].startswith("memory: at most ") and "normals for orientation" in said[0]
-    assert planned_rows == rows
-    assert all(torch.equal(planned[name], plain[name]) for name in plain)
-    assert torch.equal(torch.get_rng_state(), random)
 
 
 def test_a_stage_that_does_not_fit_is_planned_in_smaller_chunks(tiny, monkeypatch, capfd):

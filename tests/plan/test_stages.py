@@ -7,7 +7,7 @@ import torch
 
 from threefusion.config import load_config
 from threefusion.plan.stages import largest_batch, stages, work_at
-from threefusion.run.training import build_system
+from threefusion.system.build import build_system
 from threefusion.types import Shading
 
 SCHEDULES = {

@@ -9,7 +9,8 @@ from threefusion.config import choose, load_config
 from threefusion.ops.parallel import threads
 from threefusion.registry import build
 from threefusion.run.threads import training_threads
-from threefusion.run.training import build_system, small_steps
+from threefusion.run.training import small_steps
+from threefusion.system.build import build_system
 
 
 @pytest.fixture(autouse=True)

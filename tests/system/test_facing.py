@@ -12,8 +12,9 @@ from threefusion.geometry.settings import CanvasConfig
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.run.folder import new_run_folder
-from threefusion.run.training import build_system, train
+from threefusion.run.training import train
 from threefusion.system import text_to_3d
+from threefusion.system.build import build_system
 from threefusion.system.facing import faces_backwards
 from threefusion.system.scene import build_scene
 from threefusion.types import PromptEmbeddings, view_generator

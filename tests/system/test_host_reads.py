@@ -13,7 +13,8 @@ from threefusion.callback.snapshot import Interrupt
 from threefusion.config import load_config
 from threefusion.ops.backend import backend
 from threefusion.renderer import pruning
-from threefusion.run.training import build_system, make_trainer, quiet
+from threefusion.run.trainer import make_trainer, silence_libraries
+from threefusion.system.build import build_system
 
 DOCUMENTED = {"nonzero": 2}
 """docs/logging-and-devices.md: the rays that meet the scene, and the samples that are kept."""
@@ -68,7 +69,7 @@ class Counting(pl.Callback):
 
 def reads(tiny, folder, monkeypatch, *overrides):
     """Counts of six steps, the last two of them with lit views and normals."""
-    quiet()
+    silence_libraries()
     config = load_config(tiny, ["trainer.max_steps=6", "trainer.log_every_n_steps=10", *overrides])
     counting = Counting(monkeypatch)
     trainer = make_trainer(config, folder, [Interrupt()], 0)
@@ -107,7 +108,7 @@ def test_on_a_gpu_a_step_waits_where_it_is_documented(tiny, tmp_path, monkeypatc
             waits.append(len(recwarn) - self.before)
 
     waits = []
-    quiet()
+    silence_libraries()
     config = load_config(tiny, ["trainer.accelerator=cuda", "trainer.max_steps=6", "trainer.log_every_n_steps=10"])
     trainer = make_trainer(config, tmp_path, [Interrupt()], 0)
     trainer.callbacks[:] = [Waiting()]

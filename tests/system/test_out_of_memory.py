@@ -1,4 +1,4 @@
-"""A step that does not fit is done again in smaller pieces, and the run is the one that began with these."""
+"""A step that does not fit is retried in smaller chunks, and the run equals one that started with these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from threefusion.config import load_config
 from threefusion.errors import UserError
 from threefusion.geometry.density_field import DensityField
-from threefusion.machine.memory import is_out_of_memory, until_it_fits
+from threefusion.machine.memory import is_out_of_memory, retry_on_oom
 from threefusion.run.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def test_nothing_of_a_failed_attempt_is_kept_while_the_next_one_is_prepared():
             raise MemoryError
         return large.sum()
 
-    assert until_it_fits(attempt, lambda: left[-1]() is None or pytest.fail("the traceback still holds it")) == 0
+    assert retry_on_oom(attempt, lambda: left[-1]() is None or pytest.fail("the traceback still holds it")) == 0
     assert len(left) == 3
 
 
@@ -153,5 +153,6 @@ def test_of_several_processes_none_waits_for_the_one_that_ran_out_of_memory(rank
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode != 0
     assert (
-        "error: out of memory, and only a process on its own can do a step again. Lower renderer.samples_per_chunk" in done.stderr
+        "error: out of memory, and a step can only be retried in a run of one process. Lower renderer.samples_per_chunk"
+        in done.stderr
     )

@@ -10,7 +10,8 @@ import torch
 
 from threefusion.callback.snapshot import Interrupt
 from threefusion.config import load_config
-from threefusion.run.training import build_system, make_trainer, quiet
+from threefusion.run.trainer import make_trainer, silence_libraries
+from threefusion.system.build import build_system
 from threefusion.system.metrics import RunningMeans
 
 
@@ -33,7 +34,7 @@ class Kept(pl.Callback):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_row_is_the_mean_since_the_row_before(tiny, tmp_path, accumulate):
-    quiet()
+    silence_libraries()
     steps = ["trainer.max_steps=7", "trainer.log_every_n_steps=3", f"trainer.accumulate_grad_batches={accumulate}"]
     config = load_config(tiny, steps)
     trainer = make_trainer(config, tmp_path, [Interrupt()], 0)

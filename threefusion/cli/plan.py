@@ -25,10 +25,10 @@ def plan(arguments: argparse.Namespace) -> int:
         raise UserError(f"{wrong[0]!r}: expected key=value; one config at a time")
     config = load_config(arguments.config, arguments.overrides)
     from threefusion.machine.process import prepare_process
-    from threefusion.run.training import quiet
+    from threefusion.run.trainer import silence_libraries
 
     prepare_process()
-    quiet()
+    silence_libraries()
     from threefusion.plan.plan import predict
     from threefusion.plan.report import as_data, as_page
 

@@ -1,4 +1,4 @@
-"""When memory does not suffice: knowing it, and trying again with less."""
+"""Out-of-memory errors: detected, and retried with less."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MESSAGES = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "MPS backend out of memory",
 )
-"""How libraries say it that have no error class of their own for it."""
+"""Messages of errors that have no class of their own."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -27,10 +27,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
-def until_it_fits(attempt: Callable[[], Result], give_way: Callable[[], None]) -> Result:
-    """attempt(), and again after `give_way` for as long as it runs out of memory.
+def retry_on_oom(attempt: Callable[[], Result], on_oom: Callable[[], None]) -> Result:
+    """The result of `attempt`, repeated after `on_oom` for as long as it runs out of memory.
 
-    `give_way` makes the next attempt need less, or raises.
+    `on_oom` makes the next attempt need less, or raises.
     """
     while True:
         try:
@@ -38,8 +38,8 @@ def until_it_fits(attempt: Callable[[], Result], give_way: Callable[[], None]) -
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        # only out here is the traceback gone, and with it everything that the failed attempt had made
+        # only out here is the traceback gone, and with it every tensor of the failed attempt
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        give_way()
+        on_oom()

@@ -10,7 +10,7 @@ import torch
 
 from threefusion.callback.images import evaluation_orbit, look
 from threefusion.geometry.geometry import CanvasGeometry
-from threefusion.machine.memory import until_it_fits
+from threefusion.machine.memory import retry_on_oom
 from threefusion.plan.meter import Meter, metered
 from threefusion.plan.scaling import same_chunks, scaled
 from threefusion.plan.stages import Stage, largest_batch
@@ -72,7 +72,7 @@ class DryRun:
             UserError: it does not fit into the memory whatever the chunk.
         """
         batch = largest_batch(self.system, stage).to(self.device)
-        return until_it_fits(lambda: self._spared(self._step, batch), self.system.renderer.spare_memory).memory()
+        return retry_on_oom(lambda: self._spared(self._step, batch), self.system.renderer.spare_memory).memory()
 
     def picture(self, size: int) -> int:
         """The most that is alive while one preview, or one frame of the turntable, is rendered with its normals."""

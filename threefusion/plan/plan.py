@@ -15,7 +15,7 @@ from threefusion.plan.missing import missing_model, missing_networks, missing_no
 from threefusion.plan.network import NO_NETWORKS, NetworkMemory
 from threefusion.plan.stages import Stage, stages
 from threefusion.plan.step_memory import StepMemory
-from threefusion.run.training import build_system, trainer_settings
+from threefusion.system.build import build_system, trainer_settings
 from threefusion.system.scene import build_scene
 from threefusion.system.text_to_3d import TextTo3D
 

@@ -11,7 +11,7 @@ from threefusion.background.background import Background
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, ImplicitGeometry
 from threefusion.geometry.normals import downhill
-from threefusion.machine.memory import until_it_fits
+from threefusion.machine.memory import retry_on_oom
 from threefusion.material.material import Material
 from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.registry import build, register
@@ -61,7 +61,7 @@ class Volume(Renderer):
         if self.training:
             return self._images(batch, normals)
         advice = "Ask for smaller pictures: output.image_size, output.turntable_size, --size"
-        return until_it_fits(lambda: self._images(batch, normals), lambda: self.rays.halve(advice))
+        return retry_on_oom(lambda: self._images(batch, normals), lambda: self.rays.halve(advice))
 
     def spare_memory(self) -> None:
         """Halve the samples looked at together: training keeps one chunk's activations."""

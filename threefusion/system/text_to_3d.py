@@ -23,7 +23,7 @@ from threefusion.registry import build
 from threefusion.system.facing import faces_backwards
 from threefusion.system.metrics import RunningMeans
 from threefusion.system.phases import PhaseClock
-from threefusion.system.second_attempt import step_that_fits
+from threefusion.system.retry import retry_step
 from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
 
 
@@ -147,8 +147,14 @@ class TextTo3D(pl.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: LightningOptimizer, optimizer_closure: Callable[[], Tensor | None]
     ) -> None:
-        """Move the scene; what runs out of memory before that is done again."""
-        optimizer.step(closure=lambda: step_that_fits(self, optimizer, optimizer_closure))
+        """One optimiser step; a forward and backward pass that runs out of memory is retried with smaller chunks."""
+        batches_seen = self.batches_seen
+
+        def rewind() -> None:
+            optimizer.zero_grad()
+            self.batches_seen = batches_seen
+
+        optimizer.step(closure=lambda: retry_step(self.trainer, optimizer_closure, self.renderer.spare_memory, rewind))
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Learning rates are a pure function of the step."""

@@ -1,0 +1,136 @@
+"""Lightning's trainer for a run, its loggers, and the contexts a training runs in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from threefusion.callback.images import Previews
+from threefusion.callback.metrics import CsvMetrics
+from threefusion.callback.progress import ProgressLine
+from threefusion.callback.snapshot import Snapshot
+from threefusion.config import RunConfig, config_to_yaml
+from threefusion.errors import UserError
+from threefusion.machine.memory import is_out_of_memory
+from threefusion.machine.optional import require
+from threefusion.run.folder import RUN_VARIABLE
+from threefusion.system.build import trainer_settings
+from threefusion.system.retry import OOM_ADVICE
+
+
+def silence_libraries() -> None:
+    """Turn off the logs and warnings of libraries about choices that are made here on purpose."""
+    # Lightning sets its own log levels when it is imported, which the import above has done
+    for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "diffusers", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (
+        ".*does not have many workers.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*Checkpoint directory.*",
+        ".*TypedStorage.*",
+    ):
+        warnings.filterwarnings("ignore", text)
+
+
+def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_step: int) -> pl.Trainer:
+    """Lightning's trainer with this project's callbacks and `more`; `trainer.*` of the config is passed through unchanged.
+
+    Raises:
+        UserError: Lightning refuses it.
+    """
+    output = config.output
+    callbacks = [
+        Previews(run, output.image_interval, output.image_size),
+        ProgressLine(),
+        *more,
+        Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
+    ]
+    loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *extra_loggers(config, run)]
+    try:
+        return pl.Trainer(
+            **trainer_settings(config),
+            max_epochs=-1,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=run,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
+    """The logger that the config names in addition to metrics.csv, if any."""
+    options = dict(config.logger)
+    kind = options.pop("type")
+    if kind == "csv":
+        return []
+    if kind == "tensorboard":
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        return [TensorBoardLogger(run, name=options.get("name", "tensorboard"), version="")]
+    require("wandb")
+    from pytorch_lightning.loggers import WandbLogger
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    folder = options.pop("dir", run)
+    logger = WandbLogger(save_dir=folder, **({"name": run.name} | options))
+    logger.log_hyperparams({"config": config_to_yaml(config)})
+    return [logger]
+
+
+@contextmanager
+def finalize_loggers(loggers: list[Logger], run: Path) -> Iterator[None]:
+    """On exit, log the run's turntable video and finish W&B runs.
+
+    W&B would otherwise finish when the interpreter exits, and may lose what it still buffers on a busy machine.
+    """
+    try:
+        yield
+    finally:
+        video = run / "turntable.mp4"
+        for logger in loggers:
+            if hasattr(logger, "log_video"):
+                if video.exists():
+                    logger.log_video("turntable", [str(video)])
+                logger.experiment.finish(exit_code=int(sys.exc_info()[0] is not None))
+
+
+@contextmanager
+def run_folder_in_environment(run: Path) -> Iterator[None]:
+    """Set the environment variable that names the run folder for the processes that Lightning starts."""
+    before = os.environ.get(RUN_VARIABLE)
+    os.environ[RUN_VARIABLE] = str(run)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RUN_VARIABLE]
+
+
+@contextmanager
+def friendly_oom() -> Iterator[None]:
+    """Turn an out-of-memory error into a `UserError` that says what to lower.
+
+    Raises:
+        UserError: memory ran out.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory: {next(iter(str(error).splitlines()), 'MemoryError')}. {OOM_ADVICE}") from error
