@@ -1,4 +1,4 @@
-"""Adapters against stand-ins for the packages, which run on GPUs only, and our compositing against nerfacc where that runs."""
+"""Adapters with stubs of the GPU-only packages, and our compositing against the CPU functions of nerfacc."""
 
 import sys
 from types import ModuleType
@@ -21,7 +21,7 @@ def module(name, **contents):
 
 
 class Encoding(torch.nn.Module):
-    """A stand-in for tinycudann's: points in [0, 1]^3, flat parameters, derivatives as there."""
+    """Stub of tinycudann.Encoding: points in [0, 1]^3, flat parameters, the same derivatives."""
 
     def __init__(self, n_input_dims, encoding_config, seed=1337, dtype=None):
         super().__init__()
@@ -48,8 +48,12 @@ def tiny(monkeypatch):
 def test_hash_grids_and_their_derivatives_through_tinycudann(tiny, name, tangent):
     grid = GRIDS[name]
     points, table, cotangent, along = scene(grid, 300)
-    points, cotangent, along = points[4:], cotangent[4:], along[4:] if tangent else None  # not on borders, where slopes jump
-    for kernel, arguments in (("gather", (table,)), ("scatter", (cotangent,)), ("pull", (table, cotangent))):
+    points, cotangent, along = (
+        points[4:],
+        cotangent[4:],
+        along[4:] if tangent else None,
+    )  # not on cell borders, where derivatives are discontinuous
+    for kernel, arguments in (("gather", (table,)), ("scatter", (cotangent,)), ("point_gradient", (table, cotangent))):
         ours = getattr(reference, kernel)(points, *arguments, along, grid)
         theirs = getattr(tinycudann, kernel)(points, *arguments, along, grid)
         assert difference(theirs, ours) < 1e-4
@@ -69,7 +73,7 @@ def test_a_grid_is_recognised_by_its_levels(sizes):
     assert again.offsets == Grid(hash_levels(*sizes), 2).offsets
 
 
-def test_grids_that_tinycudann_does_not_have_are_none_of_its():
+def test_grids_that_tinycudann_does_not_support_have_no_config():
     assert tinycudann.encoding_config(GRIDS["dense"]) is None
     assert tinycudann.encoding_config(GRIDS["odd"]) is None  # three features
 
@@ -82,7 +86,7 @@ def test_tables_are_exchanged_with_tinycudann():
     # level after level, row after row
     assert table[grid.offsets[3], 1] == 2 * sum(level.rows for level in grid.levels[:3]) + 1
     assert torch.equal(tinycudann.parameters_from_table(table), parameters)
-    with pytest.raises(UserError, match=f"expected {len(parameters)} for {grid.rows} rows of 2 features, found 7"):
+    with pytest.raises(UserError, match=f"expected {len(parameters)} for {grid.rows} rows of 2 features, got 7"):
         tinycudann.table_from_parameters(parameters[:7], grid)
 
 
@@ -91,7 +95,7 @@ RAYS = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS))
 
 
 def packed_nerfacc():
-    """A stand-in for the packed functions of nerfacc."""
+    """Stub of the packed functions of nerfacc."""
 
     def pack_info(ray_indices, n_rays):
         counts = torch.bincount(ray_indices, minlength=n_rays)
@@ -128,7 +132,7 @@ def test_compositing_through_nerfacc(monkeypatch):
 
 
 def test_packed_weights_and_sums_are_those_of_nerfacc(each_backend):
-    """nerfacc's own code, on rays that all have as many samples: what it can do without a GPU."""
+    """nerfacc itself, on rays with equal numbers of samples, which it supports on CPUs."""
     nerfacc = pytest.importorskip("nerfacc")
     from threefusion.ops.composite import packed_weights, weighted_sums
 

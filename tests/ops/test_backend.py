@@ -18,7 +18,7 @@ def test_auto_falls_back_to_torch_where_numba_is_missing(monkeypatch):
     assert kernels("grid", CPU).__name__ == "threefusion.ops.torch_kernels.grid"
 
 
-def test_a_choice_holds_for_a_block():
+def test_the_context_manager_restores_the_backend():
     with backend("torch"):
         assert kernels("grid", CPU).__name__ == "threefusion.ops.torch_kernels.grid"
         with backend("numba"):
@@ -27,7 +27,7 @@ def test_a_choice_holds_for_a_block():
     assert chosen_backend() == "auto"
 
 
-def test_the_environment_decides_what_auto_means(monkeypatch):
+def test_the_environment_variable_overrides_auto(monkeypatch):
     monkeypatch.setenv(VARIABLE, "torch")
     assert kernels("grid", CPU).__name__ == "threefusion.ops.torch_kernels.grid"
     with backend("numba"):
@@ -37,7 +37,7 @@ def test_the_environment_decides_what_auto_means(monkeypatch):
         kernels("grid", CPU)
 
 
-def test_what_is_not_installed_is_said_with_the_command(monkeypatch):
+def test_a_missing_package_is_reported_with_its_install_command(monkeypatch):
     monkeypatch.setattr(module, "installed", lambda package: False)
     with pytest.raises(UserError, match=r"'numba' needs a package that is not installed. Install it with: python -m pip install"):
         choose_backend("numba")
@@ -46,14 +46,14 @@ def test_what_is_not_installed_is_said_with_the_command(monkeypatch):
 
 def test_a_backend_of_another_device_is_refused(monkeypatch):
     monkeypatch.setattr(module, "installed", lambda package: True)
-    with backend("triton"), pytest.raises(UserError, match="'triton' computes on cuda, and this run is on cpu"):
+    with backend("triton"), pytest.raises(UserError, match="'triton' runs on cuda, but this run is on cpu"):
         kernels("grid", CPU)
-    # what it does not offer is torch's wherever it is asked for: an exporter rasterises on the processor
+    # operations that the backend lacks run in torch on any device: an exporter rasterizes on the CPU
     with backend("triton"):
         assert kernels("rasterize", CPU).__name__ == "threefusion.ops.torch_kernels.rasterize"
 
 
-def test_adapters_are_chosen_by_name_only(monkeypatch):
+def test_auto_never_selects_an_adapter(monkeypatch):
     monkeypatch.setattr(module, "installed", lambda package: True)
     cuda = torch.device("cuda")
     with backend("tinycudann"):

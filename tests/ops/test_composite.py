@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("each_backend")
 
 
 def sums(weights, rays=RAYS, count=7):
-    """Of the weights themselves."""
+    """Gradient of the weights."""
     return weighted_sums(weights, torch.ones_like(weights)[:, None], rays, count)[:, 0]
 
 
@@ -46,7 +46,7 @@ def test_weights_pass_gradcheck():
     assert gradcheck(lambda d: packed_weights(d, RAYS, len(COUNTS)), some_depths().requires_grad_())
 
 
-def test_weights_and_what_gets_through_add_up_to_one():
+def test_weights_and_transmittance_sum_to_one():
     depths = some_depths()
     total = sums(packed_weights(depths, RAYS, len(COUNTS)))
     assert torch.allclose(total + double_loop(depths)[1], torch.ones(len(COUNTS), dtype=torch.float64))
@@ -85,8 +85,8 @@ def test_sums_pass_gradcheck():
     assert gradcheck(lambda w, v: weighted_sums(w, v, RAYS, len(COUNTS)), (some_depths().requires_grad_(), values))
 
 
-def test_threads_share_whole_rays(kernel_threads):
-    """Rays of every length, more threads than rays at the end, and the same numbers whatever the number of threads."""
+def test_results_do_not_depend_on_the_number_of_threads(kernel_threads):
+    """Rays of all lengths, also with more threads than rays."""
     generator = torch.Generator().manual_seed(1)
     counts = torch.randint(0, 9, (50,), generator=generator)
     rays = torch.arange(50).repeat_interleave(counts)

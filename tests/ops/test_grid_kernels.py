@@ -1,4 +1,4 @@
-"""Kernels of the grid encoding against the reference, and the reference against derivatives by differences."""
+"""Kernels of the grid encoding against the torch reference, and the reference against finite differences."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from grid_scenes import GRIDS, difference, scene
 from torch.autograd import gradcheck, gradgradcheck
 
 from threefusion.ops.backend import backend
-from threefusion.ops.grid import Grid, dense_levels, encode, hash_levels, pull_back
+from threefusion.ops.grid import Grid, dense_levels, encode, encode_vjp, hash_levels
 from threefusion.ops.numba_kernels import grid as numba_grid
 from threefusion.ops.torch_kernels import grid as reference
 
@@ -27,7 +27,7 @@ def test_kernels_agree_with_the_reference(name, tangent):
         for kernel, arguments, tolerance in (
             ("gather", (table,), 1e-6),
             ("scatter", (cotangent,), 1e-5),
-            ("pull", (table, cotangent), 1e-5),
+            ("point_gradient", (table, cotangent), 1e-5),
         ):
             fast = getattr(numba_grid, kernel)(points, *arguments, along, grid)
             plain = getattr(reference, kernel)(points, *arguments, along, grid)
@@ -38,23 +38,23 @@ def test_kernels_agree_with_the_reference(name, tangent):
 
 @pytest.mark.parametrize("grid", [Grid(hash_levels(2, 3, 2, 1.6), 2), Grid(dense_levels([1, 2]), 1)], ids=["hash", "dense"])
 def test_derivatives_to_second_order(each_backend, grid):
-    # the first four points lie on the borders of cells, where slopes jump
+    # the first four points lie on cell borders, where derivatives are discontinuous
     points, table, cotangent, _ = (value[4 * (len(value) == 6) :] for value in scene(grid, 6, torch.float64))
     points, table, cotangent = (value.clone().requires_grad_() for value in (points, table, cotangent))
     assert gradcheck(lambda p, t: encode(p, t, grid), (points, table))
     assert gradgradcheck(lambda p, t: encode(p, t, grid), (points, table))
-    assert gradcheck(lambda p, t, a: pull_back(p, t, a, grid), (points, table, cotangent))
+    assert gradcheck(lambda p, t, a: encode_vjp(p, t, a, grid), (points, table, cotangent))
 
 
-def test_a_loss_on_normals_reaches_the_table_alike_on_every_backend():
-    """The table's gradient through the direction of the gradient in the points: what the orientation loss needs."""
+def test_the_gradient_of_a_loss_on_normals_is_the_same_on_every_backend():
+    """Gradient of the table through the normalised gradient of the points, as the orientation loss needs it."""
     grid = GRIDS["fine"]
     points, table, cotangent, along = scene(grid, 2000)
     gradients = []
     for name in ("torch", "numba"):
         with backend(name):
             table = table.detach().requires_grad_()
-            normal = torch.nn.functional.normalize(pull_back(points, table, cotangent, grid), dim=-1)
+            normal = torch.nn.functional.normalize(encode_vjp(points, table, cotangent, grid), dim=-1)
             (normal * along).sum().backward()
             gradients.append(table.grad)
     assert difference(*reversed(gradients)) < 1e-5
@@ -70,14 +70,14 @@ def test_sums_do_not_depend_on_the_number_of_threads(kernel_threads):
             [
                 numba_grid.gather(points, table, None, grid),
                 numba_grid.scatter(points, cotangent, along, grid),
-                numba_grid.pull(points, table, cotangent, None, grid),
+                numba_grid.point_gradient(points, table, cotangent, None, grid),
             ]
         )
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_points_outside_and_what_is_not_a_number_touch_no_foreign_memory(each_backend):
+def test_points_outside_the_grid_and_nan_read_no_memory_out_of_bounds(each_backend):
     for grid in GRIDS.values():
         points = torch.tensor([[5.0, -7, 0], [1e30, -1e30, 0], [float("nan"), float("inf"), -float("inf")]])
         table, cotangent = torch.ones(grid.rows, grid.features), torch.ones(3, grid.width)
@@ -93,7 +93,7 @@ def test_no_points(each_backend):
     nothing = torch.zeros(0, 3, requires_grad=True)
     encode(nothing, table, grid).sum().backward()
     assert not table.grad.any() and nothing.grad.shape == (0, 3)
-    assert pull_back(nothing, table, torch.zeros(0, grid.width), grid).shape == (0, 3)
+    assert encode_vjp(nothing, table, torch.zeros(0, grid.width), grid).shape == (0, 3)
 
 
 def test_levels_have_the_sizes_of_tiny_cuda_nn():
@@ -111,15 +111,15 @@ def test_no_third_derivatives():
     grid = GRIDS["hash"]
     points, table, cotangent, _ = scene(grid, 6)
     points.requires_grad_()
-    first = pull_back(points, table, cotangent, grid)
+    first = encode_vjp(points, table, cotangent, grid)
     (second,) = torch.autograd.grad(first.sum(), points, create_graph=True)
     with pytest.raises(NotImplementedError, match="third"):
         second.sum().backward()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_has_threads_of_its_own(kernel_threads):
-    """The parent's are not in the child, which would wait for them for ever."""
+def test_a_forked_child_creates_its_own_thread_pool(kernel_threads):
+    """The threads of the parent do not exist in the child."""
     grid = GRIDS["fine"]
     points, table, _, _ = scene(grid, 100)
     kernel_threads(3)

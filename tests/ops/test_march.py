@@ -30,19 +30,19 @@ def occupancy(share):
 
 def naive(origins, directions, near, far, shift, occupied):
     """Every step of every ray in turn."""
-    found = []
+    samples = []
     for ray in range(len(origins)):
         for step in range(100):
             middle = near[ray] + (step + shift[ray] - 0.5) * LENGTH
             point = origins[ray] + directions[ray] * middle
             cell = [min(max(int(x), 0), SIDE - 1) for x in ((point / RADIUS + 1) * (SIDE / 2)).tolist()]
             if near[ray] < middle < far[ray] and occupied[tuple(cell)]:
-                found.append((ray, middle.item()))
-    return found
+                samples.append((ray, middle.item()))
+    return samples
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_steps_are_those_of_the_naive_loop(each_backend, share):
+def test_samples_equal_those_of_the_naive_loop(each_backend, share):
     rays = bundle()
     middle, ray_index = march(*rays, occupancy(share), RADIUS, LENGTH)
     expected = naive(*rays, occupancy(share))
@@ -51,13 +51,13 @@ def test_steps_are_those_of_the_naive_loop(each_backend, share):
     assert (share == 0) == (len(middle) == 0)
 
 
-def test_every_backend_finds_the_same_steps_to_the_last_bit(kernel_threads, monkeypatch):
-    """Whatever the number of threads, and of rays that there is room for at once."""
+def test_all_backends_agree_bit_for_bit(kernel_threads, monkeypatch):
+    """Whatever the number of threads and of buffered steps."""
     rays = bundle(3000)
     results = []
-    for name, number, room in (("torch", 1, 1), ("numba", 1, 2**21), ("numba", 3, 2**21), ("numba", 3, 9000), ("numba", 1, 1)):
+    for name, number, steps in (("torch", 1, 1), ("numba", 1, 2**21), ("numba", 3, 2**21), ("numba", 3, 9000), ("numba", 1, 1)):
         kernel_threads(number)
-        monkeypatch.setattr(numba_march, "ROOM", room)
+        monkeypatch.setattr(numba_march, "MAX_STEPS", steps)
         with backend(name):
             results.append(march(*rays, occupancy(0.4), RADIUS, LENGTH))
     assert len(results[0][0]) > 1000
@@ -66,6 +66,6 @@ def test_every_backend_finds_the_same_steps_to_the_last_bit(kernel_threads, monk
 
 
 def test_no_rays(each_backend):
-    nothing = [torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0), torch.zeros(0)]
-    middle, ray_index = march(*nothing, occupancy(1.0), RADIUS, LENGTH)
+    empty = [torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0), torch.zeros(0)]
+    middle, ray_index = march(*empty, occupancy(1.0), RADIUS, LENGTH)
     assert middle.shape == (0,) and ray_index.shape == (0,) and ray_index.dtype == torch.int64

@@ -9,7 +9,7 @@ from threefusion.ops.torch_kernels import rasterize as reference
 
 
 def naive(clip, faces, height, width, cull=False):
-    """Slow twin: every pixel tries every face in double precision."""
+    """Naive version: every pixel tests every face, in double precision."""
     out = torch.full((len(clip), height, width), -1)
     for b, view in enumerate(clip.double()):
         ndc = view[:, :3] / view[:, 3:]
@@ -55,8 +55,8 @@ def test_chunks_do_not_change_the_result(monkeypatch):
         assert torch.equal(rasterize(clip, faces, 24, 24).face, whole)
 
 
-def test_every_backend_sees_the_same_faces(kernel_threads):
-    """Exactly, also where faces share edges and are equally near, and whatever the number of threads."""
+def test_all_backends_select_the_same_faces(kernel_threads):
+    """Also on shared edges and at equal depths, and for any number of threads."""
     grid = torch.cartesian_prod(torch.linspace(-1.1, 1.1, 14), torch.linspace(-1.1, 1.1, 14))
     index = torch.arange(14 * 13).view(14, 13)[:13] // 13 * 14 + torch.arange(13)
     quads = torch.stack([index, index + 14, index + 15, index + 1], -1).reshape(-1, 4)
@@ -72,7 +72,7 @@ def test_every_backend_sees_the_same_faces(kernel_threads):
         assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
 
 
-def test_faces_far_outside_the_picture_do_no_harm(each_backend):
+def test_faces_far_outside_the_image_do_not_crash(each_backend):
     clip = torch.tensor([[[-1e30, -1e30, 0, 1], [1e30, -1e30, 0, 1], [0, 1e30, 0, 1]]])
     fragments = rasterize(clip, torch.tensor([[0, 1, 2]]), 5, 7)
     assert fragments.face.shape == (1, 5, 7)
@@ -101,18 +101,18 @@ def test_gradients_reach_vertices_and_attributes():
     assert colors.grad.abs().sum() > 0
 
 
-def test_a_plane_is_covered_once_with_its_coordinates():
+def test_texture_space_is_covered_once_with_its_coordinates():
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
     fragments = rasterize_plane(points, faces, 6, 8)
     assert (fragments.face >= 0).all()
     seen = interpolate(points, faces, fragments)[0]
-    # the top row of the picture is v near 1
+    # the top row of the image is v near 1
     assert torch.allclose(seen[0, 0], torch.tensor([0.5 / 8, 1 - 0.5 / 6]), atol=1e-6)
     assert torch.allclose(seen[-1, -1], torch.tensor([1 - 0.5 / 8, 0.5 / 6]), atol=1e-6)
 
 
-def test_nothing_to_see():
+def test_an_empty_view():
     empty = rasterize(torch.tensor([[[3.0, 3, 0, 1], [4, 3, 0, 1], [3, 4, 0, 1]]]), torch.tensor([[0, 1, 2]]), 4, 4)
     assert (empty.face == -1).all()
     assert (rasterize(torch.zeros(1, 3, 4), torch.zeros(0, 3, dtype=torch.long), 4, 4).face == -1).all()

@@ -1,4 +1,4 @@
-"""Whole steps on every backend: they must lead to the same scene."""
+"""Training steps on every backend lead to the same scene."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SMALL = ["camera.height=12", "camera.width=12", "camera.batch_size=2", "renderer
 
 
 def twenty_steps(name, encoding):
-    """Parameters after twenty steps towards a picture, with normals in the loss."""
+    """Parameters after twenty steps towards an image, with normals in the loss."""
     config = load_config(CONFIG, [*SMALL, *encoding])
     with backend(name):
         scene, cameras = build_scene(config), build(config.camera)

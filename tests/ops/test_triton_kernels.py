@@ -1,4 +1,4 @@
-"""Triton's kernels against slower ones: on a GPU, or in Triton's interpreter, as `python tests/ops/triton_offline.py` does."""
+"""Triton kernels against slow versions, on a GPU or in Triton's interpreter (`python tests/ops/triton_offline.py`)."""
 
 import os
 
@@ -16,7 +16,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
 
-# as fine as sixteen usual levels get, where the rounding of positions shows most
+# as fine as sixteen usual levels, where the rounding of positions matters most
 FINE = Grid(hash_levels(4, 12, 16, 6.35), 2)
 
 
@@ -30,7 +30,7 @@ def test_grid_kernels_agree_with_the_reference(name, tangent):
         for kernel, arguments, tolerance in (
             ("gather", (table,), 1e-6),
             ("scatter", (cotangent,), 1e-5),
-            ("pull", (table, cotangent), 1e-5),
+            ("point_gradient", (table, cotangent), 1e-5),
         ):
             plain = getattr(reference, kernel)(points, *arguments, along, levels)
             there = [None if tensor is None else tensor.to(DEVICE) for tensor in (points, *arguments, along)]
@@ -41,14 +41,14 @@ def test_grid_kernels_agree_with_the_reference(name, tangent):
 
 
 def packed(counts):
-    """Optical depths from tiny to opaque on rays with so many samples."""
+    """Optical depths from tiny to opaque on rays with `counts` samples."""
     rays = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     generator = torch.Generator().manual_seed(0)
     return 10 ** (torch.rand(len(rays), generator=generator) * 6 - 5.5), rays
 
 
 def naive_weights(depths, rays, count):
-    """Slow twin in double precision, with the transmittance before each sample."""
+    """Naive version in double precision, with the transmittance in front of each sample."""
     found = []
     left = [depths.new_ones(())] * count
     for depth, ray in zip(depths, rays.tolist(), strict=True):
@@ -67,14 +67,14 @@ def test_weights_and_their_gradient_agree_with_a_loop():
     weights, transmittance = composite.weights(depths.to(DEVICE), rays.to(DEVICE), len(counts))
     assert difference(weights.cpu(), plain.detach()) < 1e-6
     assert difference(transmittance.cpu(), left.detach()) < 1e-6
-    # small ones too have all their digits
+    # small weights are precise, too
     assert torch.allclose(weights.cpu().double(), plain.detach(), rtol=5e-6, atol=1e-12)
     back = composite.weights_backward(gradient.to(DEVICE), weights, transmittance, rays.to(DEVICE), len(counts)).cpu()
     assert difference(back, double.grad) < 1e-6
 
 
-def test_an_opaque_sample_hides_what_is_behind_it_only():
-    """Even one whose optical depth has no digits left for those before it."""
+def test_an_opaque_sample_hides_only_the_samples_behind_it():
+    """Even if its optical depth exceeds the float32 resolution of those in front of it."""
     depths = torch.tensor([0.5, 1e10, 0.5, 0.25, 0.5])
     weights, transmittance = composite.weights(depths.to(DEVICE), torch.tensor([0, 0, 0, 1, 1]).to(DEVICE), 2)
     expected = torch.tensor([0, -0.5, -1e10, 0, -0.25]).exp()
@@ -108,7 +108,7 @@ def test_no_samples_at_all():
 
 
 def naive_march(rays, occupied, radius, step_length):
-    """Every step of every ray in turn, in the single precision of the kernels."""
+    """Naive version in the single precision of the kernels."""
     side, found = len(occupied), []
     for ray, (origin, direction, near, far, shift) in enumerate(zip(*rays, strict=True)):
         for step in torch.arange(300.0):
@@ -120,12 +120,12 @@ def naive_march(rays, occupied, radius, step_length):
 
 
 @pytest.mark.parametrize("step_length", [0.2, 0.02])
-def test_marching_finds_the_steps_of_a_loop(step_length):
+def test_marching_equals_the_naive_loop(step_length):
     generator = torch.Generator().manual_seed(3)
     count, radius = 9, 0.8
     origins = 2 * torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
     directions = torch.nn.functional.normalize(0.3 * torch.randn(count, 3, generator=generator) - origins, dim=-1)
-    # the last but one misses, the last has nothing before it
+    # the second last misses, the last starts behind the scene
     near, far = torch.full((count,), 1.2), torch.cat([torch.rand(count - 2, generator=generator) + 1.7, torch.tensor([1.2, 0.5])])
     rays = [origins, directions, near, far, torch.rand(count, generator=generator)]
     occupied = torch.rand(5, 5, 5, generator=generator) < 0.4

@@ -2,8 +2,8 @@
 
     python tests/ops/triton_offline.py [--folder FOLDER]
 
-Not a part of the usual tests: it takes minutes and makes a virtual environment of its own, because Triton's interpreter wants an
-older numpy. Prints the registers of every kernel; fails where a kernel spills registers into memory.
+Not part of the test suite: it takes minutes and creates its own virtual environment, because Triton's interpreter needs an older
+numpy. Prints the registers of every kernel; fails if a kernel spills registers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ["torch==2.13.0", "triton==3.6.0", "numpy<2.4", "numba", "jaxtyping", "beartype", "pytest"]
-# derivatives by differences call a kernel for every number, and what they prove is not the kernels'
+# finite differences call a kernel for every element, and test the formulas rather than the kernels
 TESTS = ["tests/ops", "-k", "triton and not second_order"]
 CHECKED = ["-o", "addopts=--strict-markers --jaxtyping-packages=threefusion,beartype.beartype", "-p", "no:cacheprovider"]
 TYPES = {"torch.float32": "fp32", "torch.int32": "i32", "torch.int64": "i64", "torch.uint8": "u8"}
@@ -28,7 +28,7 @@ def main() -> None:
     """Make the environment, run the tests, compile."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     folder = Path(tempfile.gettempdir()) / "threefusion-triton"
-    parser.add_argument("--folder", type=Path, default=folder, help="for the environment, which stays")
+    parser.add_argument("--folder", type=Path, default=folder, help="folder of the environment, which is kept")
     parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.compile:
@@ -51,7 +51,7 @@ def environment(folder: Path) -> Path:
 
 
 def compile_all() -> None:
-    """Compile what every kind of call would launch; a launch itself is none here."""
+    """Compile the kernels of every kind of call, without launching them."""
     import torch
     from triton.runtime.jit import JITFunction
 
@@ -67,7 +67,7 @@ def compile_all() -> None:
         for tangent in (None, vectors):
             grid.gather(vectors, table, tangent, levels)
             grid.scatter(vectors, cotangent, tangent, levels)
-            grid.pull(vectors, table, cotangent, tangent, levels)
+            grid.point_gradient(vectors, table, cotangent, tangent, levels)
     weights = vectors[0]
     composite.weights(weights, ray_index, 2)
     composite.weights_backward(weights, weights, weights, ray_index, 2)
@@ -79,7 +79,7 @@ def compile_all() -> None:
 
 
 def compile_launch(kernel, *arguments, grid, warmup, **named) -> None:
-    """What a launch with these arguments needs on the device, printed.
+    """Compile a launch for sm_90 and print its resource usage.
 
     Raises:
         AssertionError: the kernel spills registers.
@@ -89,38 +89,38 @@ def compile_launch(kernel, *arguments, grid, warmup, **named) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    given = dict(zip(kernel.arg_names, arguments, strict=False))
-    given |= {name: named.pop(name) for name in list(named) if name in kernel.arg_names}
+    values = dict(zip(kernel.arg_names, arguments, strict=False))
+    values |= {name: named.pop(name) for name in list(named) if name in kernel.arg_names}
     signature, constants, attributes = {}, {}, {}
-    for place, parameter in enumerate(kernel.params):
-        value = given[parameter.name]
+    for index, parameter in enumerate(kernel.params):
+        value = values[parameter.name]
         if parameter.is_constexpr or value is None:
-            signature[parameter.name], constants[(place,)] = "constexpr", value
+            signature[parameter.name], constants[(index,)] = "constexpr", value
         elif isinstance(value, Tensor):
             signature[parameter.name] = "*" + TYPES[str(value.dtype)]
-            attributes[(place,)] = [["tt.divisibility", 16]]
+            attributes[(index,)] = [["tt.divisibility", 16]]
         else:
             signature[parameter.name] = "i32" if isinstance(value, int) else "fp32"
     source = ASTSource(kernel, signature, constants, attributes)
     registers, shared, spilled = resources(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=named))
-    constexprs = {parameter.name: given[parameter.name] for parameter in kernel.params if parameter.is_constexpr}
-    said = ", ".join(f"{name}={value}" for name, value in constexprs.items())
-    said += ", no tangent" if "tangent" in given and given["tangent"] is None else ""
-    print(f"{kernel.fn.__module__.split('.')[-1] + kernel.fn.__name__:34}{said:52}{registers:9}{shared:15}{spilled:9}")
+    constexprs = {parameter.name: values[parameter.name] for parameter in kernel.params if parameter.is_constexpr}
+    label = ", ".join(f"{name}={value}" for name, value in constexprs.items())
+    label += ", no tangent" if "tangent" in values and values["tangent"] is None else ""
+    print(f"{kernel.fn.__module__.split('.')[-1] + kernel.fn.__name__:34}{label:52}{registers:9}{shared:15}{spilled:9}")
     assert not spilled, f"{kernel.fn.__name__} spills registers"
 
 
 def resources(compiled) -> tuple[int, int, int]:
-    """Registers, and bytes of shared memory and of the thread's own memory, that a compiled kernel takes."""
+    """Registers, bytes of shared memory and bytes of spilled registers of a compiled kernel."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        said = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True).stdout
-    found = {name: int(number) for name, number in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", said)}
-    return found["REG"], found["SHARED"], found["STACK"] + found["LOCAL"]
+        output = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True).stdout
+    usage = {name: int(number) for name, number in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", output)}
+    return usage["REG"], usage["SHARED"], usage["STACK"] + usage["LOCAL"]
 
 
 if __name__ == "__main__":

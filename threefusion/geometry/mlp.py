@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.ops.relu_network import relu_network, relu_network_with_slope
+from threefusion.ops.relu_network import relu_network, relu_network_with_gradient
 
 
 class FieldNetwork(nn.Sequential):
@@ -35,7 +35,7 @@ class ReluNetwork(FieldNetwork):
 
     def with_slope(self, x: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N C"]]:
         """Outputs, and the gradient of every point's first output in x; both differentiable once."""
-        return super().with_slope(x) if _autocast(x) else relu_network_with_slope(x, *self._parts())
+        return super().with_slope(x) if _autocast(x) else relu_network_with_gradient(x, *self._parts())
 
     def _parts(self) -> tuple[list[Tensor], list[Tensor]]:
         linear = list(self)[::2]

@@ -1,7 +1,7 @@
-"""Which implementation of the hot operations runs: one choice for the process, by default made by the tensors' device.
+"""Selection of the kernel backend: one per process, by default chosen by the device of the tensors.
 
-An operation is written once, with its derivatives, in `threefusion.ops`; a backend supplies the raw kernels, one module per
-operation. `torch` has all of them and is the reference. The others are faster where they exist, and import nothing until used.
+An operation and its derivatives are written once, in `threefusion.ops`; a backend supplies the raw kernels, one module per
+operation. `torch` is the reference and has all of them. The others are faster, may lack some, and are imported on first use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from threefusion.suggest import did_you_mean
 
 BACKENDS: tuple[str, ...] = get_args(Backend)
 VARIABLE = "THREEFUSION_OPS"
-"""Environment variable with the choice of a process whose config says `auto`."""
+"""Environment variable that overrides `auto`."""
 
 MODULES = {
     ("torch", "grid"): "threefusion.ops.torch_kernels.grid",
@@ -41,19 +41,19 @@ MODULES = {
     ("tinycudann", "grid"): "threefusion.ops.adapters.tinycudann",
     ("nerfacc", "composite"): "threefusion.ops.adapters.nerfacc",
 }
-"""Where the kernels of each operation are, by backend; what a backend lacks runs in torch."""
+"""Module of the kernels by (backend, operation). An operation that a backend lacks runs in torch."""
 
 DEVICES = {"numba": "cpu", "triton": "cuda", "tinycudann": "cuda", "nerfacc": "cuda"}
-"""The device that a backend other than torch computes on."""
+"""Device type of each backend other than torch."""
 
 _chosen: list[str] = []
 
 
 def choose_backend(name: Backend) -> None:
-    """Let every operation of this process run on backend `name`; `auto` picks by device.
+    """Select the backend of all operations of this process; `auto` selects by device.
 
     Raises:
-        UserError: there is no such backend, or its package is not installed.
+        UserError: unknown backend, or its package is not installed.
     """
     check_backend(name)
     _chosen[:] = [name]
@@ -61,7 +61,13 @@ def choose_backend(name: Backend) -> None:
 
 @contextmanager
 def backend(name: Backend) -> Iterator[None]:
-    """`choose_backend` for the length of a block."""
+    """Context manager form of `choose_backend`.
+
+    Example:
+        >>> with backend("torch"):
+        ...     chosen_backend()
+        'torch'
+    """
     before = list(_chosen)
     choose_backend(name)
     try:
@@ -71,7 +77,7 @@ def backend(name: Backend) -> Iterator[None]:
 
 
 def chosen_backend() -> str:
-    """What was chosen, or what the environment says, or `auto`."""
+    """Name of the selected backend: by `choose_backend`, else by the environment variable, else `auto`."""
     chosen = _chosen[-1] if _chosen else "auto"
     if chosen == "auto" and os.environ.get(VARIABLE):
         chosen = os.environ[VARIABLE]
@@ -80,10 +86,10 @@ def chosen_backend() -> str:
 
 
 def check_backend(name: str) -> None:
-    """Refuse a backend that cannot run here.
+    """Raise if backend `name` cannot run here.
 
     Raises:
-        UserError: there is none of that name, or its package is missing; then the message has the command that installs it.
+        UserError: unknown backend, or its package is not installed; the message has the install command.
     """
     if name not in BACKENDS:
         raise UserError(f"ops.backend: {name!r} is not one of {', '.join(BACKENDS)}{did_you_mean(name, BACKENDS)}")
@@ -94,20 +100,20 @@ def check_backend(name: str) -> None:
 
 @lru_cache
 def installed(package: str) -> bool:
-    """Whether `package` could be imported; it is not."""
+    """Whether `package` is installed, without importing it."""
     return find_spec(package) is not None
 
 
 def kernels(operation: str, device: torch.device) -> ModuleType:
-    """The module with the raw kernels of `operation` for tensors on `device`.
+    """Module with the raw kernels of `operation` for tensors on `device`.
 
     Raises:
-        UserError: a backend was chosen by name that does not compute on this device.
+        UserError: the backend selected by name does not run on this device.
     """
     chosen = chosen_backend()
     if chosen == "auto":
-        candidates = [name for name, works_on in DEVICES.items() if name in ("numba", "triton") and works_on == device.type]
+        candidates = [name for name in ("numba", "triton") if DEVICES.get(name) == device.type]
         chosen = next((name for name in candidates if installed(name)), "torch")
     elif (chosen, operation) in MODULES and chosen != "torch" and DEVICES[chosen] != device.type:
-        raise UserError(f"ops.backend: {chosen!r} computes on {DEVICES[chosen]}, and this run is on {device.type}. Use auto")
+        raise UserError(f"ops.backend: {chosen!r} runs on {DEVICES[chosen]}, but this run is on {device.type}. Use auto")
     return import_module(MODULES.get((chosen, operation), MODULES["torch", operation]))

@@ -1,6 +1,6 @@
-"""Emission and absorption along rays, on packed samples (NeRF, arXiv 2003.08934, eq. 3).
+"""Volume rendering on packed samples: emission and absorption along rays (NeRF, arXiv 2003.08934, eq. 3).
 
-A batch holds samples of all rays one after the other, sorted by ray and then by distance, so rays that miss cost nothing.
+The samples of all rays are concatenated, sorted by ray and then by distance; rays without samples cost nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,24 @@ from threefusion.ops.backend import kernels
 
 
 def packed_weights(optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int) -> Float[Tensor, "N"]:
-    """How much of each sample reaches the camera: w_i = T_i (1 - exp(-tau_i)), T_i = exp(-sum of tau before i on the same ray).
+    """Rendering weight of each sample: w_i = T_i (1 - exp(-tau_i)).
 
-    `optical_depth` is density times length. The weights of a ray and its remaining transmittance add up to 1.
+    T_i is the transmittance exp(-sum of tau_j over the earlier samples of the ray). The weights of a ray and its remaining
+    transmittance sum to 1. Differentiable once in `optical_depth`.
+
+    Args:
+        optical_depth: tau, density times the length of the sample's interval.
+        ray_index: the ray of each sample, ascending.
+        rays: number of rays, those without samples included.
+
+    Returns:
+        One weight per sample.
+
+    Example:
+        >>> import torch
+        >>> weights = packed_weights(torch.tensor([0.7, 0.7, 100.0]), torch.tensor([0, 0, 2]), rays=3)
+        >>> [round(w, 2) for w in weights.tolist()]
+        [0.5, 0.25, 1.0]
     """
     return _Weights.apply(optical_depth, ray_index, rays)
 
@@ -24,7 +39,22 @@ def packed_weights(optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"
 def weighted_sums(
     weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"], rays: int
 ) -> Float[Tensor, "{rays} C"]:
-    """Sum of weight times value over the samples of each ray; 0 for rays without any."""
+    """Sum of weight times value over the samples of each ray, 0 for rays without samples. Differentiable once.
+
+    Args:
+        weights: rendering weights, as of `packed_weights`.
+        values: what is accumulated: colours, distances, or ones for the opacity.
+        ray_index: the ray of each sample, ascending.
+        rays: number of rays.
+
+    Returns:
+        One row per ray.
+
+    Example:
+        >>> import torch
+        >>> weighted_sums(torch.tensor([0.5, 0.25]), torch.ones(2, 1), torch.tensor([1, 1]), rays=2).tolist()
+        [[0.0], [0.75]]
+    """
     return _Sums.apply(weights, values, ray_index, rays)
 
 

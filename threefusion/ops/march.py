@@ -1,4 +1,4 @@
-"""Marching rays through an occupancy grid (instant-ngp, arXiv 2201.05989, its occupancy grids)."""
+"""Ray marching through an occupancy grid (instant-ngp, arXiv 2201.05989, section 5.4)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,32 @@ def march(
     radius: float,
     step_length: float,
 ) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
-    """Middles of the steps in occupied cells, and the rays that they are on; sorted by ray, then distance.
+    """Samples in the occupied cells along each ray, packed: sorted by ray, then by distance. Not differentiable.
 
-    Step s of a ray has its middle at near + (s + shift - 0.5) step_length. It counts where near < middle < far and the middle
-    lies in an occupied cell of the cube [-radius, radius]^3, which is at least as wide as near and far are apart. No gradient.
+    Step s of a ray has its midpoint at near + (s + shift - 0.5) step_length. It is kept if near < midpoint < far and the midpoint
+    lies in an occupied cell.
+
+    Args:
+        origins: ray origins.
+        directions: unit ray directions.
+        near: distance at which each ray enters the scene.
+        far: distance at which it leaves; far - near is at most 2 radius, and far <= near means that the ray misses.
+        shift: offset of the first step in step lengths, in [0, 1]; 0.5 without jitter.
+        occupied: occupancy of the cells of the cube [-radius, radius]^3, indexed x, y, z.
+        radius: half the side of that cube.
+        step_length: length of a step.
+
+    Returns:
+        The midpoints as distances along their rays, and the ray of each.
+
+    Example:
+        >>> import torch
+        >>> origins, directions = torch.tensor([[-2.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+        >>> occupied = torch.zeros(2, 2, 2, dtype=torch.bool)
+        >>> occupied[1] = True  # x > 0
+        >>> near, far, shift = torch.tensor([1.0]), torch.tensor([3.0]), torch.tensor([0.5])
+        >>> distances, ray_index = march(origins, directions, near, far, shift, occupied, 1.0, 0.25)
+        >>> distances.tolist(), ray_index.tolist()
+        ([2.0, 2.25, 2.5, 2.75], [0, 0, 0, 0])
     """
     return kernels("march", origins.device).march(origins, directions, near, far, shift, occupied, radius, step_length)

@@ -1,7 +1,7 @@
-"""How the work of an operation is shared by threads.
+"""Thread pool for the CPU kernels.
 
-A kernel is a function of (part, parts, ...) that runs without Python's lock. The threads are our own: numba's can neither be
-entered by two threads nor survive a fork everywhere. A forked child begins with threads of its own.
+A kernel is a function of (part, parts, ...) that releases the GIL. numba's own thread pool is not used: it is not reentrant and
+does not survive a fork on every platform. A forked child creates a new pool.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _fixed: list[int] = []
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """In the block kernels run on so many threads."""
+    """Run kernels on `count` threads inside the block."""
     _fixed.append(count)
     try:
         yield
@@ -27,17 +27,17 @@ def use_threads(count: int) -> Iterator[None]:
 
 
 def threads() -> int:
-    """What `use_threads` or OMP_NUM_THREADS says, or one for each core."""
+    """Number of threads: set by `use_threads`, else by OMP_NUM_THREADS, else one per core."""
     if _fixed:
         return _fixed[-1]
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdigit() and int(said):
-        return int(said)
+    configured = os.environ.get("OMP_NUM_THREADS", "")
+    if configured.isdigit() and int(configured):
+        return int(configured)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(kernel: Callable[..., Any], *arguments: Any) -> None:
-    """kernel(part, parts, *arguments) for every part, a thread each."""
+    """Call kernel(part, parts, *arguments) for every part, one thread each, and wait for all."""
     parts = threads()
     others = [_pool(parts).submit(kernel, part, parts, *arguments) for part in range(1, parts)]
     kernel(0, parts, *arguments)
@@ -51,5 +51,5 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):
-    # the threads stay with the parent, and what was handed to them in the child would wait for ever
+    # threads do not survive a fork: work submitted to the inherited pool would never run
     os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -10,7 +10,7 @@ from torch import nn
 
 from threefusion.geometry.mlp import plain_network
 from threefusion.guidance.prior.precision import processor_has_bfloat16
-from threefusion.ops.grid import encode, pull_back
+from threefusion.ops.grid import encode, encode_vjp
 from threefusion.perf.backends import on, runnable
 from threefusion.perf.scene import FIELD, GRID, HIDDEN, OUTPUTS, SEED
 from threefusion.perf.timing import Candidate, plain
@@ -44,7 +44,7 @@ def _encode_calls(count: int, device: torch.device) -> dict:
     return {
         "forward+backward": both,
         "forward": torch.no_grad()(lambda: encode(points, table, GRID)),
-        "pull": torch.no_grad()(lambda: pull_back(points, table, cotangent, GRID)),
+        "pull": torch.no_grad()(lambda: encode_vjp(points, table, cotangent, GRID)),
     }
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.geometry.encoding.encoding import Encoding, Pullback
-from threefusion.ops.grid import Grid, encode, pull_back
+from threefusion.ops.grid import Grid, encode, encode_vjp
 
 _INITIAL = 1e-4
 
@@ -32,7 +32,7 @@ class GridEncoding(Encoding):
     ) -> tuple[Float[Tensor, "N {self.width}"], Pullback]:
         """Features and their pullback in closed form: no graph through the points is kept."""
         points = points.detach()
-        return self(points), lambda cotangent: pull_back(points, self.table, self._level_scale(cotangent), self.grid)
+        return self(points), lambda cotangent: encode_vjp(points, self.table, self._level_scale(cotangent), self.grid)
 
     def _level_scale(self, features: Tensor) -> Tensor:
         """Features, or their cotangent, times what each level counts for."""

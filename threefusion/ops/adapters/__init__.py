@@ -1,1 +1,1 @@
-"""Other projects' kernels in place of ours, imported only when chosen by name."""
+"""Kernels of other projects, used only if selected by name."""

@@ -1,7 +1,6 @@
-"""Compositing by nerfacc 0.5. Unverified: it has not run on a GPU yet, and nerfacc's packed functions run nowhere else.
+"""Compositing by nerfacc 0.5. Not tested on a GPU yet, and nerfacc's packed functions require one.
 
-Marching stays in torch: nerfacc adds up its steps along the ray one by one and finds cells by their borders, so that its steps
-are not bit by bit those of `threefusion.ops.march`.
+Marching stays in torch: nerfacc accumulates steps along the ray, so its midpoints round differently from `threefusion.ops.march`.
 """
 
 from __future__ import annotations
@@ -19,12 +18,10 @@ __all__ = ["weighted_sums", "weighted_sums_backward", "weights", "weights_backwa
 def weights(
     optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
-    """Weights, and the transmittance before each sample; of small optical depths with fewer digits than our own kernels."""
+    """Weight of each sample, and transmittance in front of it; less precise than our kernels for small optical depths."""
     ends = torch.ones_like(optical_depth)
-    found = require("nerfacc").render_weight_from_density(
-        torch.zeros_like(ends), ends, optical_depth, ray_indices=ray_index, n_rays=rays
-    )
-    return found[0], found[1]
+    render = require("nerfacc").render_weight_from_density
+    return render(torch.zeros_like(ends), ends, optical_depth, ray_indices=ray_index, n_rays=rays)[:2]
 
 
 def weights_backward(
@@ -34,10 +31,10 @@ def weights_backward(
     ray_index: Int[Tensor, "N"],
     rays: int,
 ) -> Float[Tensor, "N"]:
-    """Gradient in the optical depth."""
+    """Gradient with respect to the optical depth."""
     nerfacc = require("nerfacc")
     with torch.enable_grad():
-        # the sum over what comes later is the gradient of the sum over what comes before
+        # the sum over later samples is the gradient of the sum over earlier ones
         earlier = torch.zeros_like(weights).requires_grad_()
         before = nerfacc.exclusive_sum(earlier, nerfacc.pack_info(ray_index, rays))
     (after,) = torch.autograd.grad(before, earlier, gradient * weights)

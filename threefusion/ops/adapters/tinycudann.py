@@ -1,6 +1,6 @@
-"""Hash grids by tiny-cuda-nn. Unverified: it has not run on a GPU yet.
+"""Hash grids by tiny-cuda-nn. Not tested on a GPU yet.
 
-Its parameters are our table, flattened. What it has no kernels for, such as dense grids, runs in torch.
+Its parameters are our table, flattened. Grids that it does not support, such as dense ones, run in torch.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from threefusion.ops.torch_kernels import grid as reference
 
 
 def table_from_parameters(parameters: Float[Tensor, "P"], grid: Grid) -> Float[Tensor, "T F"]:
-    """The parameters of a tiny-cuda-nn grid as the table of ours.
+    """Convert the parameters of a tiny-cuda-nn grid to our table.
 
     Raises:
-        UserError: there are more or fewer of them than the grid has.
+        UserError: their number does not match the grid.
     """
     expected = grid.rows * grid.features
     if len(parameters) != expected:
         sizes = f"{grid.rows} rows of {grid.features}"
-        raise UserError(f"tiny-cuda-nn parameters: expected {expected} for {sizes} features, found {len(parameters)}")
+        raise UserError(f"tiny-cuda-nn parameters: expected {expected} for {sizes} features, got {len(parameters)}")
     return parameters.reshape(grid.rows, grid.features)
 
 
 def parameters_from_table(table: Float[Tensor, "T F"]) -> Float[Tensor, "P"]:
-    """A table of ours as the parameters of a tiny-cuda-nn grid."""
+    """Convert our table to the parameters of a tiny-cuda-nn grid."""
     return table.flatten()
 
 
 @lru_cache(maxsize=32)
 def encoding_config(grid: Grid) -> dict[str, Any] | None:
-    """The grid in tiny-cuda-nn's terms; none if it has no such grid."""
+    """The tiny-cuda-nn config of the grid, or None if tiny-cuda-nn does not support it."""
     first, last, steps = grid.levels[0], grid.levels[-1], len(grid.levels) - 1
     base = round(first.scale) + 1
     growth = ((last.scale + 1) / base) ** (1 / max(steps, 1))
@@ -74,7 +74,7 @@ def gather(
         with torch.no_grad():
             return _encode(points, table, grid)
     cotangent = points.new_zeros(len(points), grid.width).requires_grad_()
-    (out,) = grad(_pull(points.detach().requires_grad_(), table, cotangent, grid), cotangent, tangent)
+    (out,) = grad(_point_gradient(points.detach().requires_grad_(), table, cotangent, grid), cotangent, tangent)
     return out
 
 
@@ -90,11 +90,11 @@ def scatter(
             encoded = _encode(points.detach(), table, grid)
         (out,) = grad(encoded, table, cotangent)
     else:
-        (out,) = grad(_pull(points.detach().requires_grad_(), table, cotangent.detach(), grid), table, tangent)
+        (out,) = grad(_point_gradient(points.detach().requires_grad_(), table, cotangent.detach(), grid), table, tangent)
     return out
 
 
-def pull(
+def point_gradient(
     points: Float[Tensor, "N 3"],
     table: Float[Tensor, "T F"],
     cotangent: Float[Tensor, "N C"],
@@ -103,34 +103,34 @@ def pull(
 ) -> Float[Tensor, "N 3"]:
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
     if encoding_config(grid) is None:
-        return reference.pull(points, table, cotangent, tangent, grid)
+        return reference.point_gradient(points, table, cotangent, tangent, grid)
     points = points.detach().requires_grad_()
-    # its second derivatives hang on what its first ones were asked for
-    first = _pull(points, table.detach().requires_grad_(tangent is not None), cotangent.detach().requires_grad_(), grid)
+    # which second derivatives it computes depends on the requires_grad flags of the first pass
+    first = _point_gradient(points, table.detach().requires_grad_(tangent is not None), cotangent.detach().requires_grad_(), grid)
     if tangent is None:
         return first.detach()
     (out,) = grad(first, points, tangent)
     return out
 
 
-def _pull(points: Tensor, table: Tensor, cotangent: Tensor, grid: Grid) -> Float[Tensor, "N 3"]:
-    """The derivative in the points as its own backward pass finds it, with a graph."""
+def _point_gradient(points: Tensor, table: Tensor, cotangent: Tensor, grid: Grid) -> Float[Tensor, "N 3"]:
+    """Gradient with respect to the points by its own backward pass, with a graph."""
     with torch.enable_grad():
         (first,) = grad(_encode(points, table, grid), points, cotangent, create_graph=True)
     return first
 
 
 def _encode(points: Tensor, table: Tensor, grid: Grid) -> Float[Tensor, "N C"]:
-    """Its forward pass; its points are in [0, 1]^3."""
+    """Forward pass of tiny-cuda-nn, whose points are in [0, 1]^3."""
     return functional_call(_encoding(grid), {"params": parameters_from_table(table)}, ((points + 1) / 2,))
 
 
 @lru_cache(maxsize=8)
 def _encoding(grid: Grid) -> torch.nn.Module:
-    """Its module for this grid, without parameters of its own.
+    """The tiny-cuda-nn module of this grid, with its parameters freed.
 
     Raises:
-        UserError: its table has another size than ours.
+        UserError: its table has a different size from ours.
     """
     encoding = require("tinycudann").Encoding(3, encoding_config(grid), dtype=torch.float32)
     table_from_parameters(encoding.params.detach(), grid)

@@ -1,1 +1,1 @@
-"""Kernels for processors, compiled when first called and kept on disk."""
+"""CPU kernels, compiled on first call and cached on disk."""

@@ -1,7 +1,7 @@
-"""How kernels are compiled, and how they see tensors.
+"""Compilation of kernels, and conversion of tensors to arrays.
 
-Kernels are serial functions of (part, parts, ...) for `threefusion.ops.parallel`. numba's `prange` would share their work too,
-but takes several times as long to compile.
+Kernels are serial functions of (part, parts, ...) for `threefusion.ops.parallel`: numba's `prange` takes several times as long to
+compile.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled at its first call, and kept on disk where there is a place to write."""
+    """Compile `function` on its first call; cached on disk if a cache folder is writable."""
     try:
         return numba.njit(function, nogil=True, cache=True, error_model="numpy")
-    except RuntimeError:  # neither the package's folder nor the user's can be written
+    except RuntimeError:  # neither the package folder nor the user cache is writable
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """A tensor's memory, without its graph."""
+    """The tensor as a contiguous array, sharing memory where possible."""
     return tensor.detach().contiguous().numpy()

@@ -1,4 +1,4 @@
-"""Compositing for processors: one walk along the samples, the threads' shares cut where a ray ends."""
+"""Compositing on CPUs: one pass over the samples, split between threads at ray boundaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from threefusion.ops.parallel import run
 def weights(
     optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
-    """Weights, and the transmittance before each sample."""
+    """Weight of each sample, and transmittance in front of it."""
     out, transmittance = torch.empty_like(optical_depth), torch.empty_like(optical_depth)
     run(_weights, array(optical_depth), array(ray_index), array(out), array(transmittance))
     return out, transmittance
@@ -29,7 +29,7 @@ def weights_backward(
     ray_index: Int[Tensor, "N"],
     rays: int,
 ) -> Float[Tensor, "N"]:
-    """Gradient in the optical depth."""
+    """Gradient with respect to the optical depth."""
     out = torch.empty_like(gradient)
     run(_weights_backward, array(gradient), array(weights), array(transmittance), array(ray_index), array(out))
     return out
@@ -47,7 +47,7 @@ def weighted_sums(
 def weighted_sums_backward(
     gradient: Float[Tensor, "R C"], weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"]
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
-    """Gradients in the weights and in the values."""
+    """Gradients with respect to the weights and the values."""
     for_weights, for_values = torch.empty_like(weights), values.new_empty(values.shape)
     run(_sums_backward, array(gradient), array(weights), array(values), array(ray_index), array(for_weights), array(for_values))
     return for_weights, for_values
@@ -56,7 +56,7 @@ def weighted_sums_backward(
 @compiled
 @no_type_check
 def _share(part, parts, ray_index):
-    """The samples of one part: about equally many, whole rays only."""
+    """Range of samples of one part: about equal sizes, whole rays only."""
     total = len(ray_index)
     begin, end = total * part // parts, total * (part + 1) // parts
     while 0 < begin < total and ray_index[begin] == ray_index[begin - 1]:

@@ -1,9 +1,8 @@
-"""Grid encoding for processors.
+"""Grid encoding on CPUs.
 
-All points go through one level after the other, because one level's rows fit into the second-level cache, and encodings lie in
-memory feature by feature, so that a level writes its own in order. Rows and weights of a block of points are computed first, in
-loops that compilers vectorise, and then used. In `scatter` each level belongs to one thread, so that the sums are the same
-whatever the number of threads.
+Levels are processed one after the other, because the rows of one level fit into the L2 cache. Encodings are stored feature-major,
+so that each level writes contiguously. Corner rows and weights are computed per block of points in loops that vectorise. In
+`scatter` each level belongs to one thread, so sums do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from threefusion.ops.numba_kernels.compile import array, compiled
 from threefusion.ops.parallel import run
 
 BLOCK = 256
-"""Points whose rows and weights are held at once."""
+"""Points per block."""
 _PRIME_Y, _PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 
 
 class Layout(NamedTuple):
-    """A grid as arrays, one entry per level."""
+    """The grid as arrays with one entry per level."""
 
     half: np.ndarray
     shift: np.ndarray
@@ -36,12 +35,12 @@ class Layout(NamedTuple):
     offset: np.ndarray
     hashed: np.ndarray
     row: tuple[int, ...]
-    """As long as a row of the table: a tuple's length is a constant in compiled code, so that loops over a row are unrolled."""
+    """A tuple of `features` entries: its length is a compile-time constant, so that loops over features are unrolled."""
 
 
 @lru_cache(maxsize=32)
 def layout(grid: Grid, dtype: torch.dtype) -> Layout:
-    """The grid's levels for points of type `dtype`."""
+    """Layout of the grid for points of type `dtype`."""
     real = torch.empty(0, dtype=dtype).numpy().dtype
     levels = grid.levels
     return Layout(
@@ -76,7 +75,7 @@ def scatter(
     return out
 
 
-def pull(
+def point_gradient(
     points: Float[Tensor, "N 3"],
     table: Float[Tensor, "T F"],
     cotangent: Float[Tensor, "N C"],
@@ -86,7 +85,7 @@ def pull(
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
     out = points.new_zeros(3, len(points))
     lay = layout(grid, table.dtype)
-    run(_pull, array(points.t()), array(table), array(cotangent.t()), _optional(tangent), lay, array(out))
+    run(_point_gradient, array(points.t()), array(table), array(cotangent.t()), _optional(tangent), lay, array(out))
     return out.t().contiguous()
 
 
@@ -96,19 +95,19 @@ def _optional(tangent: Tensor | None) -> np.ndarray | None:
 
 @compiled
 @no_type_check
-def _place(x, half, shift, last):
-    """The low corner along one axis, and how far beyond it x lies; the same expression as in torch, rounding included."""
-    place = (x + np.float32(1)) * half + shift
-    # in this order, so that what is not a number goes to the first cell; rounding down what is not negative is a conversion
-    low = place if place > 0 else np.float32(0)
+def _cell(x, half, shift, last):
+    """Low corner of the cell along one axis and the fraction within it; same expression as in torch, for identical rounding."""
+    position = (x + np.float32(1)) * half + shift
+    # this order sends NaN to the first cell; converting a non-negative number rounds it down
+    low = position if position > 0 else np.float32(0)
     low = np.int32(low if low < last else last)
-    return low, place - np.float32(low)
+    return low, position - np.float32(low)
 
 
 @compiled
 @no_type_check
-def _find(points, block, level, lay, rows, fractions):
-    """Rows of the corners (x slowest, z fastest) of the cells of a block of points, and the places in the cells."""
+def _corners(points, block, level, lay, rows, fractions):
+    """Rows of the eight corners (x slowest, z fastest) of the cells of a block of points, and the fractions within the cells."""
     xs, ys, zs = points[0][block], points[1][block], points[2][block]
     half, shift, last, total = lay.half[level], lay.shift[level], lay.last[level], lay.rows[level]
     along_y = lay.side[level]
@@ -116,9 +115,9 @@ def _find(points, block, level, lay, rows, fractions):
     if lay.hashed[level]:
         mask = np.uint32(total - 1)
         for j in range(len(xs)):
-            x, fractions[0, j] = _place(xs[j], half, shift, last)
-            y, fractions[1, j] = _place(ys[j], half, shift, last)
-            z, fractions[2, j] = _place(zs[j], half, shift, last)
+            x, fractions[0, j] = _cell(xs[j], half, shift, last)
+            y, fractions[1, j] = _cell(ys[j], half, shift, last)
+            z, fractions[2, j] = _cell(zs[j], half, shift, last)
             x0, y0, z0 = np.uint32(x), np.uint32(np.uint32(y) * _PRIME_Y), np.uint32(np.uint32(z) * _PRIME_Z)
             x1, y1, z1 = np.uint32(x0 + np.uint32(1)), np.uint32(y0 + _PRIME_Y), np.uint32(z0 + _PRIME_Z)
             rows[0, j] = (x0 ^ y0 ^ z0) & mask
@@ -131,9 +130,9 @@ def _find(points, block, level, lay, rows, fractions):
             rows[7, j] = (x1 ^ y1 ^ z1) & mask
     else:
         for j in range(len(xs)):
-            x, fractions[0, j] = _place(xs[j], half, shift, last)
-            y, fractions[1, j] = _place(ys[j], half, shift, last)
-            z, fractions[2, j] = _place(zs[j], half, shift, last)
+            x, fractions[0, j] = _cell(xs[j], half, shift, last)
+            y, fractions[1, j] = _cell(ys[j], half, shift, last)
+            z, fractions[2, j] = _cell(zs[j], half, shift, last)
             for k in range(8):
                 row = np.int32(x + (k >> 2) + (y + ((k >> 1) & 1)) * along_y + (z + (k & 1)) * along_z)
                 rows[k, j] = row - total if row >= total else row
@@ -141,8 +140,8 @@ def _find(points, block, level, lay, rows, fractions):
 
 @compiled
 @no_type_check
-def _weigh(fractions, count, tangent, half, weights):
-    """Weights of the corners, or their derivatives along a tangent."""
+def _weights(fractions, count, tangent, half, weights):
+    """Trilinear weights of the corners, or their directional derivatives."""
     one = np.float32(1)
     if tangent is None:
         for j in range(count):
@@ -169,7 +168,7 @@ def _weigh(fractions, count, tangent, half, weights):
 @compiled
 @no_type_check
 def _gather(part, parts, points, table, tangent, lay, out):
-    """Each part of the points has a thread."""
+    """Points are split between threads."""
     features, total = len(lay.row), out.shape[1]
     rows, weights = np.empty((8, BLOCK), np.uint32), np.empty((8, BLOCK), table.dtype)
     fractions = np.empty((3, BLOCK), table.dtype)
@@ -177,11 +176,11 @@ def _gather(part, parts, points, table, tangent, lay, out):
     for level in range(len(lay.half)):
         grid = table[lay.offset[level] : lay.offset[level] + lay.rows[level]]
         for first in range(begin, end, BLOCK):
-            # slices: an index that might be negative, for all the compiler knows, keeps it from vectorising
+            # slices: a possibly negative index would keep the compiler from vectorising
             block = slice(first, min(first + BLOCK, end))
             count = block.stop - block.start
-            _find(points, block, level, lay, rows, fractions)
-            _weigh(fractions, count, None if tangent is None else tangent[:, block], lay.half[level], weights)
+            _corners(points, block, level, lay, rows, fractions)
+            _weights(fractions, count, None if tangent is None else tangent[:, block], lay.half[level], weights)
             for f in range(0, features - 1, 2):
                 even, odd = out[level * features + f, block], out[level * features + f + 1, block]
                 for j in range(count):
@@ -203,7 +202,7 @@ def _gather(part, parts, points, table, tangent, lay, out):
 @compiled
 @no_type_check
 def _scatter(part, parts, points, cotangent, tangent, lay, out):
-    """Each thread has every so manieth level."""
+    """Levels are split between threads."""
     features, total = len(lay.row), cotangent.shape[1]
     rows, weights = np.empty((8, BLOCK), np.uint32), np.empty((8, BLOCK), out.dtype)
     fractions = np.empty((3, BLOCK), out.dtype)
@@ -212,8 +211,8 @@ def _scatter(part, parts, points, cotangent, tangent, lay, out):
         for first in range(0, total, BLOCK):
             block = slice(first, min(first + BLOCK, total))
             count = block.stop - block.start
-            _find(points, block, level, lay, rows, fractions)
-            _weigh(fractions, count, None if tangent is None else tangent[:, block], lay.half[level], weights)
+            _corners(points, block, level, lay, rows, fractions)
+            _weights(fractions, count, None if tangent is None else tangent[:, block], lay.half[level], weights)
             for f in range(0, features - 1, 2):
                 even, odd = cotangent[level * features + f, block], cotangent[level * features + f + 1, block]
                 for j in range(count):
@@ -231,8 +230,8 @@ def _scatter(part, parts, points, cotangent, tangent, lay, out):
 
 @compiled
 @no_type_check
-def _pull(part, parts, points, table, cotangent, tangent, lay, out):
-    """Each part of the points has a thread."""
+def _point_gradient(part, parts, points, table, cotangent, tangent, lay, out):
+    """Points are split between threads."""
     features, total = len(lay.row), out.shape[1]
     rows, values = np.empty((8, BLOCK), np.uint32), np.empty((8, BLOCK), table.dtype)
     fractions = np.empty((3, BLOCK), table.dtype)
@@ -241,24 +240,25 @@ def _pull(part, parts, points, table, cotangent, tangent, lay, out):
         grid = table[lay.offset[level] : lay.offset[level] + lay.rows[level]]
         for first in range(begin, end, BLOCK):
             block = slice(first, min(first + BLOCK, end))
-            given = cotangent[level * features : (level + 1) * features, block]
-            _find(points, block, level, lay, rows, fractions)
+            block_cotangent = cotangent[level * features : (level + 1) * features, block]
+            _corners(points, block, level, lay, rows, fractions)
             for j in range(block.stop - block.start):
                 for k in range(8):
                     row, value = rows[k, j], np.float32(0)
                     for f in range(features):
-                        value += grid[row, f] * given[f, j]
+                        value += grid[row, f] * block_cotangent[f, j]
                     values[k, j] = value
-            _slopes(fractions, None if tangent is None else tangent[:, block], lay.half[level], values, out[:, block])
+            block_tangent = None if tangent is None else tangent[:, block]
+            _interpolation_gradient(fractions, block_tangent, lay.half[level], values, out[:, block])
 
 
 @compiled
 @no_type_check
-def _slopes(fractions, tangent, half, values, out):
-    """Add the gradient of the interpolation of eight values, or of its derivative along a tangent."""
+def _interpolation_gradient(fractions, tangent, half, values, out):
+    """Add the gradient of trilinear interpolation of the corner values, or of its directional derivative."""
     out_x, out_y, out_z = out[0], out[1], out[2]
     for j in range(len(out_x)):
-        # along x first: what is left are four values on the edges of a square in y and z, and their slopes
+        # interpolate along x first; what remains is bilinear in y and z
         fx, fy, fz = fractions[0, j], fractions[1, j], fractions[2, j]
         x00, x01 = values[4, j] - values[0, j], values[5, j] - values[1, j]
         x10, x11 = values[6, j] - values[2, j], values[7, j] - values[3, j]
@@ -270,7 +270,7 @@ def _slopes(fractions, tangent, half, values, out):
             out_y[j] += half * (v10 + fz * (v11 - v10) - v00 - fz * (v01 - v00))
             out_z[j] += half * (v01 - v00 + fy * (v11 - v10 - v01 + v00))
         else:
-            # the mixed second derivatives; those along one axis twice are 0
+            # mixed second derivatives; the unmixed ones are 0
             xy = high - low
             xz = x01 - x00 + fy * (x11 - x10 - x01 + x00)
             yz = v11 - v10 - v01 + v00

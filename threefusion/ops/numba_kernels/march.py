@@ -1,4 +1,4 @@
-"""Ray marching for processors: every ray has room for all its steps, and then what was found closes up."""
+"""Ray marching on CPUs: samples are written to per-ray buffers, then compacted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from threefusion.ops.numba_kernels.compile import array, compiled
 from threefusion.ops.parallel import run
 
-BLOCK, ROOM = 64, 2**21
-"""Steps of a ray whose cells are found at once, and about how many there is room for: it is not to grow with the picture."""
+BLOCK, MAX_STEPS = 64, 2**21
+"""Steps of a ray per inner loop, and about how many steps are buffered, so that memory does not grow with the image."""
 
 
 def march(
@@ -26,48 +26,48 @@ def march(
     radius: float,
     step_length: float,
 ) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
-    """Middles of the steps in occupied cells, and the rays that they are on."""
+    """Midpoints of the steps in occupied cells, and their ray indices; see `threefusion.ops.march`."""
     rays = tuple(array(value) for value in (origins, directions, near, far, shift))
-    # numbers in the precision of the rays, lest the kernel compute in another one than torch
+    # scalars in the precision of the rays, so that the kernel computes in the precision of torch
     scale, length = (rays[2].dtype.type(number) for number in (len(occupied) / (2 * radius), step_length))
     grid = (array(occupied).ravel(), np.int32(len(occupied)), scale)
-    together = max(1, int(ROOM * step_length / (2 * radius)))
-    parts = [_march(rays, slice(first, first + together), grid, length) for first in range(0, max(1, len(origins)), together)]
+    chunk = max(1, int(MAX_STEPS * step_length / (2 * radius)))
+    parts = [_march(rays, slice(first, first + chunk), grid, length) for first in range(0, max(1, len(origins)), chunk)]
     return parts[0] if len(parts) == 1 else tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
 def _march(rays: Any, part: slice, grid: Any, length: np.floating) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
-    """The same for some of the rays."""
+    """March some of the rays."""
     rays = tuple(values[part] for values in rays)
     near, far = rays[2:4]
-    # no more steps than these can have their middle before the far end
+    # upper bound on the steps with a midpoint before the far end
     steps = np.where(far > near, np.ceil((far - near) / length) + 1, 0).astype(np.int64)
     begins, counts = np.append(0, np.cumsum(steps)), np.empty_like(steps)
-    rooms = np.empty(begins[-1], near.dtype)
-    run(_look, rays, grid, length, begins, rooms, counts)
+    buffer = np.empty(begins[-1], near.dtype)
+    run(_sample, rays, grid, length, begins, buffer, counts)
     ends = np.append(0, np.cumsum(counts))
     middle = torch.empty(ends[-1], dtype=torch.float32 if near.dtype == np.float32 else torch.float64)
     ray_index = torch.empty(ends[-1], dtype=torch.int64)
-    run(_close_up, begins, rooms, ends, part.start, array(middle), array(ray_index))
+    run(_compact, begins, buffer, ends, part.start, array(middle), array(ray_index))
     return middle, ray_index
 
 
 @compiled
 @no_type_check
-def _look(part, parts, rays, grid, length, begins, rooms, counts):
-    """Every step's middle is written, and written over by the next one unless it counts: no branch that could be mispredicted."""
+def _sample(part, parts, rays, grid, length, begins, buffer, counts):
+    """Branchless: every midpoint is written, and overwritten by the next one unless it is kept."""
     (origins, directions, nears, fars, shifts), (occupied, side, scale) = rays, grid
     total = len(counts)
     zero, last, half = np.int32(0), np.int32(side - 1), np.float32(side) / np.float32(2)
-    middles, cells = np.empty(BLOCK, rooms.dtype), np.empty(BLOCK, np.int32)
+    middles, cells = np.empty(BLOCK, buffer.dtype), np.empty(BLOCK, np.int32)
     for ray in range(total * part // parts, total * (part + 1) // parts):
         near, far, shift = nears[ray], fars[ray], shifts[ray]
         ox, oy, oz = origins[ray, 0], origins[ray, 1], origins[ray, 2]
         dx, dy, dz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
-        room, found = rooms[begins[ray] : begins[ray + 1]], 0
-        for first in range(0, len(room), BLOCK):
-            count = min(BLOCK, len(room) - first)
-            # the same expressions as in torch, rounding included
+        out, kept = buffer[begins[ray] : begins[ray + 1]], 0
+        for first in range(0, len(out), BLOCK):
+            count = min(BLOCK, len(out) - first)
+            # the same expressions as in torch, for identical rounding
             for j in range(count):
                 middle = near + (np.float32(first + j) + shift - np.float32(0.5)) * length
                 x = min(max(np.int32((ox + dx * middle) * scale + half), zero), last)
@@ -75,17 +75,17 @@ def _look(part, parts, rays, grid, length, begins, rooms, counts):
                 z = min(max(np.int32((oz + dz * middle) * scale + half), zero), last)
                 middles[j], cells[j] = middle, (x * side + y) * side + z
             for j in range(count):
-                room[found] = middles[j]
-                found += occupied[cells[j]] & (middles[j] > near) & (middles[j] < far)
-        counts[ray] = found
+                out[kept] = middles[j]
+                kept += occupied[cells[j]] & (middles[j] > near) & (middles[j] < far)
+        counts[ray] = kept
 
 
 @compiled
 @no_type_check
-def _close_up(part, parts, begins, rooms, ends, first, middle, ray_index):
-    """What was found, ray after ray without the empty room."""
+def _compact(part, parts, begins, buffer, ends, first, middle, ray_index):
+    """Copy the kept samples of all rays into one packed array."""
     total = len(ends) - 1
     for ray in range(total * part // parts, total * (part + 1) // parts):
-        begin, room = ends[ray], rooms[begins[ray] :]
+        begin, kept = ends[ray], buffer[begins[ray] :]
         for j in range(ends[ray + 1] - begin):
-            middle[begin + j], ray_index[begin + j] = room[j], first + ray
+            middle[begin + j], ray_index[begin + j] = kept[j], first + ray

@@ -1,4 +1,4 @@
-"""Triangle visibility for processors: a depth buffer, the picture's rows shared by the threads."""
+"""Rasterization on CPUs with a depth buffer; threads take disjoint image rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from threefusion.ops.rasterize import DEPTH_STEPS, EMPTY
 
 
 def nearest_face(corners: Float[Tensor, "F 3 3"], face_ids: Int[Tensor, "F"], height: int, width: int) -> Int[Tensor, "H W"]:
-    """The id of the nearest face at each pixel's centre, -1 where there is none; `corners` as in the reference."""
+    """Id of the nearest face at each pixel centre, -1 for the background; `corners` as in the torch kernel."""
     words = torch.full((height, width), EMPTY, dtype=torch.int64)
     run(_draw, array(corners), array(face_ids), array(words))
     return torch.where(words == EMPTY, -1, words & 0xFFFFFFFF)
@@ -24,14 +24,14 @@ def nearest_face(corners: Float[Tensor, "F 3 3"], face_ids: Int[Tensor, "F"], he
 @compiled
 @no_type_check
 def _edge(a, b, x, y):
-    """Twice the signed area of a triangle on screen whose third corner is (x, y)."""
+    """Twice the signed screen area of the triangle (a, b, (x, y))."""
     return (b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
 
 
 @compiled
 @no_type_check
 def _bounded(value, low, high):
-    """An integer between two others; what is far outside would not fit into one."""
+    """Clamp before the conversion to an integer, which would overflow."""
     return np.int64(min(max(value, np.float64(low)), np.float64(high)))
 
 

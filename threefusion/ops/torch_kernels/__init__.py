@@ -1,1 +1,1 @@
-"""Kernels in plain torch: the reference of every operation, and what runs where there is nothing faster."""
+"""Kernels in plain torch: reference implementation and fallback of every operation."""

@@ -10,7 +10,7 @@ from torch import Tensor
 def weights(
     optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
-    """Weights, and the transmittance before each sample."""
+    """Weight of each sample, and transmittance in front of it."""
     before, _ = _sums_before(optical_depth, ray_index, rays)
     transmittance = (-before).exp().to(optical_depth.dtype)
     return transmittance * -torch.expm1(-optical_depth), transmittance
@@ -23,7 +23,7 @@ def weights_backward(
     ray_index: Int[Tensor, "N"],
     rays: int,
 ) -> Float[Tensor, "N"]:
-    """Gradient in the optical depth."""
+    """Gradient with respect to the optical depth."""
     shadowed = gradient * weights
     before, total = _sums_before(shadowed, ray_index, rays)
     after = (total - before).to(gradient.dtype) - shadowed
@@ -40,18 +40,18 @@ def weighted_sums(
 def weighted_sums_backward(
     gradient: Float[Tensor, "R C"], weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"]
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
-    """Gradients in the weights and in the values."""
+    """Gradients with respect to the weights and the values."""
     of_ray = gradient.index_select(0, ray_index)
     return (of_ray * values).sum(-1), of_ray * weights[:, None]
 
 
 def _sums_before(value: Tensor, ray_index: Tensor, rays: int) -> tuple[Tensor, Tensor]:
-    """Sum over the earlier samples of the same ray, and over all of them, for every sample; in float64.
+    """Exclusive prefix sum within each ray, and the sum over the whole ray, per sample; in float64.
 
-    One running sum serves all rays; in float32 the difference of two far-off values of it would lose the small ones.
+    All rays share one cumulative sum; in float32 its differences would lose small values.
     """
     running = torch.cat([value.new_zeros(1, dtype=torch.float64), value.double().cumsum(0)])
-    # a search rather than `bincount`, which on a GPU makes the host wait for the largest index
+    # not `bincount`, which synchronises host and GPU
     borders = torch.searchsorted(ray_index, torch.arange(rays + 1, device=ray_index.device, dtype=ray_index.dtype))
     first, last = running[borders[:-1]], running[borders[1:]]
     return running[:-1] - first[ray_index], (last - first)[ray_index]

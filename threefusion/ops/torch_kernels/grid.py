@@ -1,7 +1,7 @@
 """Grid encoding in torch.
 
-Written with one-dimensional gathers and scatters: on a processor these are ten times faster than the backward passes of
-`embedding` and of two-dimensional `index_add`.
+Uses one-dimensional gathers and scatters: on CPUs these are ten times faster than the backward passes of `embedding` and of
+two-dimensional `index_add`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn.functional import embedding_bag
 
 from threefusion.ops.grid import PRIMES, Grid, Level
 
-# up to this many features a gather per feature beats embedding_bag, which wants its index transposed first
+# up to this many features, one gather per feature is faster than embedding_bag, which needs a transposed index
 _GATHER_FEATURES = 2
 # as signed 32-bit numbers: only the low bits survive the mask
 _PRIMES = [(prime + 2**31) % 2**32 - 2**31 for prime in PRIMES]
@@ -34,8 +34,8 @@ def gather(
         else:
             flat = index.flatten()
             columns = rows.t().contiguous()
-            found = [column.index_select(0, flat).view_as(weight).mul_(weight).sum(0) for column in columns]
-            parts.append(torch.stack(found, -1))
+            sums = [column.index_select(0, flat).view_as(weight).mul_(weight).sum(0) for column in columns]
+            parts.append(torch.stack(sums, -1))
     return torch.cat(parts, -1)
 
 
@@ -55,7 +55,7 @@ def scatter(
     return torch.cat(parts)
 
 
-def pull(
+def point_gradient(
     points: Float[Tensor, "N 3"],
     table: Float[Tensor, "T F"],
     cotangent: Float[Tensor, "N C"],
@@ -76,10 +76,10 @@ def pull(
 
 
 def corners(points: Float[Tensor, "N 3"], level: Level) -> tuple[Int[Tensor, "8 N"], Float[Tensor, "3 N"]]:
-    """Rows of the eight corners of each point's cell (x slowest, z fastest), and where in the cell the point lies."""
-    place = (points.t().contiguous() + 1) * (level.scale / 2) + level.shift
-    low = place.floor().clamp_(0, level.last).nan_to_num_(0)
-    fraction = place - low
+    """Rows of the eight corners of each point's cell (x slowest, z fastest), and the point's fractions within the cell."""
+    position = (points.t().contiguous() + 1) * (level.scale / 2) + level.shift
+    low = position.floor().clamp_(0, level.last).nan_to_num_(0)
+    fraction = position - low
     low = low.int()
     pairs = torch.stack([low, low + 1], 1)
     if level.hashed:
@@ -93,15 +93,15 @@ def corners(points: Float[Tensor, "N 3"], level: Level) -> tuple[Int[Tensor, "8 
 
 
 def _levels(table: Tensor, grid: Grid) -> Iterator[tuple[Level, Tensor]]:
-    """Each level with its rows."""
+    """Pairs of a level and its rows."""
     return zip(grid.levels, table.split([level.rows for level in grid.levels]), strict=True)
 
 
 def _factors(fraction: Tensor, level: Level, tangent: Tensor | None, axis: int | None = None) -> list[tuple[Tensor, ...]]:
-    """Terms whose products over the axes add up to the corners' weights, or to their derivatives.
+    """Factors per axis, `[2 N]` each, of the trilinear weights or of their derivatives; one tuple per term of a sum.
 
-    The weight of a corner is a product of one factor `[2 N]` per axis, (1 - f, f). A derivative replaces one factor by its slope:
-    that of `axis`, if given, and, summed over the axes, one along the tangent.
+    The weight of a corner is the product of (1 - f, f) over the axes. A derivative replaces one factor by its slope: that of
+    `axis`, if given, and in a sum over the axes that along the tangent.
     """
     plain = [torch.stack([1 - f, f]) for f in fraction]
     half = level.scale / 2
@@ -113,11 +113,11 @@ def _factors(fraction: Tensor, level: Level, tangent: Tensor | None, axis: int |
     base = plain if axis is None else replaced(plain, axis, slope)
     if tangent is None:
         return [tuple(base)]
-    # a linear factor has no second derivative, so the axis that is taken drops out
+    # factors are linear, so the second derivative along `axis` is 0
     return [tuple(replaced(base, other, slope * tangent[:, other])) for other in range(3) if other != axis]
 
 
 def _products(*terms: tuple[Tensor, ...]) -> Float[Tensor, "8 N"]:
-    """Sum over the terms of the products of their factors, for the corners in the order of `corners`."""
+    """Sum over the terms of the products of their factors, in the order of `corners`."""
     products = [((x[:, None] * y)[:, :, None] * z).reshape(8, -1) for x, y, z in terms]
     return products[0] if len(products) == 1 else torch.stack(products).sum(0)

@@ -1,4 +1,4 @@
-"""Ray marching in torch: every step of every ray that hits is looked up."""
+"""Ray marching in torch: evaluates every step of every ray that hits the scene."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def march(
     radius: float,
     step_length: float,
 ) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
-    """Middles of the steps in occupied cells, and the rays that they are on."""
+    """Midpoints of the steps in occupied cells, and their ray indices; see `threefusion.ops.march`."""
     hit = (far > near).nonzero()[:, 0]
     steps = torch.arange(int(2 * radius / step_length) + 2, device=near.device)
     near, far, shift = near[hit, None], far[hit, None], shift[hit, None]
@@ -29,5 +29,5 @@ def march(
         for axis in range(3)
     )
     full = occupied.flatten()[(x * side + y) * side + z] & (middle > near) & (middle < far)
-    chosen = full.flatten().nonzero()[:, 0]
-    return middle.flatten()[chosen], hit[chosen // len(steps)]
+    kept = full.flatten().nonzero()[:, 0]
+    return middle.flatten()[kept], hit[kept // len(steps)]

@@ -1,7 +1,7 @@
-"""Triangle visibility in torch.
+"""Rasterization in torch.
 
-Every face is expanded into the pixels of its bounding box (a *fragment* each), fragments that miss are dropped, and the nearest
-survives through one `scatter_reduce` over 64-bit words that hold depth above the face id.
+Each face is expanded into one fragment per pixel of its bounding box. Fragments outside the face are dropped, and the nearest is
+selected by a `scatter_reduce` minimum over 64-bit words with the depth above the face id.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch import Tensor
 from threefusion.ops.rasterize import DEPTH_STEPS, EMPTY, edge
 
 CHUNK = 1 << 21
-"""Fragments that are in memory at once."""
+"""Fragments per chunk, to bound memory."""
 
 
 def nearest_face(corners: Float[Tensor, "F 3 3"], face_ids: Int[Tensor, "F"], height: int, width: int) -> Int[Tensor, "H W"]:
-    """The id of the nearest face at each pixel's centre, -1 where there is none.
+    """Id of the nearest face at each pixel centre, -1 for the background.
 
-    `corners` are float64: pixels to the right, pixels downwards, depth in [-1, 1].
+    `corners` are float64: x and y in pixels (y down), depth in [-1, 1].
     """
     buffer = torch.full((height * width,), EMPTY, dtype=torch.int64, device=corners.device)
     if len(face_ids):
@@ -35,7 +35,7 @@ def nearest_face(corners: Float[Tensor, "F 3 3"], face_ids: Int[Tensor, "F"], he
 
 
 def _chunks(count: Tensor) -> list[Tensor]:
-    """Indices of faces with a fragment, in groups of at most about CHUNK fragments (one face is never split)."""
+    """Indices of faces with fragments, in groups of about CHUNK fragments; a face is never split."""
     faces = count.nonzero()[:, 0]
     group = (count[faces].cumsum(0) - 1) // CHUNK
     sizes = torch.bincount(group).tolist() if len(faces) else []
@@ -43,7 +43,7 @@ def _chunks(count: Tensor) -> list[Tensor]:
 
 
 def _scatter(buffer: Tensor, corners: Tensor, face_ids: Tensor, low: Tensor, extent: Tensor, width: int) -> None:
-    """Write the words of the fragments of some faces into `buffer` where they are nearest."""
+    """Rasterize some faces into the depth buffer."""
     count = extent[:, 0] * extent[:, 1]
     owner = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     rank = torch.arange(len(owner), device=count.device) - (count.cumsum(0) - count)[owner]

@@ -1,7 +1,7 @@
-"""Compositing for CUDA devices.
+"""Compositing on CUDA devices.
 
-One program goes along one ray, a block of samples at a time, and carries the sum so far. So the order of the sums is always the
-same, and one ray's large optical depths take no precision from another's small ones.
+One program processes one ray, a block of samples at a time, and carries the prefix sum. The summation order is therefore fixed,
+and large optical depths of one ray do not reduce the precision of another.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 from threefusion.ops.triton_kernels.launch import device_of
 
 BLOCK = 64
-"""Samples that a program takes at once."""
+"""Samples per block."""
 
 
 def weights(
     optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
-    """Weights, and the transmittance before each sample."""
+    """Weight of each sample, and transmittance in front of it."""
     optical_depth = optical_depth.contiguous()
     out, transmittance = torch.empty_like(optical_depth), torch.empty_like(optical_depth)
     with device_of(out):
@@ -38,7 +38,7 @@ def weights_backward(
     ray_index: Int[Tensor, "N"],
     rays: int,
 ) -> Float[Tensor, "N"]:
-    """Gradient in the optical depth."""
+    """Gradient with respect to the optical depth."""
     out = torch.empty_like(weights)
     with device_of(out):
         tensors = (gradient.contiguous(), weights, transmittance, _starts(ray_index, rays), out)
@@ -61,7 +61,7 @@ def weighted_sums(
 def weighted_sums_backward(
     gradient: Float[Tensor, "R C"], weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"]
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
-    """Gradients in the weights and in the values."""
+    """Gradients with respect to the weights and the values."""
     (count, channels), weights, values = values.shape, weights.contiguous(), values.contiguous()
     for_weights, for_values = torch.empty_like(weights), torch.empty_like(values)
     with device_of(weights):
@@ -74,14 +74,14 @@ def weighted_sums_backward(
 
 
 def _starts(ray_index: Int[Tensor, "N"], rays: int) -> Int[Tensor, "{rays}+1"]:
-    """First sample of each ray, and after the last one the number of samples; stays on the device."""
+    """First sample of each ray, and the number of samples as the last entry; without host synchronisation."""
     return torch.searchsorted(ray_index.contiguous(), torch.arange(rays + 1, device=ray_index.device))
 
 
 @triton.jit
 @no_type_check
 def _absorbed(depth):
-    """1 - exp(-depth), for small depths by its series, because the difference would have only a few digits."""
+    """1 - exp(-depth), by its series for small depths to avoid cancellation."""
     series = 1 - depth / 2 * (1 - depth / 3 * (1 - depth / 4 * (1 - depth / 5 * (1 - depth / 6))))
     return tl.where(tl.abs(depth) < 0.25, depth * series, 1 - tl.exp(-depth))
 
@@ -89,14 +89,14 @@ def _absorbed(depth):
 @triton.jit
 @no_type_check
 def _weights(optical_depth, starts, out, transmittance, BLOCK: tl.constexpr):
-    """One ray, from its first sample on."""
+    """One ray, front to back."""
     ray = tl.program_id(0)
     begin, end = tl.load(starts + ray), tl.load(starts + ray + 1)
     before = tl.zeros([1], optical_depth.dtype.element_ty)
     for first in range(begin, end, BLOCK):
         sample = first + tl.arange(0, BLOCK)
         inside = sample < end
-        # the depths one place along: to sum all and subtract the own one would lose what is small beside it
+        # shifted by one sample: an inclusive sum minus the own depth would cancel
         earlier = tl.load(optical_depth + sample - 1, mask=inside & (sample > begin), other=0)
         left = tl.exp(-(before + tl.cumsum(earlier, 0)))
         depth = tl.load(optical_depth + sample, mask=inside, other=0)
@@ -108,7 +108,7 @@ def _weights(optical_depth, starts, out, transmittance, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def _weights_backward(gradient, weights, transmittance, starts, out, BLOCK: tl.constexpr):
-    """One ray, from its last sample back."""
+    """One ray, back to front."""
     ray = tl.program_id(0)
     begin, end = tl.load(starts + ray), tl.load(starts + ray + 1)
     behind = tl.zeros([1], weights.dtype.element_ty)
@@ -159,8 +159,8 @@ def _weighted_sums_backward(
     mask = inside[:, None] & (channel < CHANNELS)
     ray = tl.load(ray_index + sample, mask=inside, other=0)
     of_ray = tl.load(gradient + ray[:, None] * CHANNELS + channel, mask=mask, other=0)
-    place = sample[:, None] * CHANNELS + channel
-    value = tl.load(values + place, mask=mask, other=0)
+    offset = sample[:, None] * CHANNELS + channel
+    value = tl.load(values + offset, mask=mask, other=0)
     weight = tl.load(weights + sample, mask=inside, other=0)
     tl.store(for_weights + sample, tl.sum(of_ray * value, 1), mask=inside)
-    tl.store(for_values + place, of_ray * weight[:, None], mask=mask)
+    tl.store(for_values + offset, of_ray * weight[:, None], mask=mask)

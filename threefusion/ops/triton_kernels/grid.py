@@ -1,7 +1,7 @@
-"""Grid encoding for CUDA devices.
+"""Grid encoding on CUDA devices.
 
-One program takes a block of points through one level. Levels are the slow axis of the launch, so that the programs that run at
-the same time share one level's rows, which fit into the second-level cache.
+One program processes a block of points at one level. Levels are the slow axis of the launch, so that concurrent programs share
+the rows of one level, which fit into the L2 cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from threefusion.ops.grid import PRIMES, Grid
 from threefusion.ops.triton_kernels.launch import device_of
 
 BLOCK = 128
-"""Points of one program."""
+"""Points per program."""
 
 
 def gather(
@@ -34,13 +34,13 @@ def gather(
 def scatter(
     points: Float[Tensor, "N 3"], cotangent: Float[Tensor, "N C"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
 ) -> Float[Tensor, "T F"]:
-    """out[row_k] = sum over points n of weight_k cotangent[n, l]; atomic, so the order of the sums is not always the same."""
+    """out[row_k] = sum over points n of weight_k cotangent[n, l]; atomic, so the summation order is not deterministic."""
     out = cotangent.new_zeros(grid.rows, grid.features)
     _launch(_scatter, grid, points, tangent, cotangent.contiguous(), out)
     return out
 
 
-def pull(
+def point_gradient(
     points: Float[Tensor, "N 3"],
     table: Float[Tensor, "T F"],
     cotangent: Float[Tensor, "N C"],
@@ -49,20 +49,20 @@ def pull(
 ) -> Float[Tensor, "N 3"]:
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
     parts = points.new_empty(len(grid.levels), len(points), 3)
-    _launch(_pull, grid, points, tangent, table.contiguous(), cotangent.contiguous(), parts)
+    _launch(_point_gradient, grid, points, tangent, table.contiguous(), cotangent.contiguous(), parts)
     return parts.sum(0)
 
 
 def _launch(kernel: Any, grid: Grid, points: Tensor, tangent: Tensor | None, *tensors: Tensor) -> None:
-    """Run a kernel on all points and levels."""
+    """Launch a kernel over all points and levels."""
     programs = (triton.cdiv(len(points), BLOCK), len(grid.levels))
     tangent = None if tangent is None else tangent.contiguous()
-    places, sizes = _layout(grid, points.dtype, points.device)
+    transforms, sizes = _layout(grid, points.dtype, points.device)
     padded = triton.next_power_of_2(grid.features)
     with device_of(points):
-        # without fused multiply-adds positions are rounded as in torch; at fine levels another rounding shows in the weights
+        # without fused multiply-adds positions round as in torch; at fine levels the rounding is visible in the weights
         kernel[programs](
-            *(points.contiguous(), tangent, *tensors, places, sizes, len(points)),
+            *(points.contiguous(), tangent, *tensors, transforms, sizes, len(points)),
             *(grid.features, padded, BLOCK),
             num_warps=4,
             enable_fp_fusion=False,
@@ -71,14 +71,14 @@ def _launch(kernel: Any, grid: Grid, points: Tensor, tangent: Tensor | None, *te
 
 @lru_cache(maxsize=32)
 def _layout(grid: Grid, dtype: torch.dtype, device: torch.device) -> tuple[Float[Tensor, "L 3"], Int[Tensor, "L 5"]]:
-    """Of each level half scale, shift, last corner; first row, rows, whether they are hashed, strides along y and z."""
-    places = [[level.scale / 2, level.shift, level.last] for level in grid.levels]
+    """Per level (scale / 2, shift, last) and (first row, rows, hashed, y stride, z stride)."""
+    transforms = [[level.scale / 2, level.shift, level.last] for level in grid.levels]
     sizes = []
     for level, offset in zip(grid.levels, grid.offsets, strict=False):
-        # the primes as signed numbers: only the low bits survive the mask
+        # signed 32-bit primes: only the low bits survive the mask
         strides = [prime - 2**32 * (prime >= 2**31) for prime in PRIMES[1:]] if level.hashed else [level.side, level.side**2]
         sizes.append([offset, level.rows, level.hashed, *strides])
-    return torch.tensor(places, dtype=dtype).to(device), torch.tensor(sizes, dtype=torch.int32).to(device)
+    return torch.tensor(transforms, dtype=dtype).to(device), torch.tensor(sizes, dtype=torch.int32).to(device)
 
 
 @triton.jit
@@ -92,31 +92,31 @@ def _vectors(tensor, index, inside):
 
 @triton.jit
 @no_type_check
-def _place(x, half, shift, last):
-    """The low corner along one axis, and how far beyond it x lies; the same expression as in torch, rounding included."""
-    place = (x + 1) * half + shift
-    # in this order, so that what is not a number goes to the first cell; rounding down what is not negative is a conversion
-    low = tl.minimum(tl.where(place > 0, place, 0), last.to(place.dtype)).to(tl.int32)
-    return low, place - low.to(place.dtype)
+def _cell(x, half, shift, last):
+    """Low corner of the cell along one axis and the fraction within it; same expression as in torch, for identical rounding."""
+    position = (x + 1) * half + shift
+    # this order sends NaN to the first cell; for non-negative numbers the conversion rounds down
+    low = tl.minimum(tl.where(position > 0, position, 0), last.to(position.dtype)).to(tl.int32)
+    return low, position - low.to(position.dtype)
 
 
 @triton.jit
 @no_type_check
-def _cells(points, index, inside, places):
-    """Low corners of the points' cells at this program's level, places in them, and half the scale."""
+def _cells(points, index, inside, transforms):
+    """Low corners of the points' cells at this program's level, fractions within them, and half the scale."""
     x, y, z = _vectors(points, index, inside)
-    places += 3 * tl.program_id(1)
-    half, shift, last = tl.load(places), tl.load(places + 1), tl.load(places + 2)
-    x, fx = _place(x, half, shift, last)
-    y, fy = _place(y, half, shift, last)
-    z, fz = _place(z, half, shift, last)
+    transforms += 3 * tl.program_id(1)
+    half, shift, last = tl.load(transforms), tl.load(transforms + 1), tl.load(transforms + 2)
+    x, fx = _cell(x, half, shift, last)
+    y, fy = _cell(y, half, shift, last)
+    z, fz = _cell(z, half, shift, last)
     return (x, y, z), (fx, fy, fz), half
 
 
 @triton.jit
 @no_type_check
 def _level(sizes):
-    """Rows of this program's level, whether they are hashed, the strides along y and z."""
+    """(rows, hashed, y stride, z stride) of this program's level."""
     sizes += 5 * tl.program_id(1)
     return tl.load(sizes + 1), tl.load(sizes + 2) != 0, tl.load(sizes + 3), tl.load(sizes + 4)
 
@@ -135,7 +135,7 @@ def _row(corner: tl.constexpr, low, level):
 @triton.jit
 @no_type_check
 def _factors(corner: tl.constexpr, fraction, half):
-    """What a corner's weight has from each axis, and the derivatives of that."""
+    """Factors of a corner's weight per axis, and their derivatives."""
     fx, fy, fz = fraction
     wx, dx = (fx, half) if corner // 4 else (1 - fx, -half)
     wy, dy = (fy, half) if corner // 2 % 2 else (1 - fy, -half)
@@ -146,7 +146,7 @@ def _factors(corner: tl.constexpr, fraction, half):
 @triton.jit
 @no_type_check
 def _weight(corner: tl.constexpr, fraction, half, along):
-    """A corner's weight, or its derivative along a vector."""
+    """A corner's weight, or its directional derivative."""
     wx, wy, wz, dx, dy, dz = _factors(corner, fraction, half)
     if along is None:
         return wx * wy * wz
@@ -158,7 +158,7 @@ def _weight(corner: tl.constexpr, fraction, half, along):
 @triton.jit
 @no_type_check
 def _block(count, FEATURES: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr):
-    """This program's points, which of them there are, the numbers of a row, and which of all these there are."""
+    """Indices of this program's points and their mask, feature indices, and the mask of both."""
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside, feature = index < count, tl.arange(0, PADDED)[None, :]
     return index, inside, feature, inside[:, None] & (feature < FEATURES)
@@ -167,7 +167,7 @@ def _block(count, FEATURES: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.conste
 @triton.jit
 @no_type_check
 def _column(index, feature, FEATURES: tl.constexpr):
-    """Where a point's numbers of this program's level are in `[N C]`."""
+    """Offsets into `[N C]` of the points' features at this program's level."""
     width = tl.num_programs(1) * FEATURES
     return index[:, None] * width + tl.program_id(1) * FEATURES + feature
 
@@ -175,78 +175,80 @@ def _column(index, feature, FEATURES: tl.constexpr):
 @triton.jit
 @no_type_check
 def _start(sizes, FEATURES: tl.constexpr):
-    """Where this program's level begins in the table."""
+    """Offset of this program's level in the table."""
     return tl.load(sizes + 5 * tl.program_id(1)).to(tl.int64) * FEATURES
 
 
 @triton.jit(do_not_specialize=["count"])
 @no_type_check
-def _gather(points, tangent, table, out, places, sizes, count, FEATURES: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr):
+def _gather(
+    points, tangent, table, out, transforms, sizes, count, FEATURES: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr
+):
     """A block of points at one level."""
     index, inside, feature, mask = _block(count, FEATURES, PADDED, BLOCK)
-    low, fraction, half = _cells(points, index, inside, places)
+    low, fraction, half = _cells(points, index, inside, transforms)
     along = None if tangent is None else _vectors(tangent, index, inside)
     table += _start(sizes, FEATURES)
     level = _level(sizes)
     total = tl.zeros([BLOCK, PADDED], table.dtype.element_ty)
     for corner in tl.static_range(8):
         weight = _weight(corner, fraction, half, along)
-        place = _row(corner, low, level)[:, None] * FEATURES + feature
-        total += weight[:, None] * tl.load(table + place, mask=mask, other=0)
+        offset = _row(corner, low, level)[:, None] * FEATURES + feature
+        total += weight[:, None] * tl.load(table + offset, mask=mask, other=0)
     tl.store(out + _column(index, feature, FEATURES), total, mask=mask)
 
 
 @triton.jit(do_not_specialize=["count"])
 @no_type_check
 def _scatter(
-    points, tangent, cotangent, out, places, sizes, count, FEATURES: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr
+    points, tangent, cotangent, out, transforms, sizes, count, FEATURES: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr
 ):
     """A block of points at one level."""
     index, inside, feature, mask = _block(count, FEATURES, PADDED, BLOCK)
-    low, fraction, half = _cells(points, index, inside, places)
+    low, fraction, half = _cells(points, index, inside, transforms)
     along = None if tangent is None else _vectors(tangent, index, inside)
-    given = tl.load(cotangent + _column(index, feature, FEATURES), mask=mask, other=0)
+    gradient = tl.load(cotangent + _column(index, feature, FEATURES), mask=mask, other=0)
     out += _start(sizes, FEATURES)
     level = _level(sizes)
     for corner in tl.static_range(8):
         weight = _weight(corner, fraction, half, along)
-        place = _row(corner, low, level)[:, None] * FEATURES + feature
-        tl.atomic_add(out + place, weight[:, None] * given, mask=mask, sem="relaxed")
+        offset = _row(corner, low, level)[:, None] * FEATURES + feature
+        tl.atomic_add(out + offset, weight[:, None] * gradient, mask=mask, sem="relaxed")
 
 
 @triton.jit(do_not_specialize=["count"])
 @no_type_check
-def _pull(
+def _point_gradient(
     points,
     tangent,
     table,
     cotangent,
     out,
-    places,
+    transforms,
     sizes,
     count,
     FEATURES: tl.constexpr,
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A block of points at one level, whose sums over the corners have a place of their own in `out` `[L N 3]`."""
+    """A block of points at one level; `out` is `[L N 3]`."""
     index, inside, feature, mask = _block(count, FEATURES, PADDED, BLOCK)
-    low, fraction, half = _cells(points, index, inside, places)
+    low, fraction, half = _cells(points, index, inside, transforms)
     along = None if tangent is None else _vectors(tangent, index, inside)
-    given = tl.load(cotangent + _column(index, feature, FEATURES), mask=mask, other=0)
+    gradient = tl.load(cotangent + _column(index, feature, FEATURES), mask=mask, other=0)
     table += _start(sizes, FEATURES)
     level = _level(sizes)
     gx, gy, gz = tl.zeros_like(fraction[0]), tl.zeros_like(fraction[0]), tl.zeros_like(fraction[0])
     for corner in tl.static_range(8):
-        place = _row(corner, low, level)[:, None] * FEATURES + feature
-        value = tl.sum(given * tl.load(table + place, mask=mask, other=0), 1)
+        offset = _row(corner, low, level)[:, None] * FEATURES + feature
+        value = tl.sum(gradient * tl.load(table + offset, mask=mask, other=0), 1)
         wx, wy, wz, dx, dy, dz = _factors(corner, fraction, half)
         if along is None:
             gx += dx * wy * wz * value
             gy += wx * dy * wz * value
             gz += wx * wy * dz * value
         else:
-            # a linear factor has no second derivative, so each axis has the slopes along the two others
+            # factors are linear, so each axis has only mixed second derivatives
             vx, vy, vz = along
             gx += dx * (dy * vy * wz + wy * dz * vz) * value
             gy += dy * (dx * vx * wz + wx * dz * vz) * value

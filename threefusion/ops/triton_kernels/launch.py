@@ -1,4 +1,4 @@
-"""What all launches have in common."""
+"""Shared helper of the kernel launches."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from torch import Tensor
 
 
 def device_of(tensor: Tensor) -> AbstractContextManager:
-    """Makes the tensor's device the current one: Triton launches there. Triton's interpreter takes tensors of the processor."""
+    """Make the tensor's device current, because Triton launches there; no-op for the CPU tensors of Triton's interpreter."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()

@@ -1,6 +1,6 @@
-"""Ray marching for CUDA devices: one program per ray counts its steps in occupied cells, and a second launch writes them.
+"""Ray marching on CUDA devices: one launch counts the samples of each ray, a second one writes them.
 
-Between the two the processor reads how many there are, to make room for them: the one time that it waits for the device.
+Between the two the host reads the total to allocate memory: the only synchronisation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from threefusion.ops.triton_kernels.launch import device_of
 
 BLOCK = 64
-"""Steps that a program looks at at once."""
+"""Steps per block."""
 
 
 def march(
@@ -29,13 +29,13 @@ def march(
     radius: float,
     step_length: float,
 ) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
-    """Middles of the steps in occupied cells, and the rays that they are on."""
+    """Midpoints of the steps in occupied cells, and their ray indices; see `threefusion.ops.march`."""
     side = len(occupied)
     rays = [tensor.contiguous() for tensor in (origins, directions, near, far, shift)]
     grid = (occupied.contiguous().view(torch.uint8), side / (2 * radius), step_length)
     counts = torch.zeros(len(near), dtype=torch.int64, device=near.device)
     with device_of(near):
-        # without fused multiply-adds both launches, and torch, round alike: a step on a border must not be counted but not kept
+        # without fused multiply-adds both launches round like torch; else a step on a border might be counted but not written
         options = {"SIDE": side, "BLOCK": BLOCK, "num_warps": 1, "enable_fp_fusion": False}
         _march[(len(near),)](*rays, *grid, counts, None, None, **options)
         ends = counts.cumsum(0)
@@ -56,32 +56,32 @@ def _march(
     occupied,
     scale,
     step_length,
-    places,
+    offsets,
     middles,
     ray_index,
     SIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Count a ray's steps into `places`, or write them there if there is somewhere to write to."""
+    """Count the samples of a ray into `offsets`, or, with `middles`, write them from its offset on."""
     ray = tl.program_id(0)
     begin, end = tl.load(near + ray), tl.load(far + ray)
-    moved = tl.load(shift + ray)
+    ray_shift = tl.load(shift + ray)
     steps = tl.where(end > begin, ((end - begin) / step_length).to(tl.int32) + 2, 0)
-    place = tl.load(places + ray)
+    offset = tl.load(offsets + ray)
     for first in range(0, steps, BLOCK):
         step = (first + tl.arange(0, BLOCK)).to(begin.dtype)
-        middle = begin + (step + moved - 0.5) * step_length
+        middle = begin + (step + ray_shift - 0.5) * step_length
         cell = tl.zeros([BLOCK], tl.int32)
         for axis in tl.static_range(3):
             x = tl.load(origins + 3 * ray + axis) + tl.load(directions + 3 * ray + axis) * middle
             x = x * scale + SIDE / 2
-            # clamped before it is cut, and so that what is not a number goes to the first cell
+            # clamped before the conversion, in an order that sends NaN to the first cell
             cell = cell * SIDE + tl.minimum(tl.where(x > 0, x, 0), SIDE - 1).to(tl.int32)
         kept = ((middle > begin) & (middle < end) & (tl.load(occupied + cell) != 0)).to(tl.int32)
         if middles is not None:
-            target = place + tl.cumsum(kept, 0) - kept
+            target = offset + tl.cumsum(kept, 0) - kept
             tl.store(middles + target, middle, mask=kept != 0)
             tl.store(ray_index + target, ray.to(tl.int64), mask=kept != 0)
-        place += tl.sum(kept, 0)
+        offset += tl.sum(kept, 0)
     if middles is None:
-        tl.store(places + ray, place)
+        tl.store(offsets + ray, offset)
