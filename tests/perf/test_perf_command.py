@@ -9,9 +9,7 @@ import torch
 
 from threefusion.cli.main import run
 from threefusion.cli.perf import TAKES
-from threefusion.errors import UserError
 from threefusion.perf.backends import on, runnable
-from threefusion.perf.floors import probes
 from threefusion.perf.suite import SUBJECTS, Sizes
 
 SMALL = {"points": ["64", "100"], "batch": ["1", "2"], "resolution": ["8"]}
@@ -22,9 +20,9 @@ CASES = {
     "rasterize": {"visibility"},
     "mlp": {"forward+backward", "forward"},
     "step": {"albedo", "analytic normals"},
-    "guidance": {"guidance"},
+    "guidance": {"guidance", "network"},
 }
-PHASES = {"step": {"render", "backward", "optimizer"}, "guidance": {"network", "everything else"}}
+PHASES = {"step": {"render", "backward", "optimizer"}}
 
 
 def small(subject: str) -> list[str]:
@@ -39,14 +37,13 @@ def test_every_subject_runs(subject: str, capsys: pytest.CaptureFixture[str]) ->
     assert {row["case"] for row in data["rows"]} == CASES[subject]
     for row in data["rows"]:
         assert row["subject"] == subject
-        assert row["ms"] >= row["min_ms"] > 0 and row["floor_ms"] > 0
-        assert row["ratio_to_floor"] == pytest.approx(row["ms"] / row["floor_ms"], rel=1e-3)
+        assert row["ms"] >= row["min_ms"] > 0
         assert set(row["phases"]) == PHASES.get(subject, set())
         reference = next(
             other for other in data["rows"] if other["name"] == "torch" and all(other[k] == row[k] for k in row_key(row))
         )
         assert row["ratio_to_torch"] == pytest.approx(reference["ms"] / row["ms"], rel=1e-3)
-    assert data["hardware"]["cores"] >= 1 and data["rates"][0]["gemm"]["float32"] > 0
+    assert data["hardware"]["cores"] >= 1
 
 
 def row_key(row: dict) -> list[str]:
@@ -77,36 +74,5 @@ def test_threads_are_put_back_and_a_page_is_written(tmp_path, capsys: pytest.Cap
     assert run([*small("composite"), "--threads", "1", "2", "--out", str(page)]) == 0
     assert torch.get_num_threads() == before
     assert capsys.readouterr().out.strip() in page.read_text()
-    assert "- 2 threads: float32" in page.read_text()
-
-
-def test_full_size_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="timed on a CUDA device, and torch sees none"):
-        run(["perf", "guidance", "--architecture", "deepfloyd-if-xl"])
-
-
-@pytest.mark.parametrize("compiled", [True, False])
-def test_probes_do_the_work_that_they_are_credited_with(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from threefusion.perf import floors
-
-    monkeypatch.setattr(floors, "ROUNDS", 2)
-    monkeypatch.setattr(floors, "installed", lambda name: compiled)
-    found = {probe.rate: probe for probe in probes(torch.device("cpu"))}
-    assert {"float32", "gather", "update", "copy"} <= set(found)
-    for probe in found.values():
-        probe.call(lambda name: None)
-        assert probe.amount > 0
-    assert found["gather"].amount == (2 * floors.INDICES if compiled else 2**20)
-
-
-def test_compiled_probes_touch_every_row_as_often_as_said() -> None:
-    import numpy as np
-
-    numba_probes = pytest.importorskip("threefusion.perf.numba_probes")
-    tables, index = np.zeros((1, 4, 2), np.float32), np.array([1, 3, 3], np.int32)
-    numba_probes.update(0, 1, tables, index, 5)
-    assert tables[0].tolist() == [[0, 0], [5, 5], [0, 0], [10, 10]]
-    out = np.zeros(1, np.int64)
-    numba_probes.gather(0, 1, np.array([1, 2, 4, 8], np.int64), index, 1, out)
-    assert out[0] == 1 ^ 2 ^ 8 ^ 8
+    assert "| 2       | torch" in page.read_text()
+    assert "Written by `perf all --out FILE`" in page.read_text()

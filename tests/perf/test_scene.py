@@ -7,8 +7,7 @@ from math import radians
 import pytest
 import torch
 
-from threefusion.perf.rendering import ball_mesh, covered_pixels
-from threefusion.perf.scene import BALL, CELLS, FIELD, RADIUS, STEPS, fixed_renderer, fixed_views, march_steps, trained_parts
+from threefusion.perf.scene import BALL, CELLS, GRID, RADIUS, STEPS, fixed_renderer, fixed_views, march_steps, trained_parts
 from threefusion.renderer.sampler.sampler import ball_interval
 
 CPU = torch.device("cpu")
@@ -40,16 +39,6 @@ def test_samples_fill_the_ball_and_nothing_else() -> None:
 def test_the_same_scene_every_time() -> None:
     first, second = (dict(trained_parts(fixed_renderer(CPU)).named_parameters()) for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    assert first["geometry.encoding.table"].shape == (FIELD.rows, FIELD.features)
+    assert first["geometry.encoding.table"].shape == (GRID.rows, GRID.features)
     network = [tuple(value.shape) for name, value in first.items() if "network" in name and "weight" in name]
     assert network == [(64, 32), (4, 64)]
-
-
-def test_faces_cover_the_disc_twice() -> None:
-    vertices, faces = ball_mesh(CPU)
-    assert len(faces) == 20480
-    camera = fixed_views(1, 256, CPU).camera
-    clip = torch.cat([vertices, torch.ones_like(vertices[:, :1])], -1) @ camera.mvp()[0].T
-    # the outline of a ball of radius r at distance d is a disc of radius f r / sqrt(d^2 - r^2)
-    outline = 128 / torch.tan(camera.fovy[0] / 2) * BALL / (3.2**2 - BALL**2) ** 0.5
-    assert covered_pixels(clip, faces, 256) == pytest.approx(float(2 * torch.pi * outline**2), rel=0.01)

@@ -30,7 +30,7 @@ def test_warm_ups_do_not_count_and_the_middle_one_does() -> None:
         hand.seconds += next(durations)
 
     (timing,) = interleave([call], 3, hand)
-    assert (round(timing.median, 9), round(timing.least, 9), timing.phases) == (4.0, 1.0, {})
+    assert (round(timing.median, 9), round(timing.minimum, 9), timing.phases) == (4.0, 1.0, {})
 
 
 def test_phases_of_one_name_are_added_up_and_the_whole_is_more_than_its_parts() -> None:

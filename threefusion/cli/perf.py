@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from threefusion.cli.parser import Parser, Verb
 from threefusion.errors import UserError
-from threefusion.guidance.prior.architectures import ARCHITECTURES
 from threefusion.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from threefusion.perf.suite import Sizes
 
 TAKES = {
     "encode": ("points",),
@@ -18,12 +22,12 @@ TAKES = {
     "rasterize": ("resolution",),
     "mlp": ("points",),
     "step": ("batch", "resolution"),
-    "guidance": ("batch", "architecture"),
+    "guidance": ("batch",),
 }
 """Subjects, and which of the sizes each has."""
-SIZES = ("points", "batch", "resolution", "architecture")
+SIZES = ("points", "batch", "resolution")
 DEFAULTS = {"rasterize": {"resolution": (64, 256, 512)}, "guidance": {"batch": (1, 2, 4, 8)}}
-"""Sizes that differ from the usual ones."""
+"""Sizes that differ from the default ones."""
 ALL = "all"
 
 
@@ -35,45 +39,53 @@ def perf_arguments(parser: Parser) -> None:
     parser.add_argument("--points", type=int, nargs="+", metavar="N", help="encode, mlp: points at a time (32768 262144)")
     parser.add_argument("--batch", type=int, nargs="+", metavar="N", help="views (1 2 4; guidance 1 2 4 8)")
     parser.add_argument("--resolution", type=int, nargs="+", metavar="N", help="pixels a side (64 32 128; rasterize 64 256 512)")
-    parser.add_argument("--architecture", metavar="NAME", help="guidance: a real model's shape at random weights; needs a GPU")
     parser.add_argument("--repetitions", type=int, default=9, metavar="N", help="measured ones, after two warm-ups (9)")
     parser.add_argument("--processor-time", action="store_true", help="for a busy machine: what one thread spent, not waited")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables there, as Markdown")
 
 
-def perf(arguments: argparse.Namespace) -> int:
-    """Time the hot operations against the torch reference and against their floors."""
+def perf_command(arguments: argparse.Namespace) -> int:
+    """Time the hot operations against the torch reference."""
     check(arguments)
     from threefusion.machine.process import prepare_process
 
     prepare_process()
     from threefusion.perf.report import as_markdown
-    from threefusion.perf.suite import Sizes, measure
+    from threefusion.perf.suite import SUBJECTS, measure
 
-    names = list(TAKES) if arguments.subject == ALL else [arguments.subject]
-    given = {option: getattr(arguments, option) for option in SIZES if getattr(arguments, option) is not None}
-    subjects = {name: Sizes(**(DEFAULTS.get(name, {}) | given)) for name in names}
+    subjects = {name: partial(SUBJECTS[name], sizes) for name, sizes in chosen_sizes(arguments).items()}
     report = measure(subjects, arguments.threads or (), arguments.repetitions, arguments.processor_time)
-    page = as_markdown(report)
-    if arguments.out is not None:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(f"# Performance, measured\n\n{INTRODUCTION}\n\n{page}\n", encoding="utf-8")
-    print(json.dumps(report.as_data(), indent=2) if arguments.json else page)
+    show(arguments, report.as_data(), as_markdown(report), "perf all --out FILE")
     return 0
 
 
+def chosen_sizes(arguments: argparse.Namespace) -> dict[str, Sizes]:
+    """The chosen subjects with their sizes."""
+    from threefusion.perf.suite import Sizes
+
+    names = list(TAKES) if arguments.subject == ALL else [arguments.subject]
+    given = {option: getattr(arguments, option) for option in SIZES if getattr(arguments, option) is not None}
+    return {name: Sizes(**(DEFAULTS.get(name, {}) | given)) for name in names}
+
+
+def show(arguments: argparse.Namespace, data: dict[str, Any], page: str, command: str) -> None:
+    """Print the measurement, and write the page that `--out` names."""
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        introduction = INTRODUCTION.format(command=command)
+        arguments.out.write_text(f"# Performance, measured\n\n{introduction}\n\n{page}\n", encoding="utf-8")
+    print(json.dumps(data, indent=2) if arguments.json else page)
+
+
 def check(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be measured.
+    """Refuse arguments that cannot be measured.
 
     Raises:
-        UserError: no such subject or architecture, an option that the subject does not have, or a number below 1.
+        UserError: unknown subject, an option that the subject does not have, or a number below 1.
     """
     if arguments.subject not in (*TAKES, ALL):
         near = did_you_mean(arguments.subject, (*TAKES, ALL))
         raise UserError(f"perf: {arguments.subject!r} is not one of {', '.join(TAKES)}, {ALL}{near}")
-    if arguments.architecture not in (None, *ARCHITECTURES):
-        near = did_you_mean(arguments.architecture, ARCHITECTURES)
-        raise UserError(f"--architecture: {arguments.architecture!r} is not one of {', '.join(ARCHITECTURES)}{near}")
     for option in SIZES:
         if getattr(arguments, option) is not None and option not in TAKES.get(arguments.subject, ()):
             takes = ", ".join(f"--{name}" for name in TAKES.get(arguments.subject, ())) or "no sizes"
@@ -82,17 +94,17 @@ def check(arguments: argparse.Namespace) -> None:
         if any(number < 1 for number in getattr(arguments, option) or ()):
             raise UserError(f"--{option}: at least 1")
     if arguments.processor_time and arguments.threads != [1]:
-        raise UserError("--processor-time: adds up all threads, so it is a duration with --threads 1 alone")
+        raise UserError("--processor-time: sums over all threads, so it needs --threads 1")
     if arguments.repetitions < 1:
         raise UserError("--repetitions: at least 1")
 
 
-INTRODUCTION = """Written by `perf all --out FILE`; [what is timed, and what the columns mean](../performance.md). Milliseconds
+INTRODUCTION = """Written by `{command}`; [what is timed, and what the columns mean](../performance.md). Milliseconds
 are those of this machine in that hour; compare ratios."""
 
 PERF = Verb(
-    "Time the hot operations against plain torch and against what the hardware could do.",
+    "Time the hot operations against plain torch.",
     perf_arguments,
-    perf,
+    perf_command,
     ("perf encode", "perf step --threads 1 2 --json", "perf all --threads 1 2 --out performance.md"),
 )

@@ -12,23 +12,16 @@ from threefusion.geometry.mlp import plain_network
 from threefusion.guidance.prior.precision import processor_has_bfloat16
 from threefusion.ops.grid import encode, encode_vjp
 from threefusion.perf.backends import on, runnable
-from threefusion.perf.scene import FIELD, GRID, HIDDEN, OUTPUTS, SEED
+from threefusion.perf.scene import GRID, HIDDEN, OUTPUTS, SEED
 from threefusion.perf.timing import Candidate, plain
-from threefusion.perf.work import encode_work, mlp_work, pull_work
 
 
 def encode_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
     """The fixed scene's hash grid at random points: forward + backward to the table, forward alone, pull to the points."""
     for count in points:
         for name in runnable(device, "grid"):
-            calls = _encode_calls(count, device)
-            works = {
-                "forward+backward": encode_work(FIELD, count, backward=True),
-                "forward": encode_work(FIELD, count, backward=False),
-                "pull": pull_work(FIELD, count),
-            }
-            for case, work in works.items():
-                yield Candidate(name, case, {"points": count}, plain(on(name, calls[case])), work)
+            for case, call in _encode_calls(count, device).items():
+                yield Candidate(name, case, {"points": count}, plain(on(name, call)))
 
 
 def _encode_calls(count: int, device: torch.device) -> dict:
@@ -50,20 +43,20 @@ def _encode_calls(count: int, device: torch.device) -> dict:
 
 def mlp_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
     """The fixed scene's network layer by layer and in pieces, and under autocast to bfloat16 where the device multiplies that."""
-    names = {"torch": "float32", "pieces": "float32"}
+    names = ["torch", "pieces"]
     if device.type == "cuda" or processor_has_bfloat16():
-        names["torch-bfloat16"] = "bfloat16"
+        names.append("torch-bfloat16")
     for count in points:
-        for name, dtype in names.items():
+        for name in names:
             for case, backward in (("forward+backward", True), ("forward", False)):
                 call = _mlp_call(count, name, backward, device)
-                yield Candidate(name, case, {"points": count}, plain(call), mlp_work(FIELD.widths, count, dtype, backward))
+                yield Candidate(name, case, {"points": count}, plain(call))
 
 
 def _mlp_call(count: int, name: str, backward: bool, device: torch.device):
     random = torch.Generator().manual_seed(SEED)
-    network = plain_network(FIELD.encoded, OUTPUTS, HIDDEN, 1).to(device)
-    encoded = torch.randn(count, FIELD.encoded, generator=random).to(device).requires_grad_(backward)
+    network = plain_network(GRID.width, OUTPUTS, HIDDEN, 1).to(device)
+    encoded = torch.randn(count, GRID.width, generator=random).to(device).requires_grad_(backward)
     cotangent = torch.randn(count, OUTPUTS, generator=random).to(device)
 
     def call() -> None:

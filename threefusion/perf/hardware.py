@@ -14,22 +14,15 @@ from threefusion.ops.backend import installed
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Names, instruction sets, versions, and what else was going on."""
+    """Device, cores, versions, and the load when the measurement began."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
-        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "instructions": sorted(name for name, has in instructions().items() if has is True),
         "torch": torch.__version__,
         "numba": version("numba") if installed("numba") else None,
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
-
-
-def instructions() -> dict[str, Any]:
-    """What torch knows of the processor."""
-    return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def processor() -> str:

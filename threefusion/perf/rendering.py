@@ -12,7 +12,6 @@ from threefusion.ops.rasterize import rasterize
 from threefusion.perf.backends import on, runnable
 from threefusion.perf.scene import BALL, SEED, fixed_renderer, fixed_views, march_steps
 from threefusion.perf.timing import Candidate, plain
-from threefusion.perf.work import composite_work, march_work, rasterize_work
 
 CHANNELS = 5
 """What is composited: colour, opacity, depth."""
@@ -30,7 +29,7 @@ def march_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> 
         size = {"batch": batch, "resolution": resolution, "points": steps}
         for name in runnable(device, "march"):
             call = plain(on(name, lambda rays=rays, views=views: sampler(rays, views)))
-            yield Candidate(name, "march", size, call, march_work(steps, samples), {"samples": samples})
+            yield Candidate(name, "march", size, call, {"samples": samples})
 
 
 def composite_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
@@ -42,7 +41,7 @@ def composite_candidates(sizes: Sequence[tuple[int, int]], device: torch.device)
         size = {"batch": batch, "resolution": resolution, "points": len(ray_index)}
         for name in runnable(device, "composite"):
             call = plain(on(name, _composite_call(ray_index, batch * resolution**2)))
-            yield Candidate(name, "forward+backward", size, call, composite_work(len(ray_index), CHANNELS))
+            yield Candidate(name, "forward+backward", size, call)
 
 
 def _composite_call(ray_index: Tensor, rays: int) -> Callable[[], None]:
@@ -65,11 +64,10 @@ def rasterize_candidates(resolutions: Sequence[int], device: torch.device) -> It
     homogeneous = torch.cat([vertices, torch.ones_like(vertices[:, :1])], -1)
     for resolution in resolutions:
         clip = homogeneous @ fixed_views(1, resolution, device).camera.mvp().transpose(1, 2)
-        work = rasterize_work(len(faces), covered_pixels(clip[0], faces, resolution), resolution**2)
         size = {"batch": 1, "resolution": resolution, "points": resolution**2}
         for name in runnable(device, "rasterize"):
             call = torch.no_grad()(lambda clip=clip, resolution=resolution: rasterize(clip, faces, resolution, resolution))
-            yield Candidate(name, "visibility", size, plain(on(name, call)), work)
+            yield Candidate(name, "visibility", size, plain(on(name, call)))
 
 
 def ball_mesh(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -78,11 +76,3 @@ def ball_mesh(device: torch.device) -> tuple[Tensor, Tensor]:
 
     mesh = icosphere(subdivisions=SUBDIVISIONS, radius=BALL)
     return torch.tensor(mesh.vertices, dtype=torch.float32, device=device), torch.tensor(mesh.faces, device=device)
-
-
-def covered_pixels(clip: Tensor, faces: Tensor, resolution: int) -> int:
-    """Pixels under each face, added up over the faces: what has to be compared if nothing is culled."""
-    screen = (clip[:, :2] / clip[:, 3:] + 1) * (resolution / 2)
-    a, b, c = screen[faces].unbind(1)
-    ab, ac = b - a, c - a
-    return round(float((ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]).abs().sum()) / 2)

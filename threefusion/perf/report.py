@@ -1,73 +1,65 @@
-"""Rows, ratios, and a table for people."""
+"""Rows, ratios, and a Markdown table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from threefusion.perf.timing import Candidate, Timing
-from threefusion.perf.work import Rates
 
 REFERENCE = "torch"
 SIZES = {"batch": "batch", "resolution": "resolution", "points": "points", "samples": "samples kept", "threads": "threads"}
 """Columns that a table has if any of its rows does, with their headings."""
+RATIOS = {"ratio_to_torch": "x torch", "ratio_to_half": "/ half the batch"}
 
 
 @dataclass
 class Report:
-    """What was measured, on what."""
+    """What was measured, on which machine."""
 
     hardware: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
-    rates: list[dict[str, Any]] = field(default_factory=list)
-    """What the floors of the rows with the same subject and threads were made of."""
 
     def as_data(self) -> dict[str, Any]:
         """For programs; numbers rounded to five digits."""
-        return {"hardware": self.hardware, "rates": rounded(self.rates), "rows": rounded(self.rows)}
+        return {"hardware": self.hardware, "rows": rounded(self.rows)}
 
-    def add(self, subject: str, threads: int, candidates: Sequence[Candidate], timings: Sequence[Timing], rates: Rates) -> None:
-        """Take in what was measured together."""
-        about = {"subject": subject, "threads": threads}
-        self.rates.append(about | asdict(rates))
-        self.rows += [row | about for row in rows(candidates, timings, rates)]
+    def add(self, subject: str, threads: int, candidates: Sequence[Candidate], timings: Sequence[Timing]) -> None:
+        """Add the rows of candidates that were timed together."""
+        self.rows += [row | {"subject": subject, "threads": threads} for row in rows(candidates, timings)]
 
 
-def rows(candidates: Sequence[Candidate], timings: Sequence[Timing], rates: Rates) -> list[dict[str, Any]]:
+def rows(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> list[dict[str, Any]]:
     """One row per candidate.
 
-    `ratio_to_torch` is torch's time over this one, above 1 is faster. `ratio_to_floor` is this time over its floor, 1 is the best
-    there can be. `ratio_to_half` is this time over that of half the batch.
+    `ratio_to_torch` is torch's time over this one, above 1 is faster. `ratio_to_half` is this time over that of half the batch.
     """
     pairs = list(zip(candidates, timings, strict=True))
     median = {(one.name, one.case, *sorted(one.size.items())): timing.median for one, timing in pairs}
     batches = {(one.name, one.case, one.size.get("batch"), one.size.get("resolution")): t.median for one, t in pairs}
-    found = []
+    table = []
     for one, timing in pairs:
         reference = median.get((REFERENCE, one.case, *sorted(one.size.items())))
         half = batches.get((one.name, one.case, one.size.get("batch", 0) / 2, one.size.get("resolution")))
-        floor = one.work.floor_ms(rates)
-        found.append(
+        table.append(
             {
                 "name": one.name,
                 "case": one.case,
                 **one.size,
-                **one.found,
+                **one.counts,
                 "ms": timing.median,
-                "min_ms": timing.least,
-                "floor_ms": floor,
+                "min_ms": timing.minimum,
                 "ratio_to_torch": ratio(reference, timing.median),
-                "ratio_to_floor": ratio(timing.median, floor),
                 "ratio_to_half": ratio(timing.median, half),
                 "phases": timing.phases,
             }
         )
-    return found
+    return table
 
 
 def ratio(value: float | None, to: float | None) -> float | None:
-    """value / to, or nothing where one of them is missing."""
+    """value / to, or None where one of them is missing."""
     return None if value is None or not to else value / to
 
 
@@ -81,55 +73,35 @@ def rounded(value: Any) -> Any:
 
 
 def as_markdown(report: Report) -> str:
-    """Tables by subject, readable as plain text."""
-    subjects = list(dict.fromkeys(row["subject"] for row in report.rows))
-    return "\n\n".join([described(report.hardware), *(part for name in subjects for part in section(report, name))])
+    """One table per subject."""
+    subjects = dict.fromkeys(row["subject"] for row in report.rows)
+    sections = [f"## {name}\n\n{table([row for row in report.rows if row['subject'] == name])}" for name in subjects]
+    return "\n\n".join([described(report.hardware), *sections])
 
 
 def described(hardware: dict[str, Any]) -> str:
     """The machine in a line."""
     names = [f"{hardware['device']}, {hardware['cores']} cores", f"torch {hardware['torch']}", f"numba {hardware['numba']}"]
     load = "" if hardware["load"] is None else f"; load {hardware['load']:.1f} at the beginning"
-    counted = "processor time of one thread" if hardware["clock"] == "processor" else "wall time"
-    return f"{'; '.join(names)}; OMP_WAIT_POLICY {hardware['omp_wait_policy']}{load}; {counted}."
+    clock = "processor time of one thread" if hardware["clock"] == "processor" else "wall time"
+    return f"{'; '.join(names)}; OMP_WAIT_POLICY {hardware['omp_wait_policy']}{load}; {clock}."
 
 
-def section(report: Report, subject: str) -> list[str]:
-    """Heading, measured rates, table."""
-    chosen = [row for row in report.rows if row["subject"] == subject]
-    measured = [rate_line(rates) for rates in report.rates if rates["subject"] == subject]
-    return [f"## {subject}", "\n".join(measured), table(chosen)]
-
-
-def rate_line(rates: dict[str, Any]) -> str:
-    """What the machine did while this was measured."""
-    products = ", ".join(f"{dtype} {rate / 1e9:.0f} GFLOP/s" for dtype, rate in rates["gemm"].items())
-    memory = (
-        f"gathers {rates['gather'] / 1e9:.2f} G/s, updates {rates['update'] / 1e9:.2f} G/s, copy {rates['copy'] / 1e9:.1f} GB/s"
-    )
-    threads = "1 thread" if rates["threads"] == 1 else f"{rates['threads']} threads"
-    return f"- {threads}: {products}, {memory}"
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Cells padded, so that it can be read where it is not rendered."""
+def table(rows: list[dict[str, Any]], ratios: Mapping[str, str] = RATIOS) -> str:
+    """A Markdown table of the columns that are not empty, padded so that it reads well as plain text."""
     sizes = {name: heading for name, heading in SIZES.items() if any(name in row for row in rows)}
-    heads = ["case", *sizes.values(), "backend", "ms", "min", "x torch", "/ floor", "/ half the batch", "phases (ms)"]
-    cells = [heads, *([*cell_start(row, sizes), *cell_end(row)] for row in rows)]
-    kept = [place for place, head in enumerate(heads) if any(line[place] for line in cells[1:]) or head == "case"]
-    cells = [[line[place] for place in kept] for line in cells]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(kept))]
+    heads = ["case", *sizes.values(), "backend", "ms", "min", *ratios.values(), "phases (ms)"]
+    cells = [heads, *(row_cells(row, sizes, ratios) for row in rows)]
+    kept = [column for column, head in enumerate(heads) if any(line[column] for line in cells[1:]) or head == "case"]
+    cells = [[line[column] for column in kept] for line in cells]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(kept))]
     lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |" for line in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def cell_start(row: dict[str, Any], sizes: dict[str, str]) -> list[str]:
-    """What was done, and how much of it."""
-    return [row["case"], *(f"{row[name]:,}" if name in row else "" for name in sizes), row["name"]]
-
-
-def cell_end(row: dict[str, Any]) -> list[str]:
-    """How long it took, and what that is to be compared with."""
-    ratios = ["" if row[name] is None else f"{row[name]:.2f}" for name in ("ratio_to_torch", "ratio_to_floor", "ratio_to_half")]
-    phases = ", ".join(f"{name} {taken:.1f}" for name, taken in row["phases"].items())
-    return [f"{row['ms']:.2f}", f"{row['min_ms']:.2f}", *ratios, phases]
+def row_cells(row: dict[str, Any], sizes: Mapping[str, str], ratios: Mapping[str, str]) -> list[str]:
+    """The cells of one row: operation, sizes, backend, times, ratios, phases."""
+    compared = ["" if row[name] is None else f"{row[name]:.2f}" for name in ratios]
+    phases = ", ".join(f"{name} {milliseconds:.1f}" for name, milliseconds in row["phases"].items())
+    amounts = [f"{row[name]:,}" if name in row else "" for name in sizes]
+    return [row["case"], *amounts, row["name"], f"{row['ms']:.2f}", f"{row['min_ms']:.2f}", *compared, phases]

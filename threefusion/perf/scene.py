@@ -10,7 +10,6 @@ from torch import nn
 from threefusion.camera.projection import look_at, sphere_position, wrap_angle
 from threefusion.config import choose
 from threefusion.ops.grid import Grid, hash_levels
-from threefusion.perf.work import Field
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.sampler.sampler import ball_interval
@@ -30,7 +29,6 @@ LEVELS, FEATURES, LOG2_ROWS, BASE, GROWTH = 16, 2, 15, 16, 1.447
 HIDDEN, OUTPUTS = 64, 4
 """The field's network: 32-64-4, a density and three colour features."""
 GRID = Grid(hash_levels(LEVELS, LOG2_ROWS, BASE, GROWTH), FEATURES)
-FIELD = Field(LEVELS, FEATURES, HIDDEN, OUTPUTS, GRID.rows)
 
 
 def fixed_views(batch: int, resolution: int, device: torch.device, shading: Shading = Shading.ALBEDO) -> ViewBatch:

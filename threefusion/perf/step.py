@@ -9,9 +9,8 @@ import torch
 from threefusion.config import choose
 from threefusion.ops.backend import backend
 from threefusion.perf.backends import runnable
-from threefusion.perf.scene import FIELD, SEED, fixed_renderer, fixed_views, march_steps, trained_parts
+from threefusion.perf.scene import SEED, fixed_renderer, fixed_views, trained_parts
 from threefusion.perf.timing import Call, Candidate, Mark
-from threefusion.perf.work import step_work
 from threefusion.registry import build
 from threefusion.types import Shading
 
@@ -28,12 +27,10 @@ def step_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> I
         renderer = fixed_renderer(device)
         views = fixed_views(batch, resolution, device)
         samples = len(renderer.sampler(views.camera.rays(), views).t_start)
-        parameters = sum(parameter.numel() for parameter in trained_parts(renderer).parameters())
-        work = step_work(FIELD, samples, march_steps(views), parameters, case == NORMALS)
         size = {"batch": batch, "resolution": resolution}
-        found = {"rays": batch * resolution**2, "points": samples}
+        counts = {"rays": batch * resolution**2, "points": samples}
         for name in runnable(device, *OPERATIONS):
-            yield Candidate(name, case, size, step_call(name, batch, resolution, case == NORMALS, device), work, found)
+            yield Candidate(name, case, size, step_call(name, batch, resolution, case == NORMALS, device), counts)
 
 
 def step_call(name: str, batch: int, resolution: int, normals: bool, device: torch.device) -> Call:

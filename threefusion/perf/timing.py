@@ -1,4 +1,4 @@
-"""Candidates timed in turn, so that whatever else the machine does meets all of them."""
+"""Interleaved timing: whatever else the machine does affects all candidates alike."""
 
 from __future__ import annotations
 
@@ -10,33 +10,29 @@ from typing import Any
 
 import torch
 
-from threefusion.perf.work import Work
-
 WARM_UPS = 2
 """Unmeasured rounds: compilation, allocation, caches."""
 Clock = Callable[[], Any]
 """Seconds, such as `time.perf_counter`, or for a GPU `device_clock`."""
 Mark = Callable[[str], None]
-"""Says that the phase of this name has just ended."""
+"""Marks the end of the phase of this name."""
 Call = Callable[[Mark], None]
-"""What is timed. What lies between two marks is a phase; phases of one name are added up."""
+"""The timed function. The time between two marks is a phase; phases of one name are summed."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to do one piece of work."""
+    """One implementation of one operation."""
 
     name: str
-    """The backend; `torch` is what the others are compared with."""
+    """The backend; `torch` is the reference."""
     case: str
-    """What is done."""
+    """The operation."""
     size: dict[str, int]
-    """How much of it. Candidates of one case and size are alternatives to each other."""
+    """Its sizes. Candidates of the same case and size are alternatives."""
     call: Call
-    work: Work
-    """What it takes at the least."""
-    found: dict[str, int] = field(default_factory=dict)
-    """Further numbers about it."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Further counts, such as samples kept."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Timing:
     """Milliseconds over the measured repetitions."""
 
     median: float
-    least: float
+    minimum: float
     phases: dict[str, float] = field(default_factory=dict)
     """Medians by phase."""
 
@@ -70,7 +66,7 @@ def interleave(calls: Sequence[Call], repetitions: int, now: Clock) -> list[Timi
 
 
 def summary(runs: list[dict[str, float]]) -> Timing:
-    """Medians and the least, of what `timed` found."""
+    """Medians and minimum of what `timed` returned."""
     totals = [run[""] for run in runs]
     return Timing(median(totals), min(totals), {name: median(run[name] for run in runs) for name in runs[0] if name})
 
@@ -87,7 +83,7 @@ def timed(call: Call, now: Clock) -> dict[str, float]:
 
 
 def device_clock() -> torch.cuda.Event:
-    """A mark in the work that was given to the GPU."""
+    """A recorded CUDA event."""
     event = torch.cuda.Event(enable_timing=True)
     event.record()
     return event

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.floors.architecture import architecture_candidates
+from benchmarks.floors.floors import work_of
+from benchmarks.floors.networks import encoder_flops, meta_network, unet_flops
 from threefusion.guidance.prior.architectures import ARCHITECTURES, Architecture
-from threefusion.perf.architecture import architecture_candidates
-from threefusion.perf.networks import encoder_flops, meta_network, unet_flops
-from threefusion.perf.timing import timed
 
 PARAMETERS = {"stable-diffusion-2-1-base": 865_910_724, "deepfloyd-if-xl": 4_304_695_110}
 """866 million as Stability AI gives it, 4.3 billion as DeepFloyd does; to the last one as diffusers loads them."""
@@ -49,17 +49,21 @@ VAE = {
 @pytest.mark.parametrize(
     ("architecture", "cases"),
     [
-        (Architecture(TINY, 6, VAE), ["guidance", "U-Net", "encode+backward"]),
-        (Architecture(TINY | {"in_channels": 3, "out_channels": 6}, 6), ["guidance", "U-Net"]),
+        (Architecture(TINY, 6, VAE), ["guidance", "network", "encode+backward"]),
+        (Architecture(TINY | {"in_channels": 3, "out_channels": 6}, 6), ["guidance", "network"]),
     ],
 )
 def test_every_part_of_an_architecture_runs(architecture: Architecture, cases: list[str]) -> None:
-    clock = iter(float(tick) for tick in range(1000))
     candidates = list(architecture_candidates(architecture, [1, 2], "float32", torch.device("cpu")))
     assert [(one.case, one.size["batch"]) for one in candidates] == [(case, batch) for batch in (1, 2) for case in cases]
     for one in candidates:
-        phases = timed(one.call, lambda: next(clock))
-        assert set(phases) == ({"", "network", "everything else"} if one.case == "guidance" else {""})
-    whole, *parts = (one.work.flops for one in candidates[: len(cases)])
-    assert whole == sum(parts) > 0
-    assert candidates[len(cases)].work.flops == 2 * whole
+        one.call(lambda name: None)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_guidance_call_costs_its_parts_and_twice_that_for_two_views(name: str) -> None:
+    cases = ["network"] + ["encode+backward"] * (ARCHITECTURES[name].vae is not None)
+    row = {"subject": "guidance", "case": "guidance", "batch": 1, "resolution": 512}
+    whole = work_of(row, name).flops
+    assert whole == sum(work_of(row | {"case": case}, name).flops for case in cases) > 0
+    assert work_of(row | {"batch": 2}, name).flops == 2 * whole

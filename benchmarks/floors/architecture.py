@@ -17,12 +17,12 @@ from threefusion.guidance.prior.latent import LatentPrior
 from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.pretrained import PretrainedPrior, network_class
 from threefusion.guidance.prior.settings import LatentConfig, PixelConfig, PretrainedConfig
-from threefusion.perf.guidance import CONDITIONS, guidance_call
-from threefusion.perf.networks import encoder_flops, unet_flops
+from threefusion.perf.guidance import CONDITIONS, prior_candidates
 from threefusion.perf.scene import SEED
 from threefusion.perf.timing import Candidate, plain
-from threefusion.perf.work import Work
 
+DTYPE = "bfloat16"
+"""Of the full-size networks."""
 TOKENS = 77
 """Per text: CLIP's, and those with which DeepFloyd IF was trained."""
 EXECUTIONS = {"torch": "eager", "torch-captured": "cuda-graph"}
@@ -69,33 +69,25 @@ def random_prior(architecture: Architecture, dtype: str, device: torch.device, e
 def architecture_candidates(
     architecture: Architecture, batches: Sequence[int], dtype: str, device: torch.device
 ) -> Iterator[Candidate]:
-    """The guidance call, and on their own the U-Net and the encoder in it: as they are, and captured as CUDA graphs."""
+    """The guidance call, and the U-Net and the encoder on their own: eager, and captured as CUDA graphs."""
     graphs = device.type == "cuda" and any(field.name == "execution" for field in fields(PretrainedConfig))
     for name, execution in EXECUTIONS.items():
         if execution == "eager" or graphs:
             prior = random_prior(architecture, dtype, device, execution)
             for batch in batches:
-                yield from _parts(name, prior, architecture, batch, dtype, device)
+                yield from _parts(name, prior, architecture, batch, device)
 
 
 def _parts(
-    name: str, prior: PretrainedPrior, architecture: Architecture, batch: int, dtype: str, device: torch.device
+    name: str, prior: PretrainedPrior, architecture: Architecture, batch: int, device: torch.device
 ) -> Iterator[Candidate]:
     random = torch.Generator().manual_seed(SEED)
     tokens = torch.randn(CONDITIONS, TOKENS, architecture.token_width, generator=random).to(device)
     pixels = prior.image_size if isinstance(prior, LatentPrior) else prior.shape[1]
-    size = {"batch": batch, "resolution": pixels}
-    network = Work(unet_flops(architecture.unet, CONDITIONS * batch, (TOKENS, architecture.token_width)), dtype)
-    encoder = Work(0 if architecture.vae is None else encoder_flops(architecture.vae, batch, pixels), dtype)
-    whole = Work(network.flops + encoder.flops, dtype)
-    yield Candidate(name, "guidance", size, guidance_call(prior, tokens, batch, pixels, device), whole)
-
-    z = torch.randn(CONDITIONS * batch, *prior.shape, generator=random).to(device)
-    timesteps = torch.full((len(z),), 500, device=device)
-    predict = torch.no_grad()(lambda: prior.predict_noise(z, timesteps, tokens.repeat_interleave(batch, 0)))
-    yield Candidate(name, "U-Net", size, plain(predict), network)
+    yield from prior_candidates(name, prior, tokens, batch, pixels)
     if architecture.vae is not None:
-        yield Candidate(name, "encode+backward", size, plain(_encode_call(prior, batch, pixels, device)), encoder)
+        size = {"batch": batch, "resolution": pixels}
+        yield Candidate(name, "encode+backward", size, plain(_encode_call(prior, batch, pixels, device)))
 
 
 def _encode_call(prior: PretrainedPrior, batch: int, pixels: int, device: torch.device) -> Callable[[], None]:

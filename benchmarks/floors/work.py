@@ -1,8 +1,10 @@
-"""What an operation takes at the least, and how long that takes at the rates of a machine. Loads no torch."""
+"""The least work of an operation, and how long that takes at the measured rates of a machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from threefusion.perf.scene import FEATURES, GRID, HIDDEN, LEVELS, OUTPUTS
 
 FLOAT, INDEX = 4, 8
 """Bytes of a float32 and of an int64."""
@@ -75,6 +77,10 @@ class Field:
     def touched(self, points: int) -> int:
         """Rows that the interpolation of so many points reads, or its backward pass updates."""
         return points * self.levels * CORNERS
+
+
+FIELD = Field(LEVELS, FEATURES, HIDDEN, OUTPUTS, GRID.rows)
+"""The field of the fixed scene."""
 
 
 def encode_work(field: Field, points: int, backward: bool) -> Work:

@@ -7,10 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from threefusion.geometry.mlp import plain_network
-from threefusion.ops.torch_kernels.grid import corners
-from threefusion.perf.scene import FIELD, GRID
-from threefusion.perf.work import (
+from benchmarks.floors.work import (
+    FIELD,
     Field,
     Rates,
     Work,
@@ -23,6 +21,9 @@ from threefusion.perf.work import (
     rasterize_work,
     step_work,
 )
+from threefusion.geometry.mlp import plain_network
+from threefusion.ops.torch_kernels.grid import corners
+from threefusion.perf.scene import GRID
 
 SMALL = Field(levels=4, features=2, hidden=16, outputs=4, rows=100)
 

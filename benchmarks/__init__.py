@@ -1,0 +1,1 @@
+"""Measurements beside the package. The package never imports them."""
