@@ -9,7 +9,7 @@ from torch import Tensor
 
 from threefusion.evaluate.specimens import truth_mesh
 from threefusion.evaluate.text_image import Judge
-from threefusion.evaluate.views import pictures
+from threefusion.evaluate.views import shaded_views
 from threefusion.toyworld.captions import VIEW_WORDS, describe, pair_captions
 from threefusion.toyworld.catalogue import ROUND
 from threefusion.toyworld.objects import ToyObject
@@ -72,7 +72,7 @@ def truth_scores(judge: Judge, views: int = 6) -> dict[str, float]:
     pairs, names = judge.embed_texts(pair_captions()), judge.embed_texts([describe(name) for name in NAMES])
     captions, classes, objects = [], [], []
     for right, (name, color) in enumerate(PAIRS):
-        colored, white = (judge.embed_images(images) for images in pictures(truth_mesh(ToyObject(name, color)), cameras))
+        colored, white = (judge.embed_images(images) for images in shaded_views(truth_mesh(ToyObject(name, color)), cameras))
         captions += [found == right for found in nearest(colored, pairs)]
         classes += [NAMES[found] == name for found in nearest(white, names)]
         objects += [nearest(colored.mean(0, keepdim=True), pairs)[0] == right]

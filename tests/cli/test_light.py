@@ -102,7 +102,7 @@ def test_answers_load_nothing_heavy(words, good):
         (["plan", "GOOD", "GOOD"], "error: 'GOOD': expected key=value; one config at a time"),
         (["evaluate"], "error: no command is called 'evaluate'. Did you mean 'eval'?"),
         (["eval", "tests"], "error: tests: not a run folder (it has no config.yaml)"),
-        (["eval", ".", "--views", "2"], "error: --views: 4 to 120"),
+        (["eval", ".", "--views", "2"], "error: --views: expected 4 to 120"),
         (["train"], "error: train needs --config FILE or --resume RUN. See: python launch.py train --help"),
         (
             ["train", "--confg", "x"],

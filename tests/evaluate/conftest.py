@@ -1,4 +1,4 @@
-"""A judge that knows nothing, saved once."""
+"""An untrained CLIP model, saved once."""
 
 import json
 

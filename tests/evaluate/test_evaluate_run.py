@@ -1,4 +1,4 @@
-"""Runs of all kinds: whole ones, empty ones, broken ones, and what is none."""
+"""Evaluation of complete, empty and broken run folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REPORT = {
 
 
 def make_run(folder, seed=3, prompt="a red ball", mesh=True, checkpoint=True, report=REPORT):
-    """What a run leaves, without the run; its mesh is the truth."""
+    """A run folder whose mesh is the ground truth, without training."""
     config = load_config(TINY, [f"seed={seed}", f"prompt.text={prompt}"])
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.yaml").write_text(config_to_yaml(config))
@@ -49,7 +49,7 @@ def make_run(folder, seed=3, prompt="a red ball", mesh=True, checkpoint=True, re
 
 @pytest.fixture(autouse=True)
 def no_bundled_judge(monkeypatch, tmp_path):
-    """Whether the package has a judge makes no difference here."""
+    """Without the bundled judge."""
     monkeypatch.setattr(module, "BUNDLED_JUDGE", tmp_path / "no-judge")
 
 
@@ -77,12 +77,12 @@ def test_a_whole_run_has_every_number(whole, run):
     assert whole["notes"] == {}
 
 
-def test_what_was_found_is_kept_in_the_run(whole, run):
+def test_the_result_is_written_to_the_run_folder(whole, run):
     assert read_evaluation(run) == json.loads(json.dumps(whole))
     assert not list(run.glob("*.tmp"))
 
 
-def test_a_run_with_nothing_in_it_has_the_same_keys_and_says_why(whole, tmp_path, clip_folder):
+def test_an_empty_run_has_the_same_keys_and_explains_missing_values(whole, tmp_path, clip_folder):
     bare = evaluate_run(make_run(tmp_path / "bare", mesh=False, checkpoint=False, report=None), views=4, clip=clip_folder)
     assert {name: set(values) for name, values in bare.items() if name != "notes"} == {
         name: set(values) for name, values in whole.items() if name != "notes"
@@ -93,7 +93,7 @@ def test_a_run_with_nothing_in_it_has_the_same_keys_and_says_why(whole, tmp_path
     assert set(bare["cost"].values()) == set(bare["fidelity"].values()) == {None}
 
 
-def test_a_broken_mesh_is_no_mesh(tmp_path):
+def test_a_broken_mesh_counts_as_missing(tmp_path):
     broken = make_run(tmp_path / "broken", mesh=False, checkpoint=False)
     (broken / "mesh").mkdir()
     (broken / "mesh" / "model.glb").write_bytes(b"glTF is no more")
@@ -103,7 +103,7 @@ def test_a_broken_mesh_is_no_mesh(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
-def test_a_field_that_cannot_be_read_is_no_field(content, tmp_path):
+def test_an_unreadable_checkpoint_counts_as_missing(content, tmp_path):
     spoiled = make_run(tmp_path / "spoiled", mesh=False)
     path = spoiled / "checkpoints" / "step-000012.ckpt"
     if content is None:
@@ -134,7 +134,7 @@ def test_a_prompt_outside_the_toy_world_needs_a_list(tmp_path, clip_folder):
     assert listed["text_image"]["candidates"] == 2 and listed["text_image"]["similarity"] is not None
 
 
-def test_a_model_does_not_judge_what_it_guided(tmp_path):
+def test_the_guiding_model_is_refused_as_judge(tmp_path):
     folder = tmp_path / "models" / "prior"
     (folder / "text_encoder").mkdir(parents=True)
     link = tmp_path / "link"
@@ -173,7 +173,7 @@ def test_seeds_are_summarised_and_runs_that_differ_otherwise_are_not(run, tmp_pa
     assert summary["values"]["truth.chamfer"]["n"] == 1
 
 
-def test_people_see_every_number_of_one_run(tmp_path, capsys):
+def test_the_text_report_shows_every_number(tmp_path, capsys):
     alone = make_run(tmp_path / "alone", mesh=False, checkpoint=False)
     assert called(alone, "--views", "4") == 0
     out = capsys.readouterr().out
@@ -181,15 +181,15 @@ def test_people_see_every_number_of_one_run(tmp_path, capsys):
     assert all(word in out for word in words)
 
 
-def test_mistakes_are_one_line(run, tmp_path, capsys, monkeypatch):
+def test_user_errors_are_one_line(run, tmp_path, capsys, monkeypatch):
     assert called(tmp_path) == 2
     assert called(run, "--clip", tmp_path / "missing") == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
-    assert "not a run folder" in errors[0] and "no such folder" in errors[1]
+    assert "not a run folder" in errors[0] and "is not a folder" in errors[1]
 
 
-def test_the_config_without_its_seed_is_what_runs_have_in_common():
+def test_runs_are_grouped_by_their_config_without_the_seed():
     from threefusion.cli.eval import without_seed
 
     config = load_config(TINY, [])

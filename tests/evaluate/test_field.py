@@ -1,4 +1,4 @@
-"""A field's pictures against a mesh: everything is made up, so everything is known."""
+"""Field metrics on synthetic views with known results."""
 
 from math import log10
 
@@ -22,17 +22,17 @@ def field_of(colors, opacity=1.0, views=12, size=40):
     return FieldViews(batch, mask * opacity, albedo.contiguous())
 
 
-def test_one_colour_from_everywhere_has_no_spread():
+def test_a_constant_colour_has_no_spread():
     assert color_spread(BOX, field_of([(0.2, 0.6, 0.4)])) == pytest.approx(0, abs=1e-9)
 
 
 def test_colours_that_alternate_spread_by_half_their_distance():
     # with 48 views, points see about as many even views as odd ones
-    spread = color_spread(BOX, field_of([(0.3, 0.5, 0.5), (0.5, 0.5, 0.5)], views=48))
-    assert spread == pytest.approx(0.1, rel=0.03)
+    format_summary = color_spread(BOX, field_of([(0.3, 0.5, 0.5), (0.5, 0.5, 0.5)], views=48))
+    assert format_summary == pytest.approx(0.1, rel=0.03)
 
 
-def test_points_that_no_view_sees_say_nothing():
+def test_points_without_views_are_left_out():
     assert color_spread(BOX, field_of([(0.2, 0.6, 0.4)], opacity=0.3)) is None
     assert color_spread(textured(box((0.0, 0.0, 0.0)), (0.5, 0.5, 0.5)), field_of([(0.2, 0.6, 0.4)])) is None
 
@@ -55,7 +55,7 @@ def test_entropy_of_known_opacities(opacity, bits):
     assert opacity_entropy(field) == pytest.approx(bits, abs=1e-6)
 
 
-def test_fidelity_of_a_field_that_looks_like_the_mesh_and_of_one_that_is_off():
+def test_fidelity_of_a_matching_field_and_of_one_that_is_off():
     same = fidelity(BOX, field_of([(0.5, 0.5, 0.5)]))
     assert same["silhouette_iou"] == 1 and same["psnr"] > 60
     off = fidelity(BOX, field_of([(0.6, 0.5, 0.5)]))

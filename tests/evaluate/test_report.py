@@ -1,8 +1,8 @@
-"""Numbers over seeds, and how values are written."""
+"""Summaries over seeds, and formatting of values."""
 
 import pytest
 
-from threefusion.evaluate.report import MEASURED, numbers, shown, summaries
+from threefusion.evaluate.report import MEASURED, format_value, numbers, summaries
 
 
 def result(seed, **values):
@@ -14,7 +14,7 @@ def test_only_finite_numbers_count():
     assert found == {"truth.skill": 0.5, "truth.convex": 1.0}
 
 
-def test_seeds_of_one_setting_are_put_together():
+def test_seeds_of_one_config_are_summarised():
     runs = [("a", result(0, skill=1.0)), ("b", result(0, skill=9.0)), ("a", result(1, skill=2.0)), ("a", result(2, skill=None))]
     (summary,) = summaries(runs)
     assert summary["seeds"] == [0, 1, 2]
@@ -38,5 +38,5 @@ def test_the_same_seed_twice_has_no_spread():
         ("a", "a"),
     ],
 )
-def test_values_are_short(value, text):
-    assert shown(value) == text
+def test_values_are_formatted(value, text):
+    assert format_value(value) == text

@@ -1,4 +1,4 @@
-"""What is inside: known volumes, a slow twin, and surfaces that are not perfect."""
+"""Voxelisation: known volumes, a naive version, and surfaces with defects."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def winding_numbers(mesh, points):
     return (2 * torch.atan2(triple, flat)).sum(-1) / (4 * torch.pi)
 
 
-def test_the_lattice_is_the_tilted_cube_that_holds_the_ball():
+def test_the_lattice_is_a_rotated_cube():
     points = lattice(0.5, 10)
     assert points.mean(0).abs().max() < 1e-6
     assert points.norm(dim=-1).max() == pytest.approx(0.45 * 3**0.5, rel=1e-4)
@@ -36,7 +36,7 @@ def test_volumes_are_those_of_the_solids():
     assert filled(box((0.2, 0.2, 0.2), (0.3, -0.2, 0.1))) == pytest.approx(8 * 0.2**3, rel=0.04)
 
 
-def test_a_slow_twin_agrees_point_by_point():
+def test_agrees_with_the_naive_version():
     generator = torch.Generator().manual_seed(0)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     turn = turn * torch.linalg.det(turn).sign()
@@ -55,13 +55,13 @@ def test_overlap_counts_once_and_cavities_do_not_count():
     assert torch.equal(inside(flipped(box((0.5, 0.5, 0.5))), 1.0, 24), whole)
 
 
-def test_a_hole_in_the_surface_spoils_little():
+def test_a_hole_in_the_surface_changes_little():
     mesh = box((0.5, 0.5, 0.5))
     torn = inside(Mesh(mesh.vertices, mesh.faces[1:]), 1.0, 24)
     assert volume_iou(torn, inside(mesh, 1.0, 24)) > 0.6
 
 
-def test_no_faces_have_nothing_inside():
+def test_no_faces():
     empty = inside(Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)), 1.0, 8)
     assert empty.sum() == 0
     assert volume_iou(empty, empty) == 0

@@ -1,4 +1,4 @@
-"""Distances that can be told beforehand, and turns that are found again."""
+"""Known distances, and recovery of known yaws."""
 
 from math import pi, radians
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from shapes import box
 
-from threefusion.evaluate.surface import SurfacePair, surface_samples, turned
+from threefusion.evaluate.surface import SurfacePair, rotated, surface_samples
 from threefusion.types import Mesh
 
 
@@ -40,22 +40,22 @@ def test_f_score_is_the_harmonic_mean_of_both_shares():
 
 
 @pytest.mark.parametrize("degrees", [90.0, -37.0, 180.0, 5.0])
-def test_a_known_turn_is_undone(degrees):
+def test_a_known_yaw_is_recovered(degrees):
     points, _ = surface_samples(box((0.5, 0.2, 0.3), (0.2, 0.1, 0.0)), 3000)
     other, _ = surface_samples(box((0.5, 0.2, 0.3), (0.2, 0.1, 0.0)), 3000, seed=1)
-    pair = SurfacePair(turned(points, radians(degrees)), other)
+    pair = SurfacePair(rotated(points, radians(degrees)), other)
     difference = (pair.best_yaw() + radians(degrees) + pi) % (2 * pi) - pi
     assert abs(difference) < radians(1.5)
     assert pair.distances(pair.best_yaw()).chamfer < 0.7 * pair.distances().chamfer
 
 
-def test_nothing_is_turned_where_no_turn_helps():
+def test_symmetric_objects_have_yaw_zero():
     ball = torch.nn.functional.normalize(torch.randn(3000, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     assert SurfacePair(ball[:1500], ball[1500:]).best_yaw() == 0
 
 
-def test_both_ways_of_turning_agree():
+def test_rotating_the_result_equals_rotating_the_truth_back():
     first, second = surface_samples(box((0.5, 0.2, 0.3)), 500)[0], surface_samples(box((0.3, 0.3, 0.3)), 400)[0]
-    plain = SurfacePair(turned(first, 0.7), second).distances()
+    plain = SurfacePair(rotated(first, 0.7), second).distances()
     other = SurfacePair(first, second).distances(0.7)
     torch.testing.assert_close((plain.forth, plain.back), (other.forth, other.back), atol=1e-5, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""A judge: read from a folder, asked for what it was trained to do, refused where it would judge itself."""
+"""CLIP judge: loading, preprocessing, retrieval, candidates."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from threefusion.evaluate.text_image import (
     JudgeError,
     JudgeFrontClassifier,
     Preprocessing,
-    judge_at,
-    prepared,
+    load_judge,
+    preprocess,
     read_preprocessing,
     retrieval,
     text_image,
@@ -31,7 +31,7 @@ RED_BOX = textured(box((0.4, 0.3, 0.3)), (0.9, 0.1, 0.1))
 
 @pytest.fixture(scope="module")
 def judge(clip_folder):
-    return judge_at(clip_folder)
+    return load_judge(clip_folder)
 
 
 def test_embeddings_are_those_of_the_model(judge, clip_folder):
@@ -44,8 +44,8 @@ def test_embeddings_are_those_of_the_model(judge, clip_folder):
     tokens = tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         expected = model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels)
-    found = judge.scale * judge.embed_images(images) @ judge.embed_texts(texts).T
-    torch.testing.assert_close(found, expected.logits_per_image, atol=1e-4, rtol=1e-4)
+    result = judge.scale * judge.embed_images(images) @ judge.embed_texts(texts).T
+    torch.testing.assert_close(result, expected.logits_per_image, atol=1e-4, rtol=1e-4)
 
 
 def test_a_text_is_embedded_once(judge, monkeypatch):
@@ -54,13 +54,13 @@ def test_a_text_is_embedded_once(judge, monkeypatch):
     assert torch.equal(judge.embed_texts(["a red car", "a green lamp"]), first.flip(0))
 
 
-def test_pictures_are_resized_cut_and_normalised():
+def test_images_are_resized_cropped_and_normalised():
     wanted = Preprocessing(resize=8, crop=4, mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0))
     image = torch.zeros(1, 16, 16, 3)
     image[:, 4:12, 4:12] = 1.0
-    found = prepared(image, wanted)
-    assert found.shape == (1, 3, 4, 4)
-    assert found[0, :, 1:3, 1:3].mean((1, 2)).tolist() == pytest.approx([1.0, 3.0, 0.5], abs=0.02)
+    result = preprocess(image, wanted)
+    assert result.shape == (1, 3, 4, 4)
+    assert result[0, :, 1:3, 1:3].mean((1, 2)).tolist() == pytest.approx([1.0, 3.0, 0.5], abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_pictures_are_resized_cut_and_normalised():
         ({"size": {"height": 64, "width": 64}, "crop_size": 32, "do_center_crop": False}, (64, 64)),
     ],
 )
-def test_sizes_are_read_in_every_spelling(settings, sizes, tmp_path):
+def test_sizes_are_read_in_all_formats(settings, sizes, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**settings, "image_mean": [0] * 3, "image_std": [1] * 3}))
-    found = read_preprocessing(tmp_path)
-    assert (found.resize, found.crop) == sizes
+    result = read_preprocessing(tmp_path)
+    assert (result.resize, result.crop) == sizes
 
 
 class Fixed(Judge):
-    """A judge whose opinion is known: picture i lies along axis i, text j along axis j."""
+    """Judge with known embeddings: image i and text i are axis i."""
 
     def __init__(self):
         pass
@@ -91,26 +91,26 @@ class Fixed(Judge):
 
 
 def test_retrieval_counts_the_views_in_which_the_prompt_is_nearest():
-    found = retrieval(Fixed(), torch.zeros(3, 16, 16, 3), Candidates(["a", "b"], right=0), "x_")
+    result = retrieval(Fixed(), torch.zeros(3, 16, 16, 3), Candidates(["a", "b"], right=0), "x_")
     # picture 0 is text 0; picture 1 is text 1; picture 2 is neither, and a tie counts against the prompt
-    assert found["x_r_precision"] == pytest.approx(1 / 3)
-    assert found["x_rank"] == pytest.approx((1 + 2 + 2) / 3)
-    assert found["x_similarity"] == pytest.approx(1 / 3)
-    assert found["x_candidates"] == 2
-    assert not found["x_retrieved"]
+    assert result["x_r_precision"] == pytest.approx(1 / 3)
+    assert result["x_rank"] == pytest.approx((1 + 2 + 2) / 3)
+    assert result["x_similarity"] == pytest.approx(1 / 3)
+    assert result["x_candidates"] == 2
+    assert not result["x_retrieved"]
 
 
-def test_a_mesh_is_asked_about_in_both_ways(judge):
+def test_a_mesh_is_scored_in_colour_and_textureless(judge):
     among = toy_candidates("a red cube", ToyObject("cube", "red"))
-    found = text_image(RED_BOX, judge, among, 4, 1.0)
-    assert set(found) == set(TEXT_IMAGE_KEYS)
-    assert (found["candidates"], found["textureless_candidates"]) == (len(CLASSES) * len(COLORS), len(CLASSES))
-    assert -1 <= found["similarity"] <= 1 and 1 <= found["rank"] <= found["candidates"]
+    result = text_image(RED_BOX, judge, among, 4, 1.0)
+    assert set(result) == set(TEXT_IMAGE_KEYS)
+    assert (result["candidates"], result["textureless_candidates"]) == (len(CLASSES) * len(COLORS), len(CLASSES))
+    assert -1 <= result["similarity"] <= 1 and 1 <= result["rank"] <= result["candidates"]
     assert text_image(None, judge, among, 4, 1.0)["r_precision"] == 0
     assert set(text_image(RED_BOX, None, among, 4, 1.0).values()) == {None}
 
 
-def test_the_prompt_stands_for_its_own_pair():
+def test_the_prompt_replaces_the_caption_of_its_pair():
     pairs, names = toy_candidates("a DSLR photo of an orange bunny", ToyObject("bunny", "orange"))
     assert pairs.texts[pairs.right] == "a DSLR photo of an orange bunny"
     assert "an orange bunny" not in pairs.texts and "a red bunny" in pairs.texts
@@ -136,19 +136,19 @@ def test_candidates_from_a_file(tmp_path):
 def test_fronts_are_probabilities_of_three_captions(judge):
     classifier = JudgeFrontClassifier(judge)
     images = torch.rand(4, 16, 16, 3, generator=torch.Generator().manual_seed(1))
-    found = classifier(images, ToyObject("bunny", "orange"))
-    assert found.shape == (4,) and ((found > 0) & (found < 1)).all()
+    result = classifier(images, ToyObject("bunny", "orange"))
+    assert result.shape == (4,) and ((result > 0) & (result < 1)).all()
     texts = judge.embed_texts([f"an orange bunny, {view} view" for view in ("front", "side", "back")])
     expected = (judge.scale * judge.embed_images(images) @ texts.T).softmax(-1)[:, 0]
-    assert torch.equal(found, expected)
+    assert torch.equal(result, expected)
 
 
-def test_folders_that_hold_no_judge_are_refused_in_one_line(tmp_path, clip_folder):
-    with pytest.raises(JudgeError, match="no such folder") as missing:
-        judge_at(tmp_path / "missing")
+def test_folders_without_a_clip_model_are_refused_in_one_line(tmp_path, clip_folder):
+    with pytest.raises(JudgeError, match="is not a folder") as missing:
+        load_judge(tmp_path / "missing")
     with pytest.raises(JudgeError, match=r"preprocessor_config\.json: cannot be read"):
-        judge_at(tmp_path)
+        load_judge(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text((clip_folder / "preprocessor_config.json").read_text())
-    with pytest.raises(JudgeError, match="cannot be read as a CLIPModel") as broken:
-        judge_at(tmp_path).embed_texts(["a"])
+    with pytest.raises(JudgeError, match="cannot load a CLIPModel") as broken:
+        load_judge(tmp_path).embed_texts(["a"])
     assert "\n" not in str(missing.value) + str(broken.value)

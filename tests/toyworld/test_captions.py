@@ -1,4 +1,4 @@
-"""What captions say, which pairs are held out, how prompts are read."""
+"""Captions, held-out pairs, parsing of prompts."""
 
 from math import radians
 
@@ -49,7 +49,7 @@ def test_held_out_pairs_are_listed_and_never_trained():
     assert {find_color(pair) for pair in HELD_OUT} == set(COLORS)
 
 
-def test_captions_are_what_a_prompt_processor_writes():
+def test_captions_match_view_dependent_prompts():
     generator = torch.Generator().manual_seed(0)
     said = [caption("car", "blue", "side", generator) for _ in range(600)]
     assert said.count("a blue car, side view") > 150
@@ -62,7 +62,7 @@ def test_captions_are_what_a_prompt_processor_writes():
     )
 
 
-def test_captions_use_known_words_only_but_for_the_one_that_stands_for_all_others():
+def test_captions_use_the_vocabulary_and_one_unknown_word():
     generator = torch.Generator().manual_seed(0)
     used = {w for name in CLASSES for _ in range(60) for w in words(caption(name, "red", "front", generator))}
     assert used - set(known_words()) == {"wonderful"}
@@ -86,7 +86,7 @@ def test_captions_use_known_words_only_but_for_the_one_that_stands_for_all_other
         ("a blue carpet", None),
     ],
 )
-def test_prompts_are_understood(prompt, expected):
+def test_prompts_are_parsed(prompt, expected):
     found = find_object(prompt)
     assert (str(found) if found else None) == expected
 

@@ -1,4 +1,4 @@
-"""Shapes, colours and pictures of the toy world against slow twins."""
+"""Shapes, colours and renderings of the toy world against naive versions."""
 
 from math import pi
 
@@ -20,7 +20,7 @@ def views(size: int = 48, count: int = 3):
 
 
 def sphere_trace(name, cameras, steps=160):
-    """Slow twin of the rasterised silhouette: march each pixel's ray by the distance."""
+    """Naive silhouette by sphere tracing."""
     size = cameras.height
     half = (cameras.fovy / 2).tan()[:, None, None]
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
@@ -37,7 +37,7 @@ def sphere_trace(name, cameras, steps=160):
 
 
 @pytest.mark.parametrize("name", SAMPLE)
-def test_rasterised_pictures_agree_with_sphere_tracing(name):
+def test_rasterized_silhouettes_agree_with_sphere_tracing(name):
     cameras = views()
     hit, points = sphere_trace(name, cameras)
     surface = render_surface(name, cameras)
@@ -49,7 +49,7 @@ def test_rasterised_pictures_agree_with_sphere_tracing(name):
     assert (error < 1e-2).float().mean() > 0.98
 
 
-def test_stretched_objects_are_seen_where_they_are():
+def test_stretched_objects():
     cameras, stretch = views(), (1.06, 0.95, 1.02)
     surface = render_surface("bunny", cameras, stretch=stretch)
     points = surface.position[surface.mask] / torch.tensor(stretch)
@@ -61,7 +61,7 @@ def test_stretched_objects_are_seen_where_they_are():
 
 
 @pytest.mark.parametrize("name", SAMPLE)
-def test_normals_are_the_distances_finite_differences(name):
+def test_normals_equal_finite_differences(name):
     vertices, _ = class_mesh(name, 48)
     points = vertices[::20] + 0.004
     step = 1e-3
@@ -86,7 +86,7 @@ def test_cone_is_exact(sizes):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_every_class_is_inside_its_ball_and_paints_something(name):
+def test_every_class_fits_into_the_ball_and_has_the_captions_colour(name):
     direction = torch.nn.functional.normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     assert class_sdf(name, 0.7 * direction).min() > -1e-3
     assert any(part.color is None for part in CLASSES[name])
@@ -106,7 +106,7 @@ def test_meshes_are_closed_and_wound_outwards(name):
         assert volume == pytest.approx(0.76**3, rel=0.01)
 
 
-def test_albedo_takes_the_captions_colour_where_it_belongs():
+def test_albedo_has_the_captions_colour_on_its_parts():
     rocket = ToyObject("rocket", "blue")
     nose, body = rocket.albedo(torch.tensor([[0.0, 0.0, 0.6], [-0.19, 0.0, 0.0]]))
     assert torch.allclose(nose, torch.tensor(COLORS["blue"]))
@@ -116,7 +116,7 @@ def test_albedo_takes_the_captions_colour_where_it_belongs():
     assert all(meaning in CLASSES for meaning in SYNONYMS.values())
 
 
-def test_random_cameras_keep_their_promises():
+def test_random_cameras_are_in_range():
     cameras = random_cameras(800, 8, torch.Generator().manual_seed(0))
     degrees = cameras.elevation.rad2deg()
     assert degrees.min() >= -10 and 80 < degrees.max() <= 90

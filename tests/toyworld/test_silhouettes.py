@@ -1,4 +1,4 @@
-"""The silhouettes that come with the package are those that the classes have."""
+"""The bundled silhouettes equal rendered ones."""
 
 import numpy as np
 import torch

@@ -10,7 +10,7 @@ import threefusion
 from threefusion.evaluate.candidates import toy_candidates
 from threefusion.evaluate.specimens import truth_mesh
 from threefusion.evaluate.text_image import Judge, retrieval
-from threefusion.evaluate.views import pictures
+from threefusion.evaluate.views import shaded_views
 from threefusion.toyworld.captions import describe
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -47,9 +47,9 @@ def judge():
 
 @pytest.mark.parametrize("pair", [("mug", "cyan"), ("chair", "yellow"), ("rocket", "red"), ("snowman with a scarf", "green")])
 def test_the_judge_tells_the_truth_from_everything_else(judge, pair):
-    thing, views = ToyObject(*pair), 6
-    color, white = pictures(truth_mesh(thing, 64), scoring_cameras(judge.size, views))
-    among, shapes = toy_candidates(describe(*pair), thing)
+    target, views = ToyObject(*pair), 6
+    color, white = shaded_views(truth_mesh(target, 64), scoring_cameras(judge.size, views))
+    among, shapes = toy_candidates(describe(*pair), target)
     found, plain = retrieval(judge, color, among), retrieval(judge, white, shapes)
     assert found["retrieved"] and found["r_precision"] >= 5 / 6
     assert plain["retrieved"] and plain["r_precision"] >= 4 / 6

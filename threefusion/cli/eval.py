@@ -1,4 +1,4 @@
-"""The verb `eval`. Loads no torch before its arguments are known to be good."""
+"""The command `eval`. Validates its arguments before loading torch."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
 def eval_arguments(parser: Parser) -> None:
     """Arguments of `eval`."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
-    parser.add_argument("--views", type=int, default=24, metavar="N", help="views of each kind of picture, 4 to 120 (24)")
-    parser.add_argument("--clip", type=Path, metavar="FOLDER", help="a CLIP model that judges; default the bundled judge")
+    parser.add_argument("--views", type=int, default=24, metavar="N", help="number of views, 4 to 120 (24)")
     parser.add_argument(
-        "--candidates", type=Path, metavar="FILE", help="captions, one per line, that the prompt must stand out from"
+        "--clip", type=Path, metavar="FOLDER", help="folder of a CLIP model for the text-image scores (the bundled judge)"
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--candidates", type=Path, metavar="FILE", help="candidate captions for R-precision, one per line")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Evaluate every run, write its evaluation.json, and print what was found."""
+    """Evaluate runs, write each evaluation.json, and print the results."""
     from threefusion.machine.process import prepare_process
     from threefusion.run.folder import open_run
 
     if not 4 <= arguments.views <= 120:
-        raise UserError("--views: 4 to 120")
+        raise UserError("--views: expected 4 to 120")
     configs = {folder: open_run(folder) for folder in dict.fromkeys(arguments.runs)}
     from threefusion.evaluate.candidates import read_captions
 
     captions = read_captions(arguments.candidates) if arguments.candidates else None
     prepare_process()
     from threefusion.evaluate.evaluate import evaluate_run
-    from threefusion.evaluate.report import as_page, summaries
+    from threefusion.evaluate.report import format_report, summaries
 
     results = []
     for folder in configs:
         if len(configs) > 1:
             print(f"{folder} …", file=sys.stderr)
         results.append(evaluate_run(folder, arguments.views, arguments.clip, captions))
-    together = summaries(zip(map(without_seed, configs.values()), results, strict=True))
+    summary = summaries(zip(map(without_seed, configs.values()), results, strict=True))
     if arguments.json:
-        print(json.dumps({"runs": results, "summaries": together}, indent=2, ensure_ascii=False))
+        print(json.dumps({"runs": results, "summaries": summary}, indent=2, ensure_ascii=False))
     else:
-        print(as_page(results, together))
+        print(format_report(results, summary))
     return 0
 
 
 def without_seed(config: RunConfig) -> str:
-    """What runs that differ in their seed alone have in common."""
+    """The config without the seed, as the key of a group of runs."""
     from dataclasses import replace
 
     from threefusion.config import config_to_yaml
@@ -64,7 +64,7 @@ def without_seed(config: RunConfig) -> str:
 
 
 EVAL = Verb(
-    "Measure how good the result of a run is.",
+    "Evaluate the result of a run.",
     eval_arguments,
     evaluate,
     ("eval RUN", "eval runs/quickstart/* --json", "eval RUN --clip models/clip-vit-base-patch32 --candidates captions.txt"),

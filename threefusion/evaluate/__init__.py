@@ -1,4 +1,4 @@
-"""How good a result is: text-image scores, the exact truth where it is known, pathologies, fidelity, cost."""
+"""Evaluation of results: text-image scores, comparison with ground truth, pathologies, export fidelity, cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Evaluation", "evaluate_mesh", "evaluate_run", "read_evaluation"]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names, imported on first use: the command line asks this package for its arguments without loading torch."""
+    """Import public names on first use, so that the command line can parse arguments without loading torch."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'threefusion.evaluate' has no attribute {name!r}")
     return getattr(importlib.import_module("threefusion.evaluate.evaluate"), name)

@@ -1,4 +1,4 @@
-"""The captions among which a prompt must be found."""
+"""Candidate captions for R-precision."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from threefusion.toyworld.objects import ToyObject
 
 @dataclass(frozen=True)
 class Candidates:
-    """Captions, one of them right."""
+    """Candidate captions."""
 
     texts: list[str]
     right: int
+    """Index of the correct one."""
 
 
-def toy_candidates(prompt: str, thing: ToyObject) -> tuple[Candidates, Candidates]:
-    """Every class in every colour, and every class without colour; the prompt itself stands for its own pair in the first."""
+def toy_candidates(prompt: str, target: ToyObject) -> tuple[Candidates, Candidates]:
+    """All classes in all colours, with the prompt in place of its own pair; and all classes without colour."""
     texts = pair_captions()
-    right = texts.index(describe(thing.name, thing.color))
+    right = texts.index(describe(target.name, target.color))
     texts[right] = prompt
-    return Candidates(texts, right), Candidates([describe(name) for name in CLASSES], list(CLASSES).index(thing.name))
+    return Candidates(texts, right), Candidates([describe(name) for name in CLASSES], list(CLASSES).index(target.name))
 
 
 def listed_candidates(prompt: str, captions: list[str]) -> Candidates:
-    """The captions of a list, and the prompt if it is not among them; such as differ in case and punctuation only are one."""
+    """The listed captions and the prompt, without duplicates up to case and punctuation."""
     texts: dict[str, str] = {}
     for caption in captions:
-        texts.setdefault(_said(caption), caption)
-    # to a judge that reads small letters only, a second spelling of the prompt would be a rival that nothing can beat
-    texts[_said(prompt)] = prompt
+        texts.setdefault(_normalize(caption), caption)
+    # CLIP tokenizers lower-case: a second spelling of the prompt would tie with it and count against it
+    texts[_normalize(prompt)] = prompt
     listed = list(texts.values())
     return Candidates(listed, listed.index(prompt))
 
 
-def _said(caption: str) -> str:
-    """Its words in small letters."""
+def _normalize(caption: str) -> str:
+    """Lower case without punctuation."""
     return " ".join(re.findall(r"\w+", caption.casefold()))
 
 
 def read_captions(path: Path) -> list[str]:
-    """The lines of a file that are not empty.
+    """Read captions from a file, one per line.
 
     Raises:
-        UserError: no such file, or fewer than two captions in it.
+        UserError: the file cannot be read or has fewer than two captions.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""One result -> its numbers."""
+"""Evaluation of a run or of a mesh."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_candidates
-from threefusion.evaluate.field import color_spread, fidelity, look_at_field, opacity_entropy
+from threefusion.evaluate.field import color_spread, fidelity, opacity_entropy, render_field
 from threefusion.evaluate.independence import refuse_guiding_model
 from threefusion.evaluate.janus import FrontClassifier, janus
 from threefusion.evaluate.keys import COST_KEYS, STEP_KEYS, TRUTH_KEYS
 from threefusion.evaluate.pathology import mesh_flaws
-from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, judge_at, text_image
-from threefusion.evaluate.truth import against_truth
+from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, load_judge, text_image
+from threefusion.evaluate.truth import compare_with_truth
 from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
@@ -31,81 +31,89 @@ from threefusion.types import Mesh
 RESULT_FILE = "evaluation.json"
 VIEWS = 24
 SIZE = 96
-"""Height and width of the pictures in which pathologies are looked for, as of the scoring views."""
+"""Height and width of the views for pathologies, the same as of the scoring views."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How results are looked at."""
+    """Options of an evaluation."""
 
     views: int = VIEWS
-    """Views of pictures for text-image scores, pathologies and fidelity."""
+    """Number of views for text-image scores, pathologies and fidelity."""
     judge: Judge | None = None
-    """Who compares pictures with texts; None leaves those numbers out."""
+    """CLIP model for the text-image scores; None skips them."""
     captions: list[str] = field(default_factory=list)
-    """Candidates for retrieval; none: every class and colour of the toy world, where the prompt names one of them."""
+    """Candidates for R-precision; if empty, all classes and colours of the toy world, for prompts that name a toy object."""
     front: FrontClassifier | None = None
-    """Who tells a front, for the Janus index; None is the judge."""
+    """Classifier for the Janus index; None uses the judge."""
 
 
 def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, captions: list[str] | None = None) -> dict[str, Any]:
-    """The numbers of a run, read from its folder alone and also written to RUN/evaluation.json.
+    """Evaluate a run from its folder; the result is also written to RUN/evaluation.json.
 
-    `clip` is a folder with a CLIPModel; None is the bundled judge, if there is one. Two levels; every leaf is a number, a bool, a
-    string or None, and the keys are always the same, whatever is missing:
+    Args:
+        folder: the run folder.
+        views: number of views for text-image scores, pathologies and fidelity.
+        clip: folder with a CLIPModel; None uses the bundled judge, if installed.
+        captions: candidates for R-precision, see `Evaluation.captions`.
 
-    - `run`: `folder`, `config`, `prompt`, `seed`, `views`, `judge` (folder or None)
-    - the numbers of `keys.SECTIONS`; `truth` is all None unless the prompt names a toy object
-    - `notes`: why a section lacks something, by section; other sections are absent here
+    Returns:
+        Nested dict with fixed keys, whose leaves are numbers, bools, strings or None; docs/evaluation.md defines them:
 
-    docs/evaluation.md defines each.
+        - `run`: `folder`, `config`, `prompt`, `seed`, `views`, `judge` (folder or None)
+        - the values of `keys.SECTIONS`; `truth` is all None unless the prompt names a toy object
+        - `notes`: by section, why values are missing
 
     Raises:
-        UserError: not a run folder, no CLIP in `clip`, or one that guided the run.
+        UserError: not a run folder, no CLIPModel in `clip`, or the model guided the run.
     """
     folder = Path(folder)
     config = open_run(folder)
     judge = choose_judge(clip)
     if judge is not None:
         refuse_guiding_model(config, judge.folder)
-    notes = {} if judge else {"text_image": f"no judge: {BUNDLED_JUDGE} is not there, and --clip names no other"}
-    result = _looked_at(folder, config, Evaluation(views, judge, captions or []), notes)
+    notes = {} if judge else {"text_image": f"no judge: {BUNDLED_JUDGE} does not exist and --clip was not given"}
+    result = _sections(folder, config, Evaluation(views, judge, captions or []), notes)
     write_atomically(folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
-    """What `evaluate_run` wrote last, None if nothing."""
+    """The last result of `evaluate_run`, None if there is none."""
     path = Path(folder) / RESULT_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def choose_judge(clip: Path | None) -> Judge | None:
-    """The judge that was asked for, the bundled one otherwise, None if that one is not there."""
+    """The judge in folder `clip`, by default the bundled one; None if that is not installed."""
     if clip is None and not BUNDLED_JUDGE.is_dir():
         return None
-    return judge_at((clip or BUNDLED_JUDGE).expanduser().resolve())
+    return load_judge((clip or BUNDLED_JUDGE).expanduser().resolve())
 
 
 def evaluate_mesh(
     mesh: Mesh | None, prompt: str, evaluation: Evaluation, seen: FieldViews | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The sections `text_image`, `truth`, `pathology` and `fidelity` of any mesh, such as the truth itself; no run is needed.
+    """Evaluate a mesh without a run: the sections `text_image`, `truth`, `pathology` and `fidelity`.
 
-    `seen` are the views of the field that the mesh was made from. A mesh of None is a result that shows nothing.
+    Args:
+        mesh: the mesh; None stands for an empty result.
+        prompt: its prompt.
+        evaluation: options.
+        seen: views of the field that the mesh was extracted from.
     """
     if mesh is not None and len(mesh.faces) == 0:
         mesh = None
-    thing = find_object(prompt)
+    target = find_object(prompt)
     judge = evaluation.judge
     front = evaluation.front or (JudgeFrontClassifier(judge) if judge else None)
-    scale = framing(mesh) if thing is None and mesh is not None else 1.0
-    scored, seen_mesh = surfaces(mesh, thing, evaluation.views, scale)
+    scale = framing(mesh) if target is None and mesh is not None else 1.0
+    scored, seen_mesh = mesh_views(mesh, target, evaluation.views, scale)
     return {
         "text_image": text_image(mesh, judge, candidates(prompt, evaluation.captions), evaluation.views, scale),
-        "truth": dict.fromkeys(TRUTH_KEYS) if thing is None else against_truth(mesh, scored, thing),
+        "truth": dict.fromkeys(TRUTH_KEYS) if target is None else compare_with_truth(mesh, scored, target),
         "pathology": {
-            **janus(mesh, thing, front),
+            **janus(mesh, target, front),
             **mesh_flaws(mesh, seen_mesh),
             "opacity_entropy": None if seen is None else opacity_entropy(seen),
             "color_spread": None if seen is None or mesh is None else color_spread(mesh, seen),
@@ -114,29 +122,29 @@ def evaluate_mesh(
     }
 
 
-def surfaces(
-    mesh: Mesh | None, thing: ToyObject | None, views: int, scale: float
+def mesh_views(
+    mesh: Mesh | None, target: ToyObject | None, views: int, scale: float
 ) -> tuple[SurfaceViews | None, SurfaceViews | None]:
-    """The mesh from the scoring cameras, None without a toy object, and from `views` cameras; once if those are the same."""
+    """Views of the mesh from the scoring cameras (None without a target) and from `views` cameras, shared if they coincide."""
     if mesh is None:
         return None, None
-    scored = None if thing is None else surface_views(mesh, scoring_cameras())
+    scored = None if target is None else surface_views(mesh, scoring_cameras())
     if scored is not None and views == len(scored.mask):
         return scored, scored
     return scored, surface_views(mesh, scoring_cameras(SIZE, views, scale=scale))
 
 
 def candidates(prompt: str, captions: list[str]) -> tuple[Candidates, Candidates] | None:
-    """What pictures in colour and textureless ones are to be told apart by; None without a list and without a toy object."""
+    """Candidates for colour and for textureless views; None without a list and without a toy object."""
     if captions:
         listed = listed_candidates(prompt, captions)
         return listed, listed
-    thing = find_object(prompt)
-    return None if thing is None else toy_candidates(prompt, thing)
+    target = find_object(prompt)
+    return None if target is None else toy_candidates(prompt, target)
 
 
-def _looked_at(folder: Path, config: RunConfig, evaluation: Evaluation, notes: dict[str, str]) -> dict[str, Any]:
-    """All sections of a run."""
+def _sections(folder: Path, config: RunConfig, evaluation: Evaluation, notes: dict[str, str]) -> dict[str, Any]:
+    """All sections of a run, by name."""
     prompt = dict(config.prompt.settings).get("text", "")
     report = _read_report(folder, notes)
     mesh = _read_mesh(folder, report, notes)
@@ -144,23 +152,23 @@ def _looked_at(folder: Path, config: RunConfig, evaluation: Evaluation, notes: d
     sections = evaluate_mesh(mesh, prompt, evaluation, seen)
     sections["pathology"]["dropped_volume"] = (report.get("export") or {}).get("dropped_volume")
     if sections["text_image"]["candidates"] is None and mesh is not None:
-        notes.setdefault("text_image", "no candidates: the prompt names no toy object; give a list with --candidates FILE")
+        notes.setdefault("text_image", "no candidates: the prompt names no toy object; pass --candidates FILE")
     judge = evaluation.judge
     about = {"folder": str(folder), "config": config.name, "prompt": prompt, "seed": config.seed, "views": evaluation.views}
     phases = report.get("phase_milliseconds_per_step") or {}
-    sections["cost"] = {own: report.get(theirs) for own, theirs in COST_KEYS.items()}
+    sections["cost"] = {key: report.get(reported) for key, reported in COST_KEYS.items()}
     sections["cost"] |= {key: phases.get(key.removesuffix("_ms")) for key in STEP_KEYS}
-    known = {name: {key: _finite(value) for key, value in values.items()} for name, values in sections.items()}
-    return {"run": {**about, "judge": judge and str(judge.folder)}, **known, "notes": notes}
+    finite = {name: {key: _finite(value) for key, value in values.items()} for name, values in sections.items()}
+    return {"run": {**about, "judge": judge and str(judge.folder)}, **finite, "notes": notes}
 
 
 def _finite(value: Any) -> Any:
-    """The value, None in place of a number that JSON has no word for."""
+    """The value, None for inf and NaN, which JSON cannot represent."""
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
-    """report.json, empty if the run has none."""
+    """The contents of report.json, empty if it cannot be read."""
     try:
         return json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -169,21 +177,21 @@ def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
 
 
 def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> Mesh | None:
-    """The exported mesh, None if there is none that can be read."""
+    """The exported mesh, None if it cannot be read."""
     path = folder / ((report.get("artifacts") or {}).get("mesh") or "mesh/model.glb")
     if not path.is_file():
-        notes["mesh"] = f"{path.name}: not there; the run was not exported, or its scene is empty"
+        notes["mesh"] = f"{path.name} does not exist: the run was not exported, or its scene is empty"
         return None
     try:
         mesh = load_glb(path.with_suffix(".glb"))
-    except Exception as error:  # trimesh raises whatever its parsers raise
+    except Exception as error:  # trimesh parsers raise arbitrary exceptions
         notes["mesh"] = f"{path.name}: cannot be read ({type(error).__name__}: {error})"
         return None
     return mesh if len(mesh.faces) else None
 
 
 def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews | None:
-    """The trained field in some views, None if the run has none."""
+    """Views of the trained field, None if the run has none."""
     from threefusion.run.results import load_scene
 
     try:
@@ -191,11 +199,11 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
     except UserError as error:
         notes["fidelity"] = str(error)
         return None
-    except (RuntimeError, KeyError) as error:  # it is whole, and not of this config
+    except (RuntimeError, KeyError) as error:  # a readable checkpoint that does not match the config
         reason = str(error).strip().partition("\n")[0]
         notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({type(error).__name__}: {reason})"
         return None
     if not hasattr(scene.geometry, "density"):
-        notes["fidelity"] = "the scene is flat: there is no field"
+        notes["fidelity"] = "the scene is an image, without a density field"
         return None
-    return look_at_field(scene, views)
+    return render_field(scene, views)

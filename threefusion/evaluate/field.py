@@ -1,4 +1,4 @@
-"""The field that a run trained: its own pictures, how opaque it is, and whether its colours depend on where one stands."""
+"""Metrics of the trained field: fidelity of the mesh, opacity entropy, and view dependence of the colours."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from threefusion.types import Cameras, Mesh, Scene
 
 SIZE = 64
 POINTS = 4000
-"""Surface points whose colours are followed through the views."""
+"""Surface points whose colours are compared between views."""
 FACING = 0.5
-"""Least cosine between a point's normal and the way to the camera: a grazing ray gathers colours from elsewhere."""
+"""Minimum cosine between normal and view direction: grazing rays integrate colours of other points."""
 TOLERANCE = 0.01
-"""How far behind the visible surface a point may lie and still count as seen, as a share of the camera's distance."""
-LEAST_VIEWS = 3
+"""Depth tolerance of the visibility test, relative to the camera distance."""
+MIN_VIEWS = 3
 
 
 @torch.no_grad()
-def look_at_field(scene: Scene, views: int, size: int = SIZE) -> FieldViews:
-    """The field from `views` directions, half an interval beside the front so that none of them chose the mesh's level."""
+def render_field(scene: Scene, views: int, size: int = SIZE) -> FieldViews:
+    """Render the field from `views` directions, offset by half an interval from those that selected the mesh's level."""
     with evaluation_mode(scene):
         return field_views(scene, views_around(scene.geometry.radius, views, size, start=0.5))
 
 
 def fidelity(mesh: Mesh | None, field: FieldViews | None) -> dict[str, float | None]:
-    """Silhouette IoU and PSNR (dB, over pixels where both show the object) of the mesh against the field's pictures."""
+    """Silhouette IoU and PSNR (dB, over pixels covered by both) of the mesh against the field."""
     if field is None or mesh is None:
         return dict.fromkeys(FIDELITY_KEYS)
-    found = compare(with_normals(mesh), field)
-    return {"silhouette_iou": found["silhouette_iou"], "psnr": found["albedo_psnr"]}
+    result = compare(with_normals(mesh), field)
+    return {"silhouette_iou": result["silhouette_iou"], "psnr": result["albedo_psnr"]}
 
 
 def opacity_entropy(field: FieldViews) -> float:
-    """Mean over pixels of the binary entropy of the opacity, in bits: 0 for hard pictures, 1 for fog of one half."""
+    """Mean binary entropy of the opacity in bits: 0 for hard surfaces, 1 for opacity 0.5 everywhere."""
     p = field.opacity.double().clamp(1e-9, 1 - 1e-9)
     return float(-(p * p.log2() + (1 - p) * (1 - p).log2()).mean())
 
 
 def color_spread(mesh: Mesh, field: FieldViews) -> float | None:
-    """How much a surface point's colour differs between the field's views, averaged over points; None if too few views see any.
+    """Standard deviation of a surface point's colour over the field's views, mean over points; None if too few views see any.
 
-    For each point: the square root of the summed variances of its three sRGB channels over the views in which it is visible, at
-    least half facing, and at least half opaque.
+    Per point: the square root of the sum of the variances of its sRGB channels, over the views in which it is visible, its normal
+    has a cosine above `FACING`, and the opacity is above 0.5.
     """
     points, face = surface_samples(mesh, POINTS)
     if len(points) == 0:
         return None
     a, b, c = mesh.vertices[mesh.faces[face]].unbind(1)
     normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
-    colors, seen = _observed(mesh, points, normals, field)
+    colors, seen = _observed_colors(mesh, points, normals, field)
     count = seen.sum(0)
-    enough = count >= LEAST_VIEWS
+    enough = count >= MIN_VIEWS
     if not enough.any():
         return None
     weight = seen[..., None].double()
@@ -68,36 +68,36 @@ def color_spread(mesh: Mesh, field: FieldViews) -> float | None:
     return float(variance.sum(-1).sqrt()[enough].mean())
 
 
-def _observed(
+def _observed_colors(
     mesh: Mesh, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], field: FieldViews
 ) -> tuple[Float[Tensor, "B N 3"], Bool[Tensor, "B N"]]:
-    """The field's colour at each point in each view, and whether the view sees the point there."""
+    """Colour of the field at each point in each view, and whether the point is visible."""
     camera = field.batch.camera
     clip = _clip(points, camera)
-    place = clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0])
+    position = clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0])
     visible = rasterize(_clip(mesh.vertices, camera), mesh.faces, camera.height, camera.width)
     toward = camera.position[:, None] - points
     distance = toward.norm(dim=-1)
     facing = (toward * normals).sum(-1) / distance.clamp_min(1e-9)
-    # depth along the camera's axis, so that a difference is a length
-    front = _read(_axis_depth(visible.depth, camera)[..., None], place)[..., 0]
+    # depth along the optical axis, so that differences are lengths
+    front = _sample_nearest(_axis_depth(visible.depth, camera)[..., None], position)[..., 0]
     near = clip[..., 3] <= front + TOLERANCE * camera.distance[:, None]
-    opaque = _read(field.opacity, place)[..., 0] > 0.5
-    return _read(field.albedo, place).double(), (facing > FACING) & near & opaque
+    opaque = _sample_nearest(field.opacity, position)[..., 0] > 0.5
+    return _sample_nearest(field.albedo, position).double(), (facing > FACING) & near & opaque
 
 
 def _clip(points: Float[Tensor, "N 3"], camera: Cameras) -> Float[Tensor, "B N 4"]:
-    """Homogeneous clip coordinates; the last one is the depth along the camera's axis."""
+    """Homogeneous clip coordinates; w is the depth along the optical axis."""
     return torch.cat([points, torch.ones_like(points[:, :1])], -1) @ camera.mvp().transpose(1, 2)
 
 
 def _axis_depth(depth: Float[Tensor, "B H W"], camera: Cameras) -> Float[Tensor, "B H W"]:
-    """z / w in [-1, 1] back to the distance along the camera's axis."""
+    """Depth along the optical axis from z / w in [-1, 1]."""
     near, far = camera.near, camera.far
     return 2 * far * near / ((far + near) - depth * (far - near))
 
 
-def _read(image: Float[Tensor, "B H W C"], place: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:
-    """The pixel in which each place, in [-1, 1] with y down, lies."""
-    found = grid_sample(image.permute(0, 3, 1, 2), place[:, None], mode="nearest", align_corners=False)
-    return found[:, :, 0].transpose(1, 2)
+def _sample_nearest(image: Float[Tensor, "B H W C"], position: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:
+    """Values of the pixels at positions in [-1, 1], y down."""
+    pixels = grid_sample(image.permute(0, 3, 1, 2), position[:, None], mode="nearest", align_corners=False)
+    return pixels[:, :, 0].transpose(1, 2)

@@ -1,4 +1,4 @@
-"""A model must not judge what it has guided."""
+"""Check that the judge is not the model that guided the run."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from threefusion.guidance.prior.models import guiding_model, local_folder
 
 
 def refuse_guiding_model(config: RunConfig, judge: Path) -> None:
-    """Do nothing if `judge` is another model than the prior of the run.
+    """Raise if `judge` is the prior of the run.
 
-    They are the same if one folder lies in the other, links followed, or if the judge's own files name the prior.
+    They are the same if one folder contains the other, links resolved, or if the judge's files name the prior.
 
     Raises:
-        UserError: they are the same.
+        UserError: they are the same model.
     """
     model = guiding_model(config)
     if model is not None and _is_same(model, judge):
-        raise UserError(f"--clip {judge}: this model guided the run ({model}), so it cannot judge it; name another one")
+        raise UserError(f"--clip {judge}: this model guided the run ({model}) and cannot evaluate it; use another one")
 
 
 def _is_same(model: str, judge: Path) -> bool:
-    """Whether a prior's name and a folder stand for one model."""
+    """Whether a prior's name and a folder are the same model."""
     try:
         folder = local_folder(model)
-    except UserError:  # what guided a run may have been moved since
+    except UserError:  # the prior may have been moved since
         folder = None
     judge = judge.resolve()
     if folder is not None:
-        own = folder.resolve()
-        if own == judge or own in judge.parents or judge in own.parents:
+        prior = folder.resolve()
+        if prior == judge or prior in judge.parents or judge in prior.parents:
             return True
     return model in (_name(judge), "/".join(_hub_id(judge)))
 
 
 def _name(folder: Path) -> str | None:
-    """Where a model's files say that they come from."""
+    """Source of the model according to its files."""
     try:
         return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path")
     except (OSError, ValueError):
@@ -46,7 +46,7 @@ def _name(folder: Path) -> str | None:
 
 
 def _hub_id(folder: Path) -> tuple[str, ...]:
-    """Owner and name of a folder in the cache of the hub's client, models--owner--name/snapshots/revision; else nothing."""
+    """Owner and name of a folder in the Hugging Face cache, models--owner--name/snapshots/revision; else empty."""
     for part in folder.parts:
         if part.startswith("models--"):
             return tuple(part.split("--")[1:])

@@ -1,4 +1,4 @@
-"""Whether an object shows its front on more than one side."""
+"""Janus index: whether an object shows its front on more than one side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from threefusion.evaluate.keys import JANUS_KEYS
 from threefusion.evaluate.specimens import truth_mesh
-from threefusion.evaluate.views import pictures
+from threefusion.evaluate.views import shaded_views
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
 from threefusion.types import Cameras, Mesh
@@ -21,52 +21,52 @@ AZIMUTHS = 24
 ELEVATION = 15.0
 """Degrees."""
 BEHIND = 90.0
-"""Degrees of azimuth from which on a front is one too many."""
+"""Azimuth in degrees beyond which a front counts as a second one."""
 EVIDENCE = 0.5
 DIFFERENT = 0.02
-"""Mean absolute difference of colours over the seen pixels by which a front must differ from every view behind."""
+"""Minimum mean absolute colour difference over foreground pixels between the front and every view behind."""
 COMPARED_SIZE = 48
 
 
 class FrontClassifier:
-    """Whoever can tell an object's front."""
+    """Classifies whether a view shows the object's front."""
 
     size: int
-    """Height and width of the pictures that it wants."""
+    """Height and width of its input images."""
 
-    def __call__(self, images: Float[Tensor, "B H W 3"], thing: ToyObject) -> Float[Tensor, "B"]:
-        """How probable it is that each picture shows the object from its front."""
+    def __call__(self, images: Float[Tensor, "B H W 3"], target: ToyObject) -> Float[Tensor, "B"]:
+        """Probability that each image shows the object from the front."""
         raise NotImplementedError
 
 
 class TruthFrontClassifier(FrontClassifier):
-    """Certain about every picture: the front is seen if the truth's view most like it stands within 45 degrees."""
+    """Nearest neighbour among views of the ground truth: front if its azimuth is within 45 degrees."""
 
     size = 48
 
-    def __call__(self, images: Float[Tensor, "B H W 3"], thing: ToyObject) -> Float[Tensor, "B"]:
+    def __call__(self, images: Float[Tensor, "B H W 3"], target: ToyObject) -> Float[Tensor, "B"]:
         """1 or 0."""
-        cameras, known = _truth_pictures(thing, self.size)
-        distance = torch.cdist(images.flatten(1), known.flatten(1))
+        cameras, truth = _truth_views(target, self.size)
+        distance = torch.cdist(images.flatten(1), truth.flatten(1))
         return (cameras.azimuth.abs().rad2deg() < 45)[distance.argmin(-1)].float()
 
 
 def janus_cameras(size: int) -> Cameras:
-    """24 views evenly round the object, 15 degrees up."""
+    """24 views at uniform azimuths, elevation 15 degrees."""
     return scoring_cameras(size, AZIMUTHS, (ELEVATION,))
 
 
 @lru_cache(maxsize=16)
-def _truth_pictures(thing: ToyObject, size: int) -> tuple[Cameras, Float[Tensor, "B H W 3"]]:
-    """The truth from the janus cameras, in colour."""
+def _truth_views(target: ToyObject, size: int) -> tuple[Cameras, Float[Tensor, "B H W 3"]]:
+    """Shaded views of the ground truth from the Janus cameras."""
     cameras = janus_cameras(size)
-    return cameras, pictures(truth_mesh(thing), cameras)[0]
+    return cameras, shaded_views(truth_mesh(target), cameras)[0]
 
 
 @lru_cache(maxsize=64)
-def has_visible_front(thing: ToyObject) -> bool:
-    """Whether the truth's front looks different from each of its views beyond 90 degrees."""
-    cameras, images = _truth_pictures(thing, COMPARED_SIZE)
+def has_visible_front(target: ToyObject) -> bool:
+    """Whether the front view of the ground truth differs from each of its views beyond 90 degrees."""
+    cameras, images = _truth_views(target, COMPARED_SIZE)
     behind = cameras.azimuth.abs() > radians(BEHIND + 0.1)
     empty = images[0, 0, 0]
     seen = ((images[:1] - empty).abs().amax(-1) > 0.02) | ((images[behind] - empty).abs().amax(-1) > 0.02)
@@ -74,32 +74,32 @@ def has_visible_front(thing: ToyObject) -> bool:
     return bool(difference.min() > DIFFERENT)
 
 
-def profile(
-    images: Float[Tensor, "B H W 3"], cameras: Cameras, thing: ToyObject, classifier: FrontClassifier
+def front_profile(
+    images: Float[Tensor, "B H W 3"], cameras: Cameras, target: ToyObject, classifier: FrontClassifier
 ) -> dict[str, float]:
-    """Janus index of pictures: 1 if f ≥ 0.5 anywhere beyond 90 degrees; f at the front, and its highest value behind."""
-    front = classifier(images, thing)
+    """Janus index of views (1 if f ≥ 0.5 anywhere beyond 90 degrees), f at the front, and the maximum of f behind."""
+    front = classifier(images, target)
     behind = front[cameras.azimuth.abs() > radians(BEHIND + 0.1)].max()
     return {"janus": float(behind >= EVIDENCE), "in_front": float(front[0]), "behind": float(behind)}
 
 
-def janus(mesh: Mesh | None, thing: ToyObject | None, classifier: FrontClassifier | None) -> dict[str, Any]:
-    """The values of `JANUS_KEYS`; `janus` is None where it could not mean anything.
+def janus(mesh: Mesh | None, target: ToyObject | None, classifier: FrontClassifier | None) -> dict[str, Any]:
+    """The values of `JANUS_KEYS`; `janus` is None where it is undefined.
 
-    That is so without a mesh, a toy object or a classifier, for a class without a visible front, and where the classifier sees a
-    second front on the truth itself.
+    It is undefined without a mesh, a toy object or a classifier, for a class without a visible front, and if the classifier finds
+    a second front on the ground truth.
     """
-    nothing: dict[str, Any] = dict.fromkeys(JANUS_KEYS)
-    if thing is None or classifier is None or not has_visible_front(thing):
-        return nothing
-    cameras, truth = _truth_pictures(thing, classifier.size)
-    own = profile(truth, cameras, thing, classifier)["janus"]
+    missing: dict[str, Any] = dict.fromkeys(JANUS_KEYS)
+    if target is None or classifier is None or not has_visible_front(target):
+        return missing
+    cameras, truth = _truth_views(target, classifier.size)
+    truth_index = front_profile(truth, cameras, target, classifier)["janus"]
     if mesh is None:
-        return nothing | {"janus_of_truth": own}
-    found = profile(pictures(mesh, cameras)[0], cameras, thing, classifier)
+        return missing | {"janus_of_truth": truth_index}
+    result = front_profile(shaded_views(mesh, cameras)[0], cameras, target, classifier)
     return {
-        "janus": found["janus"] if own == 0 else None,
-        "janus_of_truth": own,
-        "front_probability_in_front": found["in_front"],
-        "front_probability_behind": found["behind"],
+        "janus": result["janus"] if truth_index == 0 else None,
+        "janus_of_truth": truth_index,
+        "front_probability_in_front": result["in_front"],
+        "front_probability_behind": result["behind"],
     }

@@ -1,4 +1,4 @@
-"""What an evaluation answers, section by section; docs/evaluation.md defines each. Loads no torch."""
+"""Keys of an evaluation by section; docs/evaluation.md defines them. Loads no torch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ COST_KEYS = {
     "network_calls": "network_calls",
     "network_images": "network_images",
 }
-"""Our names and those of report.json."""
+"""Key in the evaluation: key in report.json."""
 STEP_KEYS = ("render_ms", "guidance_ms", "backward_ms", "other_ms")
-"""Of one step, by phase of `system.phases` and `other`."""
+"""Milliseconds per step, by phase of `system.phases` and `other`."""
 
 SECTIONS = {
     "text_image": TEXT_IMAGE_KEYS,
@@ -34,4 +34,4 @@ SECTIONS = {
     "fidelity": FIDELITY_KEYS,
     "cost": (*COST_KEYS, *STEP_KEYS),
 }
-"""Every number of an evaluation by section, always the same."""
+"""All keys by section."""

@@ -1,4 +1,4 @@
-"""What goes wrong with shapes and colours: loose parts, nothing at all, colours at their limits."""
+"""Pathologies of shapes and colours: floaters, empty views, clipped colours."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from threefusion.exporter.topology import components, signed_volume, weld
 from threefusion.types import Mesh
 
 EMPTY = 0.005
-"""A view whose silhouette covers less of the frame than this shows nothing."""
+"""A view with a smaller silhouette area, as a share of the image, counts as empty."""
 LIMIT = 1.5 / 255
 """Within this distance of 0 or 1 a channel counts as clipped."""
 
 
 def shape_flaws(mesh: Mesh | None) -> dict[str, float | int | None]:
-    """Number of connected parts, and the shares of area and of enclosed volume outside the largest one; cavities do not count."""
+    """Number of connected components, and shares of area and enclosed volume outside the largest; cavities do not count."""
     if mesh is None or len(mesh.faces) == 0:
         return dict.fromkeys(SHAPE_KEYS)
     parts = [part for part in components(weld(mesh)) if signed_volume(part) > 0]
@@ -35,18 +35,18 @@ def shape_flaws(mesh: Mesh | None) -> dict[str, float | int | None]:
 
 
 def surface_area(mesh: Mesh) -> float:
-    """In square scene units."""
+    """Surface area in square scene units."""
     a, b, c = mesh.vertices[mesh.faces].double().unbind(1)
     return float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2)
 
 
 def emptiness(mask: Float[Tensor, "B H W 1"]) -> float:
-    """Share of views that show nothing."""
+    """Share of empty views."""
     return float((mask.mean((1, 2, 3)) < EMPTY).double().mean())
 
 
 def color_flaws(colors: Float[Tensor, "N 3"]) -> dict[str, float | int | None]:
-    """Mean saturation (max - min) / max, and the share of colours with a channel at its limit; None without colours."""
+    """Mean saturation (max - min) / max, and the share of colours with a clipped channel; None without colours."""
     if len(colors) == 0:
         return dict.fromkeys(COLOR_KEYS)
     high, low = colors.amax(-1), colors.amin(-1)
@@ -56,7 +56,7 @@ def color_flaws(colors: Float[Tensor, "N 3"]) -> dict[str, float | int | None]:
 
 
 def mesh_flaws(mesh: Mesh | None, seen: SurfaceViews | None) -> dict[str, Any]:
-    """Shape, emptiness and base colours of a mesh, and of what is seen of it; of no mesh, nothing is seen."""
+    """Pathologies of a mesh and of its views; without a mesh all views are empty."""
     flaws: dict[str, Any] = shape_flaws(mesh)
     if seen is None:
         return flaws | {"emptiness": 1.0} | dict.fromkeys(COLOR_KEYS)

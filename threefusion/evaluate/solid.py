@@ -1,4 +1,4 @@
-"""What lies inside a closed mesh, on a lattice."""
+"""Voxelisation of closed meshes, for volume IoU."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn.functional import normalize
 from threefusion.types import Mesh
 
 NUDGE = (1.7e-4, 2.9e-4)
-"""In cells: lattice lines pass beside vertices and edges, which often lie on a lattice themselves."""
+"""Offset of lattice lines in cells, to avoid vertices and edges that lie on a lattice themselves."""
 
 
 def _tilt() -> Float[Tensor, "3 3"]:
-    """A rotation without any symmetry: the one that takes the axes along a quaternion of unequal primes."""
+    """A rotation in general position: that of a quaternion of distinct primes."""
     w, x, y, z = normalize(torch.tensor([7.0, 2.0, 3.0, 5.0]), dim=0).tolist()
     return torch.tensor(
         [
@@ -26,21 +26,19 @@ def _tilt() -> Float[Tensor, "3 3"]:
 
 
 def lattice(half: float, resolution: int) -> Float[Tensor, "N 3"]:
-    """Centres of the cells of a tilted cube round the origin that holds the ball of radius `half`, the last axis fastest.
+    """Cell centres of a rotated cube that contains the ball of radius `half` around the origin, last axis fastest.
 
-    Tilted, because flat sides of upright things would else lie along whole planes of centres, and a hair's breadth would decide
-    about all of them at once.
+    It is rotated because axis-aligned faces of objects would coincide with whole planes of centres.
     """
     middle = (torch.arange(resolution) + 0.5) * (2 * half / resolution) - half
     return torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1).view(-1, 3) @ _tilt().T
 
 
 def inside(mesh: Mesh, half: float, resolution: int) -> Bool[Tensor, "n n n"]:
-    """Which centres of `lattice` lie inside the mesh.
+    """Whether each point of `lattice` lies inside the mesh.
 
-    Along each axis every crossing of a lattice line with a face changes the winding number by one; a point is inside where it is
-    not 0, so parts that overlap count once and cavities do not count. The majority of the three axes decides, which keeps a hole
-    in the surface from spoiling whole lines.
+    A point is inside if its winding number, computed from the crossings along a lattice line, is not 0: overlapping parts count
+    once and cavities do not count. The majority over the three axes decides, so holes in the surface do not corrupt whole lines.
     """
     local = mesh.vertices.double() @ _tilt().double()
     corners = (local[mesh.faces] + half) * (resolution / (2 * half)) - 0.5
@@ -53,7 +51,7 @@ def inside(mesh: Mesh, half: float, resolution: int) -> Bool[Tensor, "n n n"]:
 
 
 def _winding(corners: Float[Tensor, "F 3 3"], resolution: int) -> Int[Tensor, "n n n"]:
-    """Winding numbers [u v w] of lattice points, found along the last coordinate."""
+    """Winding numbers [u v w] of lattice points, from crossings along the last axis."""
     flat = corners[..., :2] - corners.new_tensor(NUDGE)
     low = flat.amin(1).ceil().clamp_min(0).long()
     high = flat.amax(1).floor().clamp_max(resolution - 1).long()
@@ -69,7 +67,7 @@ def _winding(corners: Float[Tensor, "F 3 3"], resolution: int) -> Int[Tensor, "n
     hit = (weights >= 0).all(-1) & (area != 0)
     height = (weights * corners[owner][..., 2]).sum(-1)[hit]
     first = height.ceil().clamp(0, resolution).long()
-    # a face that looks down is where a line that runs up enters
+    # a line along the last axis enters through faces that point down
     step = torch.where(area[hit] < 0, 1, -1)
     change = torch.zeros(resolution, resolution, resolution + 1, dtype=torch.int64)
     change.index_put_((line[hit, 0], line[hit, 1], first), step, accumulate=True)
@@ -77,7 +75,7 @@ def _winding(corners: Float[Tensor, "F 3 3"], resolution: int) -> Int[Tensor, "n
 
 
 def _cross(a: Float[Tensor, "N 2"], b: Float[Tensor, "N 2"]) -> Float[Tensor, "N"]:
-    """Twice the signed area between two vectors of the plane."""
+    """2-D cross product."""
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 

@@ -1,4 +1,4 @@
-"""Meshes about which everything is known: a toy object's truth, and one with two faces."""
+"""Reference meshes: ground truth of toy objects, and a mesh with two fronts."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ RESOLUTION = 96
 
 
 @lru_cache(maxsize=16)
-def truth_mesh(thing: ToyObject, resolution: int = RESOLUTION) -> Mesh:
-    """The object as a mesh with a texture; vertices are split where colours meet, as sharply as they do in truth."""
-    vertices, faces = class_mesh(thing.name, resolution)
-    return painted(vertices, faces, class_normal(thing.name, vertices), thing)
+def truth_mesh(target: ToyObject, resolution: int = RESOLUTION) -> Mesh:
+    """Textured mesh of a toy object; vertices are split at colour boundaries, so that colours stay sharp."""
+    vertices, faces = class_mesh(target.name, resolution)
+    return paint(vertices, faces, class_normal(target.name, vertices), target)
 
 
-def painted(vertices: Float[Tensor, "V 3"], faces: Tensor, normals: Float[Tensor, "V 3"], thing: ToyObject) -> Mesh:
-    """Each face in the one colour that the object has at its middle; the texture is a row of all colours."""
-    palette, index = torch.unique(thing.albedo(vertices[faces].mean(1)), dim=0, return_inverse=True)
-    # one vertex for every position and colour
-    kind, split = torch.unique(faces * len(palette) + index[:, None], return_inverse=True)
-    origin, color = kind // len(palette), kind % len(palette)
-    place = torch.stack([(color + 0.5) / len(palette), torch.full_like(color, 0.5, dtype=torch.float32)], -1)
-    return Mesh(vertices[origin], split, normals[origin], place, {"base_color": palette[None]})
+def paint(vertices: Float[Tensor, "V 3"], faces: Tensor, normals: Float[Tensor, "V 3"], target: ToyObject) -> Mesh:
+    """Mesh whose faces have the object's colour at their centroids; the texture is a row of all colours."""
+    palette, index = torch.unique(target.albedo(vertices[faces].mean(1)), dim=0, return_inverse=True)
+    # one vertex per position and colour
+    pair, split = torch.unique(faces * len(palette) + index[:, None], return_inverse=True)
+    origin, color = pair // len(palette), pair % len(palette)
+    uv = torch.stack([(color + 0.5) / len(palette), torch.full_like(color, 0.5, dtype=torch.float32)], -1)
+    return Mesh(vertices[origin], split, normals[origin], uv, {"base_color": palette[None]})
 
 
 def two_faced(mesh: Mesh) -> Mesh:

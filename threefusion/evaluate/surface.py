@@ -1,4 +1,4 @@
-"""Distances between surfaces, and the turn about the vertical axis that brings two surfaces nearest."""
+"""Distances between surfaces, and the yaw that aligns two surfaces best."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from torch import Tensor
 from threefusion.types import Mesh
 
 YAWS = 36
-"""Turns that are tried before the best one is refined."""
+"""Yaws of the coarse search."""
 REFINEMENTS = ((2.0, 5), (0.5, 4))
-"""Step in degrees, and steps to either side."""
-WORTH = 0.95
-"""A turn counts as better than none only if it brings the Chamfer distance below this share."""
+"""Step in degrees, and number of steps to either side."""
+MIN_GAIN = 0.95
+"""A yaw is accepted only if it lowers the Chamfer distance below this share of that of yaw 0."""
 COARSE = 1500
-"""Samples of each surface while turns are tried."""
+"""Samples of each surface during the search."""
 
 
 def surface_samples(mesh: Mesh, count: int, seed: int = 0) -> tuple[Float[Tensor, "N 3"], Int[Tensor, "N"]]:
-    """Points evenly over the surface by area, and the face of each; none if the surface has no area."""
+    """Uniform samples of the surface and the face of each; empty if the surface has no area."""
     generator = torch.Generator().manual_seed(seed)
     a, b, c = mesh.vertices[mesh.faces].unbind(1)
     area = torch.linalg.cross(b - a, c - a).norm(dim=-1).double()
     if area.numel() == 0 or not area.sum() > 0:
         return mesh.vertices[:0], mesh.faces[:0, 0]
-    place = torch.rand(count, dtype=torch.float64, generator=generator) * area.sum()
-    face = torch.searchsorted(area.cumsum(0), place).clamp_max(len(area) - 1)
+    position = torch.rand(count, dtype=torch.float64, generator=generator) * area.sum()
+    face = torch.searchsorted(area.cumsum(0), position).clamp_max(len(area) - 1)
     u, v = torch.rand(2, count, 1, generator=generator).unbind(0)
     flip = u + v > 1
     u, v = torch.where(flip, 1 - u, u), torch.where(flip, 1 - v, v)
     return a[face] + u * (b - a)[face] + v * (c - a)[face], face
 
 
-def turned(points: Float[Tensor, "N 3"], yaw: float) -> Float[Tensor, "N 3"]:
-    """The points turned about +z, from +x towards +y; radians."""
+def rotated(points: Float[Tensor, "N 3"], yaw: float) -> Float[Tensor, "N 3"]:
+    """The points rotated about +z, from +x towards +y; radians."""
     cosine, sine = torch.tensor(yaw).cos(), torch.tensor(yaw).sin()
     x, y, z = points.unbind(-1)
     return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], -1)
@@ -46,37 +46,37 @@ def turned(points: Float[Tensor, "N 3"], yaw: float) -> Float[Tensor, "N 3"]:
 
 @dataclass(frozen=True)
 class Distances:
-    """How far each sample of one surface lies from the other one, both ways, in scene units."""
+    """Distances of the samples of each surface to the other one, in scene units."""
 
     forth: Float[Tensor, "N"]
     back: Float[Tensor, "M"]
 
     @property
     def chamfer(self) -> float:
-        """Mean of both mean distances."""
+        """Chamfer distance: mean of both mean distances."""
         return float((self.forth.mean() + self.back.mean()) / 2)
 
     def f_score(self, threshold: float) -> float:
-        """Harmonic mean of the shares of samples nearer than `threshold` (Tatarchenko et al., CVPR 2019)."""
+        """F-score: harmonic mean of the shares of samples nearer than `threshold` (Tatarchenko et al., CVPR 2019)."""
         precision, recall = (float((side < threshold).double().mean()) for side in (self.forth, self.back))
         return 2 * precision * recall / max(precision + recall, 1e-12)
 
 
 class SurfacePair:
-    """Samples of a result and of the truth, ready to be compared under any turn of the result."""
+    """Samples of a result and of the ground truth, with search trees to compare them under any yaw of the result."""
 
     def __init__(self, result: Float[Tensor, "N 3"], truth: Float[Tensor, "M 3"]) -> None:
         self.result, self.truth = result, truth
         self.trees = cKDTree(result.numpy()), cKDTree(truth.numpy())
 
     def distances(self, yaw: float = 0.0) -> Distances:
-        """With the result turned by `yaw`; the way back turns the truth against it instead, so trees are made once."""
-        forth = self.trees[1].query(turned(self.result, yaw).numpy())[0]
-        back = self.trees[0].query(turned(self.truth, -yaw).numpy())[0]
+        """Distances with the result rotated by `yaw`; backwards the truth is rotated instead, so trees are built once."""
+        forth = self.trees[1].query(rotated(self.result, yaw).numpy())[0]
+        back = self.trees[0].query(rotated(self.truth, -yaw).numpy())[0]
         return Distances(torch.from_numpy(forth), torch.from_numpy(back))
 
     def best_yaw(self) -> float:
-        """The turn of the result in radians with the least Chamfer distance; 0 unless another one is clearly better."""
+        """Yaw of the result in radians with the lowest Chamfer distance; 0 unless another one is clearly better."""
         few = SurfacePair(self.result[:COARSE], self.truth[:COARSE])
 
         def chamfer(yaw: float) -> float:
@@ -85,6 +85,6 @@ class SurfacePair:
         best = min((i * 2 * pi / YAWS for i in range(YAWS)), key=chamfer)
         for step, count in REFINEMENTS:
             best = min((best + radians(step * i) for i in range(-count, count + 1)), key=chamfer)
-        if chamfer(best) > WORTH * chamfer(0.0):
+        if chamfer(best) > MIN_GAIN * chamfer(0.0):
             return 0.0
         return (best + pi) % (2 * pi) - pi

@@ -1,4 +1,4 @@
-"""What an image-text model says about pictures of a result: similarity to the prompt, and retrieval of the prompt."""
+"""Text-image scores by a CLIP model: similarity to the prompt, and R-precision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates
 from threefusion.evaluate.janus import FrontClassifier
 from threefusion.evaluate.keys import TEXT_IMAGE_KEYS
-from threefusion.evaluate.views import pictures
+from threefusion.evaluate.views import shaded_views
 from threefusion.toyworld.captions import describe
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -29,25 +29,25 @@ BATCH = 32
 
 
 class JudgeError(UserError):
-    """A folder is no image-text model that can judge."""
+    """A folder does not contain a usable CLIP model."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model wants of pictures, from its preprocessor_config.json."""
+    """Image preprocessing of a model, from its preprocessor_config.json."""
 
     resize: int
-    """Height and width that a square picture is resized to."""
+    """Height and width that a square image is resized to."""
     crop: int
-    """Height and width of what is then cut out of its middle."""
+    """Height and width of the centre crop."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 class Judge:
-    """An image-text model of the shape of CLIP (arXiv 2103.00020); its network is read at the first question.
+    """A CLIP model (arXiv 2103.00020), loaded on first use.
 
-    Texts are embedded once per process, however many runs are judged.
+    Text embeddings are cached for the lifetime of the process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,16 +58,16 @@ class Judge:
 
     @property
     def size(self) -> int:
-        """Height and width of pictures that need no resizing."""
+        """Height and width of images that need no resizing."""
         return self.preprocessing.resize
 
     @property
     def scale(self) -> float:
-        """The factor on cosines that makes them logits."""
+        """Inverse temperature: the factor that turns cosines into logits."""
         return float(self._loaded()[0].logit_scale.exp())
 
     def _loaded(self) -> tuple[CLIPModel, PreTrainedTokenizerBase]:
-        """Network and tokenizer."""
+        """Model and tokenizer."""
         if self._parts is None:
             from transformers import AutoTokenizer, CLIPModel
             from transformers.utils import logging
@@ -78,13 +78,13 @@ class Judge:
                 tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
             except (OSError, ValueError, KeyError) as error:
                 reason = str(error).strip().partition("\n")[0]
-                raise JudgeError(f"{self.folder}: cannot be read as a CLIPModel with its tokenizer ({reason})") from error
+                raise JudgeError(f"{self.folder}: cannot load a CLIPModel with its tokenizer ({reason})") from error
             self._parts = model.eval().requires_grad_(False), tokenizer
         return self._parts
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Float[Tensor, "n D"]:
-        """Unit vectors, one per text."""
+        """Normalised embeddings, one per text."""
         model, tokenizer = self._loaded()
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         length = model.config.text_config.max_position_embeddings
@@ -98,32 +98,32 @@ class Judge:
 
     @torch.no_grad()
     def embed_images(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B D"]:
-        """Unit vectors, one per picture in [0, 1]."""
+        """Normalised embeddings, one per image in [0, 1]."""
         model = self._loaded()[0]
-        found = []
-        for part in prepared(images, self.preprocessing).split(BATCH):
+        embeddings = []
+        for part in preprocess(images, self.preprocessing).split(BATCH):
             hidden = model.vision_model(pixel_values=part)
-            found.append(normalize(model.visual_projection(hidden.pooler_output), dim=-1))
-        return torch.cat(found)
+            embeddings.append(normalize(model.visual_projection(hidden.pooler_output), dim=-1))
+        return torch.cat(embeddings)
 
 
 @lru_cache(maxsize=4)
-def judge_at(folder: Path) -> Judge:
-    """The judge in a folder, one per process.
+def load_judge(folder: Path) -> Judge:
+    """The judge in a folder, cached.
 
     Raises:
         JudgeError: no such folder, or no model in it.
     """
     if not folder.is_dir():
-        raise JudgeError(f"{folder}: no such folder; expected a CLIPModel with tokenizer and preprocessor")
+        raise JudgeError(f"{folder} is not a folder; expected a CLIPModel with tokenizer and preprocessor")
     return Judge(folder)
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
-    """Sizes, mean and standard deviation as the model's own file gives them.
+    """Read preprocessor_config.json of a model.
 
     Raises:
-        JudgeError: it is missing or says something else.
+        JudgeError: it is missing or has another format.
     """
     import json
 
@@ -139,73 +139,76 @@ def read_preprocessing(folder: Path) -> Preprocessing:
 
 
 def _side(size: int | dict[str, int]) -> int:
-    """One number out of the ways in which transformers has written sizes."""
+    """The size as a number, from any of the formats of transformers."""
     return size if isinstance(size, int) else size.get("shortest_edge") or size["height"]
 
 
-def prepared(images: Float[Tensor, "B H W 3"], wanted: Preprocessing) -> Float[Tensor, "B 3 h w"]:
-    """Square pictures as the model saw pictures: bicubic, middle, normalised."""
+def preprocess(images: Float[Tensor, "B H W 3"], preprocessing: Preprocessing) -> Float[Tensor, "B 3 h w"]:
+    """Preprocess square images: bicubic resize, centre crop, normalisation."""
     pixels = images.permute(0, 3, 1, 2)
-    if pixels.shape[-1] != wanted.resize:
-        pixels = interpolate(pixels, (wanted.resize, wanted.resize), mode="bicubic", antialias=True).clamp(0, 1)
-    start = (wanted.resize - wanted.crop) // 2
-    pixels = pixels[..., start : start + wanted.crop, start : start + wanted.crop]
-    mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (wanted.mean, wanted.std))
+    if pixels.shape[-1] != preprocessing.resize:
+        pixels = interpolate(pixels, (preprocessing.resize, preprocessing.resize), mode="bicubic", antialias=True).clamp(0, 1)
+    start = (preprocessing.resize - preprocessing.crop) // 2
+    pixels = pixels[..., start : start + preprocessing.crop, start : start + preprocessing.crop]
+    mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     return (pixels - mean) / std
 
 
 def retrieval(judge: Judge, images: Float[Tensor, "B H W 3"], candidates: Candidates, prefix: str = "") -> dict[str, Any]:
-    """How near the pictures come to the right caption, and its rank among the candidates (1 is best).
+    """Similarity of views to the correct caption, and retrieval of it among the candidates.
 
-    `r_precision` is the share of views whose nearest caption is the right one (Park et al., DreamFields, arXiv 2112.01455);
-    `retrieved`: whether it is nearest to the views' mean vector. A tie counts against the right one.
+    `r_precision` is the share of views whose nearest caption is the correct one (DreamFields, arXiv 2112.01455), `rank` its mean
+    rank (1 is best), and `retrieved` whether it is nearest to the mean embedding of the views. Ties count against it.
     """
-    seen = judge.embed_images(images)
+    views = judge.embed_images(images)
     texts = judge.embed_texts(candidates.texts)
-    cosine = seen @ texts.T
-    own = cosine[:, candidates.right]
-    rank = 1 + _before(cosine, candidates.right)
-    together = _before(seen.mean(0, keepdim=True) @ texts.T, candidates.right)
-    found = {
-        "similarity": float(own.mean()),
+    cosine = views @ texts.T
+    rank = 1 + _rivals(cosine, candidates.right)
+    mean_rivals = _rivals(views.mean(0, keepdim=True) @ texts.T, candidates.right)
+    values = {
+        "similarity": float(cosine[:, candidates.right].mean()),
         "r_precision": float((rank == 1).double().mean()),
         "rank": float(rank.double().mean()),
-        "retrieved": bool(together[0] == 0),
+        "retrieved": bool(mean_rivals[0] == 0),
         "candidates": len(candidates.texts),
     }
-    return {prefix + name: value for name, value in found.items()}
+    return {prefix + name: value for name, value in values.items()}
 
 
-def _before(cosine: Float[Tensor, "B n"], right: int) -> Tensor:
-    """How many other captions are at least as near as the right one."""
+def _rivals(cosine: Float[Tensor, "B n"], right: int) -> Tensor:
+    """Number of other captions that are at least as near as the correct one."""
     return (cosine >= cosine[:, right : right + 1]).sum(-1) - 1
 
 
 def text_image(
-    mesh: Mesh | None, judge: Judge | None, among: tuple[Candidates, Candidates] | None, views: int, scale: float
+    mesh: Mesh | None, judge: Judge | None, candidates: tuple[Candidates, Candidates] | None, views: int, scale: float
 ) -> dict[str, Any]:
-    """The values of `TEXT_IMAGE_KEYS`, None where there is no judge or nothing to choose among.
+    """The values of `TEXT_IMAGE_KEYS`, None without a judge or candidates.
 
-    `among` are the captions for pictures in colour and for textureless ones. Of no mesh there are no pictures: nothing is
-    retrieved then. `scale`: of the cameras' distances.
+    Args:
+        mesh: the mesh; without one the prompt is not retrieved.
+        judge: the CLIP model.
+        candidates: captions for colour and for textureless views.
+        views: number of views.
+        scale: factor on camera distances, see `framing`.
     """
-    nothing: dict[str, Any] = dict.fromkeys(TEXT_IMAGE_KEYS)
-    if judge is None or among is None:
-        return nothing
+    missing: dict[str, Any] = dict.fromkeys(TEXT_IMAGE_KEYS)
+    if judge is None or candidates is None:
+        return missing
     if mesh is None:
-        return nothing | {"r_precision": 0.0, "retrieved": False, "textureless_r_precision": 0.0, "textureless_retrieved": False}
+        return missing | {"r_precision": 0.0, "retrieved": False, "textureless_r_precision": 0.0, "textureless_retrieved": False}
     cameras = scoring_cameras(judge.size, views, scale=scale)
-    color, white = pictures(mesh, cameras)
-    return {**retrieval(judge, color, among[0]), **retrieval(judge, white, among[1], "textureless_")}
+    color, white = shaded_views(mesh, cameras)
+    return {**retrieval(judge, color, candidates[0]), **retrieval(judge, white, candidates[1], "textureless_")}
 
 
 class JudgeFrontClassifier(FrontClassifier):
-    """The judge's choice among the captions that name the object's front, side and back."""
+    """Zero-shot classification of the captions for the object's front, side and back by the judge."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge, self.size = judge, judge.size
 
-    def __call__(self, images: Float[Tensor, "B H W 3"], thing: ToyObject) -> Float[Tensor, "B"]:
-        """Softmax over the three captions, at the judge's own temperature."""
-        texts = self.judge.embed_texts([describe(thing.name, thing.color, view) for view in ("front", "side", "back")])
+    def __call__(self, images: Float[Tensor, "B H W 3"], target: ToyObject) -> Float[Tensor, "B"]:
+        """Softmax over the three captions at the judge's temperature."""
+        texts = self.judge.embed_texts([describe(target.name, target.color, view) for view in ("front", "side", "back")])
         return (self.judge.scale * self.judge.embed_images(images) @ texts.T).softmax(-1)[:, 0]

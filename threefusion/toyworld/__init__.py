@@ -1,4 +1,4 @@
-"""A small world of procedural objects whose shape and colour are known in closed form.
+"""Procedural objects with closed-form shape and colour.
 
-The bundled priors were trained on pictures of it (`training/`), and it scores what score distillation makes of them.
+The bundled priors were trained on renderings of them (`training/`), and results of score distillation are scored against them.
 """

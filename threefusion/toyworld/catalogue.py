@@ -1,7 +1,7 @@
-"""The classes of the toy world: what each object is made of.
+"""The classes of the toy world and their parts.
 
-+x is the front, +z is up, everything stays inside a ball of radius 0.7. A part without a colour takes the caption's colour.
-Sizes are those of the solid in `primitives`; `turn` is an axis and degrees about it, applied before moving to `center`.
++x is the front, +z is up, and objects fit into a ball of radius 0.7. Parts without a colour have the caption's colour. Sizes are
+the arguments of the solid in `primitives`; `turn` is a rotation (axis, degrees), applied before the translation to `center`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Part:
 
 
 def _four(solid: str, size: tuple[float, ...], x: float, y: float, z: float, color: str | None = None) -> list[Part]:
-    """A table's legs, a car's wheels: the same part at (±x, ±y, z)."""
+    """The same part at (±x, ±y, z), such as table legs."""
     return [Part(solid, size, (sx * x, sy * y, z), color) for sx in (1, -1) for sy in (1, -1)]
 
 
@@ -33,8 +33,8 @@ def _pair(part: Part) -> list[Part]:
     return [part, Part(part.solid, part.size, (x, -y, z), part.color, turn)]
 
 
-def _placed(parts: list[Part], scale: float, height: float, color: str | None = None) -> list[Part]:
-    """The parts of an object made smaller and moved up; `color` takes the place of the caption's colour."""
+def _transformed(parts: list[Part], scale: float, height: float, color: str | None = None) -> list[Part]:
+    """The parts scaled and moved up; `color` replaces the caption's colour."""
     return [
         replace(
             part,
@@ -200,17 +200,17 @@ OBJECTS: dict[str, list[Part]] = {
         *_four("cylinder", (0.04, 0.04), 0.20, 0.45, -0.40, "wood"),
     ],
 }
-"""Word to parts of the single objects."""
+"""Parts of the single objects by name."""
 
 COMPOSITIONS: dict[str, list[Part]] = {
     "bunny on pancakes": [
-        *_placed(OBJECTS["bunny"], 0.70, 0.14),
+        *_transformed(OBJECTS["bunny"], 0.70, 0.14),
         *[Part("cylinder", (r, 0.05, 0.03), (0, 0, z), "wafer") for r, z in ((0.40, -0.51), (0.38, -0.41), (0.40, -0.31))],
         Part("box", (0.07, 0.07, 0.03, 0.01), (0.27, 0, -0.24), "lemon"),
     ],
     "mug on a table": [
-        *_placed(OBJECTS["mug"], 0.60, 0.31),
-        *_placed(OBJECTS["table"], 0.85, -0.20, "wood"),
+        *_transformed(OBJECTS["mug"], 0.60, 0.31),
+        *_transformed(OBJECTS["table"], 0.85, -0.20, "wood"),
     ],
     "snowman with a scarf": [
         Part("ball", (0.34,), (0, 0, -0.32), "snow"),
@@ -222,23 +222,23 @@ COMPOSITIONS: dict[str, list[Part]] = {
         *_pair(Part("capsule", (0.03, 0.16), (0, 0.44, -0.10), "wood", ("x", 55))),
     ],
     "robot with a hat": [
-        *_placed(OBJECTS["robot"][1:-2], 0.88, -0.09, "steel"),
+        *_transformed(OBJECTS["robot"][1:-2], 0.88, -0.09, "steel"),
         Part("box", (0.15, 0.21, 0.21, 0.02), (0, 0, -0.09), "steel"),
         Part("cylinder", (0.26, 0.025, 0.01), (0, 0, 0.39)),
         Part("cylinder", (0.16, 0.13, 0.01), (0, 0, 0.52)),
     ],
 }
-"""Several objects as one, and objects of which only a part takes the caption's colour."""
+"""Combinations of objects, and objects of which only one part has the caption's colour."""
 
 CLASSES = OBJECTS | COMPOSITIONS
-"""Everything that a caption can name."""
+"""All classes by name."""
 
 PAINTED = {"snowman with a scarf": "snowman with a {} scarf", "robot with a hat": "robot with a {} hat"}
-"""Where a caption's colour goes, if not in front."""
+"""Position of the colour in the name, if not in front."""
 
 
 def colored(noun: str, color: str) -> str:
-    """Noun and colour without an article: "red bunny", "snowman with a red scarf"."""
+    """Noun with colour, without article: "red bunny", "snowman with a red scarf"."""
     return PAINTED.get(noun, "{} " + noun).format(color)
 
 
@@ -246,10 +246,10 @@ SYNONYMS = {
     "sphere": "ball", "doughnut": "donut", "cup": "mug", "ice cream": "ice cream cone", "rabbit": "bunny", "couch": "sofa",
     "plane": "airplane", "sailboat": "boat", "bunny on a stack of pancakes": "bunny on pancakes",
 }  # fmt: skip
-"""Other words for a class, used in a part of the captions."""
+"""Synonyms of class names, used in some captions."""
 
 CONVEX = ("ball", "cube", "cone", "cylinder")
-"""Classes whose truth is convex: the bounding ellipsoid is a strong baseline there."""
+"""Convex classes, for which the bounding ellipsoid is a strong baseline."""
 
 ROUND = (*CONVEX, "donut", "mushroom", "ice cream cone", "tree", "lamp", "table", "cactus")
-"""Classes that look alike from the front, the side and the back."""
+"""Classes that look the same from front, side and back."""

@@ -1,4 +1,4 @@
-"""Toy objects: signed distance, colour and mesh of one class in one colour."""
+"""Toy objects: signed distance, albedo and mesh."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from threefusion.toyworld.palette import COLORS, FIXED
 from threefusion.toyworld.primitives import SOLIDS
 
 RADIUS = 0.72
-"""Half size of the cube that holds every object."""
+"""Half size of the cube that contains every object."""
 
 
 @dataclass(frozen=True)
 class ToyObject:
-    """A class of the toy world in one of its colours."""
+    """A class of the toy world in one colour."""
 
     name: str
     color: str
@@ -38,7 +38,7 @@ class ToyObject:
         return class_sdf(self.name, points)
 
     def albedo(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """sRGB colour of the part nearest to each point."""
+        """sRGB albedo of the part nearest to each point."""
         fixed, painted = class_paint(self.name, points)
         return fixed + painted * points.new_tensor(COLORS[self.color])
 
@@ -63,7 +63,7 @@ def part_sdf(part: Part, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
 
 
 def class_sdf(name: str, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
-    """Signed distance of a class: the nearest of its parts."""
+    """Signed distance of a class: the minimum over its parts."""
     distance = part_sdf(CLASSES[name][0], points)
     for part in CLASSES[name][1:]:
         distance = torch.minimum(distance, part_sdf(part, points))
@@ -71,7 +71,7 @@ def class_sdf(name: str, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
 
 
 def class_paint(name: str, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
-    """Colour of fixed parts (0 elsewhere) and 1 where the caption's colour goes."""
+    """Colour of fixed parts (0 elsewhere), and 1 on parts with the caption's colour."""
     parts = CLASSES[name]
     nearest = torch.stack([part_sdf(part, points) for part in parts], -1).argmin(-1)
     fixed = points.new_tensor([FIXED[p.color] if p.color else (0.0, 0.0, 0.0) for p in parts])
@@ -80,15 +80,15 @@ def class_paint(name: str, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, 
 
 
 def class_normal(name: str, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-    """Outward unit normals: the distance's gradient."""
+    """Outward unit normals: the normalised gradient of the signed distance."""
     with torch.enable_grad():
-        at = points.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(class_sdf(name, at).sum(), at)
+        points = points.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(class_sdf(name, points).sum(), points)
     return torch.nn.functional.normalize(gradient, dim=-1)
 
 
 def _sampled_sdf(name: str, resolution: int, block: int = 4) -> np.ndarray:
-    """[n n n] distances on a lattice; blocks that cannot hold the surface keep their centre's distance."""
+    """[n n n] distances on a lattice; blocks without the surface have the distance of their centre."""
     cells = resolution // block
     step = 2 * RADIUS / resolution
     middle = (torch.arange(cells) + 0.5) * block * step - RADIUS
@@ -108,7 +108,7 @@ def _sampled_sdf(name: str, resolution: int, block: int = 4) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def class_mesh(name: str, resolution: int = 128) -> tuple[Float[Tensor, "V 3"], Int[Tensor, "F 3"]]:
-    """Marching-cubes mesh of a class with outward winding, its vertices pulled onto the exact surface."""
+    """Marching-cubes mesh of a class with outward winding, vertices projected onto the exact surface."""
     from skimage.measure import marching_cubes
 
     with torch.no_grad():
@@ -117,7 +117,7 @@ def class_mesh(name: str, resolution: int = 128) -> tuple[Float[Tensor, "V 3"], 
     vertices, faces, *_ = marching_cubes(values, 0.0, gradient_direction="descent", spacing=(step,) * 3)
     points = torch.from_numpy(np.ascontiguousarray(vertices)).float() + 0.5 * step - RADIUS
     for _ in range(3):
-        # small steps: at creases the gradient belongs to one side only
+        # small steps: at creases the gradient is that of one side only
         distance = class_sdf(name, points).clamp(-step, step)
         points = points - distance[:, None] * class_normal(name, points)
     return points.detach(), torch.from_numpy(np.ascontiguousarray(faces)).long()

@@ -1,4 +1,4 @@
-"""The colours of the toy world: twelve that captions name, and a few for parts that never change."""
+"""Colours of the toy world: twelve named in captions, and others for fixed parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact pictures of toy objects: cameras, geometry buffers from rasterised meshes, shading."""
+"""Exact renderings of toy objects: cameras, geometry buffers from rasterized meshes, shading."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from threefusion.types import Cameras
 
 @dataclass(frozen=True)
 class Surface:
-    """What the cameras see of one class, before any colour or light is chosen. Everything is 0 where `mask` is false."""
+    """Geometry buffers of one class, without colour and light; 0 where `mask` is false."""
 
     mask: Bool[Tensor, "B H W"]
     position: Float[Tensor, "B H W 3"]
     normal: Float[Tensor, "B H W 3"]
     fixed: Float[Tensor, "B H W 3"]
-    """Albedo of the parts that never change, sRGB."""
+    """Albedo of the fixed parts, sRGB."""
     painted: Float[Tensor, "B H W 1"]
-    """1 where the caption's colour goes."""
+    """1 on parts with the caption's colour."""
 
     def albedo(self, color: Sequence[float]) -> Float[Tensor, "B H W 3"]:
-        """Albedo with the caption's colour filled in."""
+        """Albedo with `color` as the caption's colour."""
         return self.fixed + self.painted * self.fixed.new_tensor(color)
 
 
 def look_at(position: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"]) -> Float[Tensor, "B 4 4"]:
-    """Camera to world, OpenGL axes, +z up."""
+    """Camera-to-world matrices, OpenGL axes, +z up."""
     back = normalize(position - target, dim=-1)
     up = torch.tensor([0.0, 0.0, 1.0]).expand_as(back)
     right = normalize(torch.cross(up, back, dim=-1), dim=-1)
@@ -52,7 +52,7 @@ def orbit(
     size: int,
     target: Float[Tensor, "B 3"] | None = None,
 ) -> Cameras:
-    """Square cameras on spheres round the target (the origin by default). Angles in radians."""
+    """Square cameras that look at `target` (default: the origin). Angles in radians."""
     target = torch.zeros(len(azimuth), 3) if target is None else target
     direction = torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
     c2w = look_at(direction * distance[:, None] + target, target)
@@ -63,7 +63,7 @@ def orbit(
 def scoring_cameras(
     size: int = 96, views: int = 24, elevations: tuple[float, ...] = (0.0, 15.0, 30.0), scale: float = 1.0
 ) -> Cameras:
-    """The views of every score: evenly round from the front on, elevations (degrees) in turn, distance 2, 45 degrees of view.
+    """Cameras of the scores: uniform azimuths from the front, cycling elevations (degrees), distance 2, field of view 45 degrees.
 
     Lengths are multiplied by `scale`.
     """
@@ -74,10 +74,10 @@ def scoring_cameras(
 
 
 def random_cameras(count: int, size: int, generator: torch.Generator) -> Cameras:
-    """Views of the training data: elevation -10 to 45 degrees, a quarter of them 45 to 80; slightly off centre.
+    """Cameras of the training data: elevation -10 to 45 degrees, a quarter of them 45 to 80; slightly off centre.
 
-    One in eight comes from a wider range, which holds the camera presets: elevation up to 90 degrees, distance 1.4 to 2.6,
-    field of view up to 65 degrees, the object's ball at most 1.15 times the frame.
+    One in eight is from a wider range that includes the camera presets: elevation up to 90 degrees, distance 1.4 to 2.6, field of
+    view up to 65 degrees, the object's ball at most 1.15 times the frame.
     """
 
     def uniform(low: float | int, high: float | int, *shape: int) -> Tensor:
@@ -108,9 +108,13 @@ def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Te
 def render_surface(
     name: str, cameras: Cameras, resolution: int = 128, stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
 ) -> Surface:
-    """What the cameras see of a class: rasterised, then moved onto the exact surface along the ray.
+    """Geometry buffers of a class: rasterized, then moved along the ray onto the exact surface.
 
-    `stretch` multiplies the object's size along x, y and z.
+    Args:
+        name: the class.
+        cameras: the views.
+        resolution: resolution of the mesh.
+        stretch: factors on the object's size along x, y and z.
     """
     vertices, faces = class_mesh(name, resolution)
     factor = vertices.new_tensor(stretch)
@@ -123,7 +127,7 @@ def render_surface(
     direction = normalize(points - cameras.position[view], dim=-1)
     with torch.no_grad():
         for _ in range(2):
-            # a chord of the mesh is never more than a fraction of a cell away from the surface
+            # the mesh is within a fraction of a cell of the surface
             distance = min(stretch) * class_sdf(name, points / factor)
             points = points + direction * distance.clamp(-0.01, 0.01)[:, None]
         fixed, painted = class_paint(name, points / factor)

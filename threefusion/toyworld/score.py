@@ -1,4 +1,4 @@
-"""How near a reconstruction comes to the exact truth, beside baselines that show what the numbers are worth."""
+"""Scores of a reconstruction against the ground truth, with baselines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GREY = 0.5
 
 
 class CameraKey:
-    """Cameras as a key of caches: equal when they see the same."""
+    """Hashable cameras, as a cache key."""
 
     def __init__(self, cameras: Cameras) -> None:
         self.cameras = cameras
@@ -40,15 +40,15 @@ class CameraKey:
         return isinstance(other, CameraKey) and self.key == other.key
 
 
-def truth_views(thing: ToyObject, cameras: Cameras) -> tuple[Bool[Tensor, "V H W"], Float[Tensor, "V H W 3"]]:
-    """Exact silhouettes and sRGB albedo of an object, 0 outside it."""
-    surface = render_surface(thing.name, cameras, MESH_RESOLUTION)
-    return surface.mask, surface.albedo(COLORS[thing.color])
+def truth_views(target: ToyObject, cameras: Cameras) -> tuple[Bool[Tensor, "V H W"], Float[Tensor, "V H W 3"]]:
+    """Exact silhouettes and sRGB albedo of an object, 0 outside."""
+    surface = render_surface(target.name, cameras, MESH_RESOLUTION)
+    return surface.mask, surface.albedo(COLORS[target.color])
 
 
 @lru_cache(maxsize=256)
 def _class_masks(name: str, views: CameraKey) -> Bool[Tensor, "V H W"]:
-    """Exact silhouettes of a class; those of the scoring cameras come with the package."""
+    """Exact silhouettes of a class; those of the scoring cameras are bundled."""
     cameras = scoring_cameras()
     if SILHOUETTES.exists() and views == CameraKey(cameras):
         shape = (len(cameras), cameras.height, cameras.width)
@@ -59,20 +59,20 @@ def _class_masks(name: str, views: CameraKey) -> Bool[Tensor, "V H W"]:
 
 
 def rendered_masks(name: str, views: CameraKey) -> Bool[Tensor, "V H W"]:
-    """Silhouettes of a class's mesh."""
+    """Rendered silhouettes of a class."""
     vertices, faces = class_mesh(name, MESH_RESOLUTION)
     return _silhouettes(vertices, faces, views.cameras)
 
 
 def _silhouettes(vertices: Tensor, faces: Tensor, cameras: Cameras) -> Bool[Tensor, "V H W"]:
-    """Where the cameras see a closed mesh."""
+    """Silhouettes of a closed mesh."""
     clip = clip_coordinates(vertices, cameras)
     return rasterize(clip, faces, cameras.height, cameras.width, cull=True).face >= 0
 
 
 @lru_cache(maxsize=256)
 def _ellipsoid_masks(name: str, views: CameraKey) -> Bool[Tensor, "V H W"]:
-    """Silhouettes of the axis-aligned ellipsoid whose extent along x, y and z is the truth's."""
+    """Silhouettes of the bounding ellipsoid of a class, axis-aligned."""
     vertices, _ = class_mesh(name, MESH_RESOLUTION)
     low, high = vertices.amin(0), vertices.amax(0)
     sphere, faces = class_mesh("ball", MESH_RESOLUTION)
@@ -93,61 +93,65 @@ def color_error(albedo: Float[Tensor, "N 3"], truth: Float[Tensor, "N 3"]) -> fl
 
 
 def best_gain(albedo: Float[Tensor, "N 3"], truth: Float[Tensor, "N 3"]) -> float:
-    """The one factor on all channels that brings colours nearest in least squares."""
+    """Least-squares factor on all channels."""
     return ((albedo * truth).sum() / (albedo * albedo).sum().clamp_min(1e-12)).item()
 
 
 def score(
     masks: Float[Tensor, "V H W"] | Bool[Tensor, "V H W"],
     albedo: Float[Tensor, "V H W 3"],
-    thing: ToyObject,
+    target: ToyObject,
     cameras: Cameras,
 ) -> dict[str, float | str | bool | None]:
-    """Numbers that compare a reconstruction, seen by `cameras`, with an object's truth.
+    """Compare views of a reconstruction with the ground truth.
 
-    `masks` are silhouettes or opacities (inside from 0.5 on), `albedo` is unlit sRGB colour, not premultiplied.
+    Args:
+        masks: silhouettes, or opacities that are thresholded at 0.5.
+        albedo: unlit sRGB colour, not premultiplied.
+        target: the object.
+        cameras: the cameras of the views.
 
-    - `silhouette_iou`: mean IoU over views; `best_class`, `geometric_retrieval`: the class whose truth has the highest mean IoU
-      with the reconstruction, None for one that shows nothing, and whether it is the right one.
-    - `ellipsoid_iou`: what the truth's bounding ellipsoid would score; `skill` = (iou - ellipsoid) / (1 - ellipsoid), None for
-      a ball, which is its own ellipsoid.
-      `best_wrong_class`, `best_wrong_class_iou`: what the truth of another class would score at best. `convex`: the class is.
-    - `albedo_error`: mean Euclidean sRGB distance over pixels inside both silhouettes (√3 if there are none);
-      `albedo_error_after_gain`: the same after one best gain. `constant_color_error`, `grey_error`: what the truth's silhouette
-      painted in the caption's colour, or in mid grey, would score.
+    Returns:
+        - `silhouette_iou`: mean IoU over views; `best_class`: the class with the highest mean IoU, None for an empty result;
+          `geometric_retrieval`: whether it is the correct one.
+        - `ellipsoid_iou`: score of the truth's bounding ellipsoid; `skill` = (iou - ellipsoid) / (1 - ellipsoid), None for balls;
+          `best_wrong_class`, `best_wrong_class_iou`: best score of the truth of another class; `convex`: whether the class is.
+        - `albedo_error`: mean Euclidean sRGB distance over pixels inside both silhouettes (√3 if there are none);
+          `albedo_error_after_gain`: the same after the best gain; `constant_color_error`, `grey_error`: scores of the truth's
+          silhouette in the caption's colour and in mid grey.
     """
     views = CameraKey(cameras)
     inside = masks if masks.dtype == torch.bool else masks >= 0.5
-    truth, color = truth_views(thing, cameras)
+    truth, color = truth_views(target, cameras)
     iou = {name: mean_iou(inside, _class_masks(name, views)) for name in CLASSES}
-    wrong = {name: mean_iou(truth, _class_masks(name, views)) for name in CLASSES if name != thing.name}
-    ellipsoid = mean_iou(truth, _ellipsoid_masks(thing.name, views))
+    wrong = {name: mean_iou(truth, _class_masks(name, views)) for name in CLASSES if name != target.name}
+    ellipsoid = mean_iou(truth, _ellipsoid_masks(target.name, views))
     best = max(iou, key=iou.__getitem__) if any(iou.values()) else None
-    worst_rival = max(wrong, key=wrong.__getitem__)
+    best_wrong = max(wrong, key=wrong.__getitem__)
     return {
-        "silhouette_iou": iou[thing.name],
+        "silhouette_iou": iou[target.name],
         "best_class": best,
-        "geometric_retrieval": best == thing.name,
+        "geometric_retrieval": best == target.name,
         "ellipsoid_iou": ellipsoid,
-        "skill": (iou[thing.name] - ellipsoid) / (1 - ellipsoid) if ellipsoid < 0.99 else None,
-        "best_wrong_class": worst_rival,
-        "best_wrong_class_iou": wrong[worst_rival],
-        "convex": thing.name in CONVEX,
-        **_color_scores(inside, albedo, thing, truth, color),
+        "skill": (iou[target.name] - ellipsoid) / (1 - ellipsoid) if ellipsoid < 0.99 else None,
+        "best_wrong_class": best_wrong,
+        "best_wrong_class_iou": wrong[best_wrong],
+        "convex": target.name in CONVEX,
+        **_color_scores(inside, albedo, target, truth, color),
     }
 
 
 def _color_scores(
-    inside: Tensor, albedo: Tensor, thing: ToyObject, truth: Tensor, color: Tensor
+    inside: Tensor, albedo: Tensor, target: ToyObject, truth: Tensor, color: Tensor
 ) -> dict[str, float | str | bool]:
-    """The part of the score that is about colour."""
+    """Colour scores."""
     shared = inside & truth
-    mine, exact = albedo[shared].clamp(0, 1), color[shared]
+    pred, exact = albedo[shared].clamp(0, 1), color[shared]
     whole = color[truth]
-    some = bool(shared.any())
+    any_shared = bool(shared.any())
     return {
-        "albedo_error": color_error(mine, exact) if some else 3**0.5,
-        "albedo_error_after_gain": color_error(mine * best_gain(mine, exact), exact) if some else 3**0.5,
-        "constant_color_error": color_error(whole.new_tensor(COLORS[thing.color]).expand_as(whole), whole),
+        "albedo_error": color_error(pred, exact) if any_shared else 3**0.5,
+        "albedo_error_after_gain": color_error(pred * best_gain(pred, exact), exact) if any_shared else 3**0.5,
+        "constant_color_error": color_error(whole.new_tensor(COLORS[target.color]).expand_as(whole), whole),
         "grey_error": color_error(torch.full_like(whole, GREY), whole),
     }
