@@ -80,6 +80,16 @@ def test_cameras_look_at_the_middle_when_nothing_is_perturbed():
     assert torch.allclose(camera.position - camera.distance[:, None] * camera.c2w[:, :3, 2], torch.zeros(4, 3), atol=1e-5)
 
 
+def test_perturbations_have_their_standard_deviation():
+    level = {"elevation_range_deg": (0.0, 0.0), "steep_fraction": 0.0, "camera_perturb": 0.0}
+    camera = many(up_perturb=0.1, center_perturb=0.0, **level).camera
+    roll = torch.atan2(camera.c2w[:, 2, 0], camera.c2w[:, 2, 1])
+    assert abs(roll.std() / 0.1 - 1) < 0.05
+    camera = many(up_perturb=0.0, center_perturb=0.1, **level).camera
+    aside = (camera.position * camera.c2w[:, :3, 0]).sum(-1) / (camera.position * camera.c2w[:, :3, 2]).sum(-1) * camera.distance
+    assert abs(aside.std() / 0.1 - 1) < 0.05
+
+
 def test_shading_follows_the_recipe():
     assert (sample(999).shading == Shading.ALBEDO).all()
     shading = many(albedo_steps=0).shading

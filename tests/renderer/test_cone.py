@@ -1,21 +1,20 @@
+import pytest
 import torch
 
 from threefusion.renderer.cone import cone_gaussian
 
 
-def test_cone_gaussian_has_the_moments_of_its_frustum():
-    generator = torch.Generator().manual_seed(0)
-    start, end, radius = 1.0, 1.4, 0.2
-    # uniform in the frustum: distance with density t^2, uniform in the disc
-    t = (start**3 + (end**3 - start**3) * torch.rand(400000, generator=generator)).pow(1 / 3)
-    r = radius * t * torch.rand(400000, generator=generator).sqrt()
-    turn = 2 * torch.pi * torch.rand(400000, generator=generator)
-    points = torch.stack([t, r * turn.cos(), r * turn.sin()], -1)
-    mean, covariance = cone_gaussian(
-        torch.tensor([[1.0, 0, 0]]), torch.tensor([[radius]]), torch.tensor([start]), torch.tensor([end])
-    )
-    assert torch.allclose(mean, points[:, 0].mean(), rtol=1e-3)
-    assert torch.allclose(covariance[0], points.var(dim=0), rtol=0.02)
+@pytest.mark.parametrize(("start", "end"), [(1.0, 1.4), (0.05, 2.0)])
+def test_cone_gaussian_has_the_moments_of_its_frustum(start, end):
+    """By numerical integration along x: distance t has density t^2, and y has variance (radius t)^2 / 4."""
+    radius, steps = 0.2, 100_000
+    t = start + (torch.arange(steps, dtype=torch.float64) + 0.5) * (end - start) / steps
+    density = t.square() / t.square().sum()
+    expected = (density * t).sum()
+    along, across = (density * (t - expected).square()).sum(), (density * (radius * t).square() / 4).sum()
+    mean, covariance = cone_gaussian(*(torch.tensor(v, dtype=torch.float64) for v in ([[1, 0, 0]], [[radius]], [start], [end])))
+    torch.testing.assert_close(mean[0], expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(covariance[0], torch.stack([along, across, across]), rtol=1e-6, atol=1e-9)
 
 
 def test_cone_gaussian_turns_with_the_ray():
