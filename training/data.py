@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threefusion.toyworld.captions import caption, held_out, view_word
 from threefusion.toyworld.catalogue import CLASSES, CONVEX, ROUND
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.render import shade
+from training.captions import caption, held_out, view_word
+from training.rendering import shade
 from training.views import StoredViews, ViewStore
 
 NAMES = list(CLASSES)

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from threefusion.toyworld.captions import view_word
 from threefusion.toyworld.palette import COLORS
+from training.captions import view_word
 from training.data import LOOKS, NAMES, compose, draw_surroundings
 from training.views import EXTENT, ViewStore
 from training.views import SIZE as STORED

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.render import orbit, render_surface, shade
+from threefusion.toyworld.render import orbit, render_surface
+from training.rendering import shade
 
 
 def tile(images: Float[Tensor, "R C H W 3"], scale: int = 1) -> Float[Tensor, "h w 3"]:

@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from threefusion.toyworld.captions import VIEW_WORDS, view_word
+from threefusion.toyworld.captions import VIEW_WORDS
 from threefusion.toyworld.catalogue import CLASSES
-from threefusion.toyworld.render import Surface, random_cameras, render_surface
+from threefusion.toyworld.render import Surface, render_surface
+from training.captions import view_word
+from training.rendering import random_cameras
 
 SIZE = 64
 """Side of a stored view in pixels; each pixel averages 2 x 2 samples."""

@@ -24,6 +24,7 @@ from benchmarks.floors.work import (
     rasterize_work,
     step_work,
 )
+from threefusion.camera.projection import clip_coordinates
 from threefusion.config import choose
 from threefusion.guidance.prior.architectures import ARCHITECTURES
 from threefusion.perf.guidance import CONDITIONS
@@ -72,8 +73,7 @@ def _mlp(row: Row) -> Work:
 def _rasterize(row: Row) -> Work:
     vertices, faces = ball_mesh(CPU)
     size = row["resolution"]
-    homogeneous = torch.cat([vertices, torch.ones_like(vertices[:, :1])], -1)
-    clip = homogeneous @ fixed_views(1, size, CPU).camera.mvp()[0].T
+    clip = clip_coordinates(vertices, fixed_views(1, size, CPU).camera)[0]
     return rasterize_work(len(faces), covered_pixels(clip, faces, size), size**2)
 
 

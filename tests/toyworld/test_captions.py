@@ -5,20 +5,10 @@ from math import radians
 import pytest
 import torch
 
-from threefusion.toyworld.captions import (
-    HELD_OUT,
-    caption,
-    find_class,
-    find_color,
-    find_object,
-    held_out,
-    known_words,
-    unknown_words,
-    view_word,
-    words,
-)
+from threefusion.toyworld.captions import find_class, find_color, find_object, known_words, unknown_words, words
 from threefusion.toyworld.catalogue import CLASSES, colored
 from threefusion.toyworld.palette import COLORS
+from training.captions import HELD_OUT, caption, held_out, view_word
 from training.data import TRAINING_COLORS
 
 

@@ -9,7 +9,8 @@ from threefusion.toyworld.catalogue import CLASSES, SYNONYMS
 from threefusion.toyworld.objects import ToyObject, class_mesh, class_normal, class_sdf
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.primitives import cone
-from threefusion.toyworld.render import orbit, random_cameras, render_surface, shade
+from threefusion.toyworld.render import orbit, render_surface
+from training.rendering import random_cameras, shade
 
 SAMPLE = ("mug", "car", "chair", "house")
 

@@ -6,15 +6,17 @@ import torch
 from safetensors.torch import load_file
 
 from threefusion.guidance.prior.models import BUNDLED
-from threefusion.toyworld.captions import find_color, held_out, view_word
+from threefusion.toyworld.captions import find_color
 from threefusion.toyworld.catalogue import CLASSES
-from threefusion.toyworld.render import random_cameras, render_surface
+from threefusion.toyworld.render import render_surface
+from training.captions import held_out, view_word
 from training.data import LIT, NAMES, TEXTURELESS, UNLIT, compose, draw_batch, draw_surroundings
 from training.diffusion import EXTRA, LATE, noise_levels, posterior_mean, v_loss
 from training.judge import JudgeRecipe
 from training.latent import LatentRecipe, VaeRecipe
 from training.muon import MatrixOptimizer
 from training.pixel import PixelRecipe, build_scheduler
+from training.rendering import random_cameras
 from training.text import LENGTH, build_tokenizer, tokenize
 from training.train import Plan, Trainer
 from training.views import ViewStore, pack, unpack

@@ -85,3 +85,8 @@ def world_to_clip(cameras: Cameras) -> Float[Tensor, "B 4 4"]:
     view[:, :3, 3:] = -rotation @ cameras.c2w[:, :3, 3:]
     view[:, 3, 3] = 1
     return projection @ view
+
+
+def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Tensor, "B V 4"]:
+    """Homogeneous clip coordinates of world points in every view; w is the depth along the optical axis."""
+    return torch.cat([points, torch.ones_like(points[:, :1])], -1) @ world_to_clip(cameras).transpose(1, 2)

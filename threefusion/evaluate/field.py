@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
+from threefusion.camera.projection import clip_coordinates
 from threefusion.evaluate.keys import FIDELITY_KEYS
 from threefusion.evaluate.surface import surface_samples
 from threefusion.evaluate.views import with_normals
@@ -73,9 +74,9 @@ def _observed_colors(
 ) -> tuple[Float[Tensor, "B N 3"], Bool[Tensor, "B N"]]:
     """Colour of the field at each point in each view, and whether the point is visible."""
     camera = field.batch.camera
-    clip = _clip(points, camera)
+    clip = clip_coordinates(points, camera)
     position = clip[..., :2] / clip[..., 3:] * clip.new_tensor([1.0, -1.0])
-    visible = rasterize(_clip(mesh.vertices, camera), mesh.faces, camera.height, camera.width)
+    visible = rasterize(clip_coordinates(mesh.vertices, camera), mesh.faces, camera.height, camera.width)
     toward = camera.position[:, None] - points
     distance = toward.norm(dim=-1)
     facing = (toward * normals).sum(-1) / distance.clamp_min(1e-9)
@@ -84,11 +85,6 @@ def _observed_colors(
     near = clip[..., 3] <= front + TOLERANCE * camera.distance[:, None]
     opaque = _sample_nearest(field.opacity, position)[..., 0] > 0.5
     return _sample_nearest(field.albedo, position).double(), (facing > FACING) & near & opaque
-
-
-def _clip(points: Float[Tensor, "N 3"], camera: Cameras) -> Float[Tensor, "B N 4"]:
-    """Homogeneous clip coordinates; w is the depth along the optical axis."""
-    return torch.cat([points, torch.ones_like(points[:, :1])], -1) @ camera.mvp().transpose(1, 2)
 
 
 def _axis_depth(depth: Float[Tensor, "B H W"], camera: Cameras) -> Float[Tensor, "B H W"]:

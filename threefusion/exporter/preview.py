@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
+from threefusion.camera.projection import clip_coordinates
 from threefusion.exporter.writers import to_z_up
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
 from threefusion.types import Cameras, Mesh
@@ -52,8 +53,7 @@ def rasterised_views(mesh: Mesh, cameras: Cameras, cull: bool = False) -> Surfac
 
     `cull` leaves out faces seen from behind, which is quicker and right for closed meshes.
     """
-    homogeneous = torch.cat([mesh.vertices, torch.ones_like(mesh.vertices[:, :1])], -1)
-    clip = homogeneous @ cameras.mvp().transpose(1, 2)
+    clip = clip_coordinates(mesh.vertices, cameras)
     fragments = rasterize(clip, mesh.faces, cameras.height, cameras.width, cull)
     mask = (fragments.face >= 0)[..., None].float()
     return SurfaceViews(

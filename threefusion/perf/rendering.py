@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from threefusion.camera.projection import clip_coordinates
 from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.ops.rasterize import rasterize
 from threefusion.perf.backends import on, runnable
@@ -61,9 +62,8 @@ def _composite_call(ray_index: Tensor, rays: int) -> Callable[[], None]:
 def rasterize_candidates(resolutions: Sequence[int], device: torch.device) -> Iterator[Candidate]:
     """The fixed scene's ball as a mesh of 20,480 faces, seen from its first camera."""
     vertices, faces = ball_mesh(device)
-    homogeneous = torch.cat([vertices, torch.ones_like(vertices[:, :1])], -1)
     for resolution in resolutions:
-        clip = homogeneous @ fixed_views(1, resolution, device).camera.mvp().transpose(1, 2)
+        clip = clip_coordinates(vertices, fixed_views(1, resolution, device).camera)
         size = {"batch": 1, "resolution": resolution, "points": resolution**2}
         for name in runnable(device, "rasterize"):
             call = torch.no_grad()(lambda clip=clip, resolution=resolution: rasterize(clip, faces, resolution, resolution))

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from threefusion.camera.projection import clip_coordinates
 from threefusion.ops.rasterize import rasterize
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.catalogue import CLASSES, CONVEX
 from threefusion.toyworld.objects import ToyObject, class_mesh
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.render import clip_coordinates, render_surface, scoring_cameras
+from threefusion.toyworld.render import render_surface, scoring_cameras
 from threefusion.types import Cameras
 
 __all__ = ["find_object", "score", "scoring_cameras", "truth_views"]
