@@ -47,3 +47,9 @@ def test_full_rescale_matches_the_standard_deviation_of_every_item():
     torch.testing.assert_close(rescaled.std((1, 2, 3)), cond.std((1, 2, 3)))
     alone = rescale_std(cfg_combine(uncond[:1], cond[:1], 9.0), cond[:1], 1.0)
     torch.testing.assert_close(rescaled[:1], alone)
+
+
+def test_rescaling_a_constant_prediction_is_finite():
+    constant = torch.full_like(cond, 0.3)
+    assert rescale_std(constant, cond, 0.7).isfinite().all()
+    assert torch.equal(rescale_std(torch.zeros_like(cond), cond, 0.7), torch.zeros_like(cond))
