@@ -93,7 +93,7 @@ def test_answers_load_nothing_heavy(words, good):
         (["perf", "mlp", "--points", "0"], "error: --points: at least 1"),
         (
             ["perf", "encode", "--processor-time"],
-            "error: --processor-time: adds up all threads, so it is a duration with --threads 1 alone",
+            "error: --processor-time: sums over all threads, so it needs --threads 1",
         ),
         (
             ["plan", "GOOD", "renderer.sampler.samples_per_rays=3"],
