@@ -32,7 +32,7 @@ def measure(steps: int) -> list[dict[str, float]]:
 
     from threefusion.callback.snapshot import Interrupt
     from threefusion.config import load_config
-    from threefusion.plan.plan import resident_bytes
+    from threefusion.machine.memory import resident_bytes
     from threefusion.run.trainer import make_trainer, silence_libraries
     from threefusion.system.build import build_system
 

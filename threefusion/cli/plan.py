@@ -1,4 +1,4 @@
-"""The verb `plan`. Loads no torch before its config is known to be good."""
+"""The command `plan`. Loads no torch before its config has been checked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def plan_arguments(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
-def plan(arguments: argparse.Namespace) -> int:
-    """Print the memory that a run would take, stage by stage."""
+def plan_command(arguments: argparse.Namespace) -> int:
+    """Measure one step of each phase of a run, and print the memory that it took."""
     from threefusion.config import load_config
 
     if wrong := [text for text in arguments.overrides if "=" not in text]:
@@ -29,17 +29,17 @@ def plan(arguments: argparse.Namespace) -> int:
 
     prepare_process()
     silence_libraries()
-    from threefusion.plan.plan import predict
+    from threefusion.plan.plan import measure_run
     from threefusion.plan.report import as_data, as_page
 
-    found = predict(config)
-    print(json.dumps(as_data(found), indent=2, ensure_ascii=False) if arguments.json else as_page(found, str(arguments.config)))
+    plan = measure_run(config)
+    print(json.dumps(as_data(plan), indent=2, ensure_ascii=False) if arguments.json else as_page(plan, str(arguments.config)))
     return 0
 
 
 PLAN = Verb(
-    "Predict how much memory a run will take, stage by stage.",
+    "Measure how much memory a run takes, phase by phase.",
     plan_arguments,
-    plan,
+    plan_command,
     ("plan configs/quickstart.yaml", "plan configs/dreamfusion-sd.yaml camera.batch_size=4 --json"),
 )

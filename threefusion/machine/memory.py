@@ -1,9 +1,12 @@
-"""Out-of-memory errors: detected, and retried with less."""
+"""How much memory there is; out-of-memory errors, detected and retried."""
 
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -43,3 +46,30 @@ def retry_on_oom(attempt: Callable[[], Result], on_oom: Callable[[], None]) -> R
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         on_oom()
+
+
+def peak_resident_bytes() -> int | None:
+    """The most bytes that this process has held in main memory; None where the system does not count them."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Linux counts kibibytes, macOS bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident_bytes() -> int | None:
+    """The bytes that this process holds in main memory; None where the system is not Linux."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else None
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What this process may hold on the device, including what it holds already; None where that is unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    information = Path("/proc/meminfo")
+    if device.type != "cpu" or not information.exists():
+        return None
+    lines = dict(line.split(":") for line in information.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024 + (resident_bytes() or 0)

@@ -1,4 +1,4 @@
-"""A model that is not on this machine: planned by its shape."""
+"""A model that is not on this machine: its weights by their shapes, and a stand-in for its networks."""
 
 from __future__ import annotations
 
@@ -7,27 +7,22 @@ from dataclasses import replace
 import torch
 
 from threefusion.config import Choice, RunConfig, choose
-from threefusion.guidance.prior.architectures import ARCHITECTURES
+from threefusion.guidance.prior.architectures import ARCHITECTURES, Architecture
 from threefusion.guidance.prior.models import TEXT_PARTS, cached, complete, local_folder, sources
 from threefusion.guidance.prior.precision import HALF
-from threefusion.plan.network import NetworkMemory, network_memory
+from threefusion.guidance.prior.pretrained import network_class
 from threefusion.registry import lookup, settings
 
-_UNKNOWN_SIZE = 64
-
-
-def prior_choice(config: RunConfig) -> Choice:
-    """The prior that a run's guidance names."""
-    return settings(config.guidance).prior
+STAND_IN_SIZE = 64
 
 
 def missing_model(config: RunConfig) -> str | None:
-    """The model of the prior if it is one that would have to be fetched; nothing is.
+    """The model of the prior if it would have to be downloaded; nothing is.
 
     Raises:
-        ModelError: the name is that of no model, or of a folder that is not there.
+        ModelError: the name is that of no model, or of a folder that does not exist.
     """
-    choice = prior_choice(config)
+    choice = settings(config.guidance).prior
     parts = getattr(lookup("prior", choice.name), "parts", None)
     if parts is None:
         return None
@@ -39,38 +34,31 @@ def missing_model(config: RunConfig) -> str | None:
     return None if there else chosen.model
 
 
-def latent_size(config: RunConfig) -> int:
-    """Height and width of the space in which the missing model works; a guess where its shape is not known."""
-    chosen = settings(prior_choice(config))
-    architecture = ARCHITECTURES.get(chosen.model)
-    if architecture is None:
-        return chosen.image_size or _UNKNOWN_SIZE
-    factor = 1 if architecture.vae is None else 2 ** (len(architecture.vae["block_out_channels"]) - 1)
-    return chosen.image_size // factor if chosen.image_size else architecture.unet["sample_size"]
-
-
 def with_stand_in(config: RunConfig) -> RunConfig:
-    """The run with the closed-form prior, which has no networks, in place of the missing model."""
-    stand_in = choose("prior", "gaussian", image_size=latent_size(config))
+    """The run with the closed-form prior, which has no networks, in place of its own."""
+    stand_in = choose("prior", "gaussian", image_size=STAND_IN_SIZE)
     chosen = [(name, stand_in if name == "prior" else value) for name, value in config.guidance.settings]
     return replace(config, guidance=Choice("guidance", config.guidance.name, tuple(chosen)))
 
 
-def missing_networks(config: RunConfig, views: int, inputs: int) -> NetworkMemory | None:
-    """What the missing model would take for `views` images and `inputs` noised ones; None where its shape is not known.
-
-    In half precision, as on a GPU, unless `guidance.prior.dtype` names another.
-    """
-    chosen = settings(prior_choice(config))
+def missing_weights(config: RunConfig) -> int | None:
+    """Bytes of the networks' weights, in half precision unless `guidance.prior.dtype` is set; None for an unknown shape."""
+    chosen = settings(settings(config.guidance).prior)
     architecture = ARCHITECTURES.get(chosen.model)
-    if architecture is None:
-        return None
-    return network_memory(architecture, HALF.get(chosen.dtype, torch.float16), views, inputs, latent_size(config))
+    return None if architecture is None else weight_bytes(architecture, HALF.get(chosen.dtype, torch.float16))
+
+
+def weight_bytes(architecture: Architecture, dtype: torch.dtype) -> int:
+    """Bytes of the weights of a U-Net and its autoencoder, built on the meta device, which allocates nothing."""
+    parts = {"unet": architecture.unet, "vae": architecture.vae}
+    with torch.device("meta"):
+        networks = [network_class(part)(**settings) for part, settings in parts.items() if settings is not None]
+    return sum(parameter.numel() for network in networks for parameter in network.parameters()) * dtype.itemsize
 
 
 def missing_note(config: RunConfig) -> str:
-    """What a reader has to know about such a plan."""
-    model = settings(prior_choice(config)).model
+    """What the plan leaves out because of the missing model."""
+    model = settings(settings(config.guidance).prior).model
     if model in ARCHITECTURES:
-        return f"{model} is not on this machine: its networks are counted by their shapes, in the precision of a GPU"
-    return f"{model} is not on this machine and its shape is not known here: its networks are not counted"
+        return f"{model} is not on this machine: its weights are counted by their shapes, its activations are not"
+    return f"{model} is not on this machine and its shape is unknown: its networks are not counted"

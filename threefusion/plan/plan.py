@@ -1,158 +1,161 @@
-"""The most memory that a run will take, stage by stage, found by a dry run before it."""
+"""The memory of a run, from one measured training step per phase of its schedules."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
+from torch.optim import Optimizer
 
+from threefusion.callback.images import evaluation_orbit, look
 from threefusion.config import RunConfig
-from threefusion.plan.dry_run import DryRun
-from threefusion.plan.missing import missing_model, missing_networks, missing_note, with_stand_in
-from threefusion.plan.network import NO_NETWORKS, NetworkMemory
-from threefusion.plan.stages import Stage, stages
-from threefusion.plan.step_memory import StepMemory
+from threefusion.machine.memory import free_bytes, peak_resident_bytes, retry_on_oom
+from threefusion.ops.backend import choose_backend
+from threefusion.plan.meter import metered
+from threefusion.plan.missing import missing_model, missing_note, missing_weights, with_stand_in
+from threefusion.plan.phases import Phase, largest_batch, phases
 from threefusion.system.build import build_system, trainer_settings
-from threefusion.system.scene import build_scene
 from threefusion.system.text_to_3d import TextTo3D
-
-_MANY = 2**18
-"""Samples of a step beyond which a processor takes long."""
+from threefusion.types import ViewBatch
 
 
 @dataclass(frozen=True)
-class StageMemory:
-    """A stage, the tensors of one of its steps, and those of the networks where they were counted apart."""
+class PhaseMemory:
+    """A phase and the peak bytes of tensors that one of its steps allocates, by part of the step."""
 
-    stage: Stage
-    step: StepMemory
-    networks: NetworkMemory = NO_NETWORKS
+    phase: Phase
+    render: int
+    guidance: int
+    backward: int
+    """The optimiser's update included."""
+
+    @property
+    def peak(self) -> int:
+        """The most at any time of the step."""
+        return max(self.render, self.guidance, self.backward)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Predicted bytes: of tensors, and on a processor of the program that holds them."""
+    """Measured bytes."""
 
     device: str
     parameters: int
-    """Of the scene, what it remembers (an occupancy grid) included."""
+    """Of the scene, buffers such as an occupancy grid included."""
     gradients: int
     optimizer: int
-    """The optimiser's moments."""
     prior: int | None
-    """Weights of the frozen networks; None where they are not known."""
-    program: int | None
-    """Resident memory of the interpreter and its libraries; None on an accelerator, and where the system does not say."""
-    stages: tuple[StageMemory, ...]
-    pictures: int
-    """The most that is made for a preview or a frame of the turntable."""
+    """Weights of the frozen networks; None where they are unknown."""
+    phases: tuple[PhaseMemory, ...]
+    image: int
+    """The peak while a preview or a frame of the turntable is rendered."""
+    resident: int | None
+    """Peak resident memory of the process that measured; None on an accelerator or where the system does not count it."""
     free: int | None
-    """What there is for all of this."""
+    """What is available for all of this."""
     notes: tuple[str, ...]
-    """What is not in these numbers."""
 
-    def peak_of(self, stage: StageMemory) -> int:
-        """The most bytes of tensors alive in a stage; a step's gradients stay until the backward pass of the next."""
-        step, networks = stage.step, stage.networks
-        guidance = max(step.guidance, step.kept + networks.guidance)
-        backward = max(step.backward, step.kept + networks.backward)
-        return self._always + max(self.gradients + step.render, self.gradients + guidance, backward)
+    @property
+    def tensors(self) -> int:
+        """The most bytes of tensors at any time."""
+        always = self.parameters + self.gradients + self.optimizer + (self.prior or 0)
+        return always + max(self.image, *(phase.peak for phase in self.phases))
 
     @property
     def peak(self) -> int:
-        """The most at any time."""
-        pictures = self._always + self.gradients + self.pictures
-        return max(pictures, *map(self.peak_of, self.stages)) + (self.program or 0)
-
-    @property
-    def _always(self) -> int:
-        return self.parameters + self.optimizer + (self.prior or 0)
+        """The most bytes at any time."""
+        return max(self.tensors, self.resident or 0)
 
 
-def predict(config: RunConfig) -> Plan:
-    """The plan of a run that has not begun. A model that is not on this machine is not fetched but told by its shape.
+def measure_run(config: RunConfig) -> Plan:
+    """Build the run's system and make one step of every phase with the largest views, no part of space known to be empty.
+
+    A model that is not on this machine is not downloaded: its weights are counted by shape.
 
     Raises:
-        UserError: a stage does not fit into the memory; or the config names a model that does not exist.
+        UserError: a step does not fit into memory; or the config names a model that does not exist.
     """
-    steps = range(max(trainer_settings(config)["max_steps"], 1))
-    if missing_model(config) is None:
-        return predict_with(build_system(config), steps, _MANY)
-    plan = predict_with(build_system(with_stand_in(config)), steps, _MANY)
-    calls = {(stage.stage.work.views, stage.step.network_inputs) for stage in plan.stages}
-    networks = {call: missing_networks(config, *call) for call in calls}
-    planned = [
-        replace(stage, networks=networks[stage.stage.work.views, stage.step.network_inputs] or NO_NETWORKS)
-        for stage in plan.stages
-    ]
-    weights = next((known.weights for known in networks.values() if known), None)
-    notes = (missing_note(config), *plan.notes)
-    # what a processor's program takes and has left says nothing about the machine on which such a model will run
-    return replace(plan, stages=tuple(planned), prior=weights, program=None, free=None, notes=notes)
-
-
-def predict_with(system: TextTo3D, steps: range, most_samples: int) -> Plan:
-    """The plan of the steps of a system; its scene and all random numbers stay as they are, its prior is used.
-
-    On a processor, steps of more than `most_samples` samples are told by small ones.
-
-    Raises:
-        UserError: a stage does not fit into the memory.
-    """
-    config = system.config
+    missing = missing_model(config) is not None
+    choose_backend(config.ops.backend)
+    system = build_system(with_stand_in(config) if missing else config)
     trainer = bare_trainer(config)
     device = trainer.strategy.root_device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        copy = TextTo3D(config, build_scene(config), system.prompt, system.guidance)
-        copy = trainer.precision_plugin.convert_module(copy.to(device).train())
-        program = program_bytes(system) if device.type != "cuda" else None
-        dry = DryRun(copy, device, trainer.precision_plugin.forward_context, most_samples)
-        found = stages(copy, max(copy.camera.batch_size // trainer.world_size, 1), steps)
-        measured = {}
-        for stage in found:
-            if stage.work not in measured:
-                measured[stage.work] = dry.step(stage)
-        pictures = dry.picture(max(config.output.image_size, config.output.turntable_size if config.exporter else 0))
+    system = trainer.precision_plugin.convert_module(system.to(device).train())
+    optimizer = with_moments(system.configure_optimizers())
+    steps = range(max(trainer_settings(config)["max_steps"], 1))
+    found = phases(system, max(system.camera.batch_size // trainer.world_size, 1), steps)
+    measured = tuple(measure_phase(system, optimizer, phase, device, trainer.precision_plugin.forward_context) for phase in found)
+    image = measure_image(system, max(config.output.image_size, config.output.turntable_size if config.exporter else 0), device)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = [value for values in optimizer.state.values() for value in values.values() if torch.is_tensor(value)]
+    notes = ("the export after the training is not counted",)
     return Plan(
         device=str(device),
-        **dry.scene_bytes(),
-        prior=system.guidance.prior.weight_bytes(),
-        program=program,
-        stages=tuple(StageMemory(stage, measured[stage.work]) for stage in found),
-        pictures=pictures,
-        free=free_bytes(device),
-        notes=("the text encoder before the training and the export after it are not counted",),
+        parameters=sum(tensor.nbytes for tensor in system.renderer.state_dict().values()),
+        gradients=sum(parameter.nbytes for parameter in parameters),
+        optimizer=sum(value.nbytes for value in state),
+        prior=missing_weights(config) if missing else system.guidance.prior.weight_bytes(),
+        phases=measured,
+        image=image,
+        # this machine's memory says nothing about the machine on which a missing model will run
+        resident=None if missing or device.type != "cpu" else peak_resident_bytes(),
+        free=None if missing else free_bytes(device),
+        notes=(missing_note(config), *notes) if missing else notes,
     )
 
 
 def bare_trainer(config: RunConfig) -> pl.Trainer:
-    """A trainer that decides about device, precision and processes as the run's own would, and leaves nothing behind."""
+    """A trainer that chooses device, precision and processes as the run's own does, and writes nothing."""
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     return pl.Trainer(**(trainer_settings(config) | {"max_epochs": -1} | silent))
 
 
-def program_bytes(system: TextTo3D) -> int | None:
-    """Resident memory of this process without the tensors of the system, its scene there twice; None where it is not said."""
-    resident = resident_bytes()
-    scene = sum(tensor.nbytes for tensor in system.renderer.state_dict().values())
-    return None if resident is None else max(resident - 2 * scene - system.guidance.prior.weight_bytes(), 0)
+def with_moments(optimizer: Optimizer) -> Optimizer:
+    """The optimiser with its moments allocated, as it is from the second step on."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
+    return optimizer
 
 
-def resident_bytes() -> int | None:
-    """Resident memory of this process, on Linux."""
-    status = Path("/proc/self/statm")
-    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else None
+def measure_phase(
+    system: TextTo3D, optimizer: Optimizer, phase: Phase, device: torch.device, precision: Callable[[], AbstractContextManager]
+) -> PhaseMemory:
+    """One step of a phase; as in a training, chunks are halved when memory runs out.
+
+    Raises:
+        UserError: it does not fit into memory however small the chunks.
+    """
+    batch = largest_batch(system, phase).to(device)
+
+    def step() -> PhaseMemory:
+        optimizer.zero_grad()
+        laps: list[int] = []
+        with metered(device) as meter:
+            hook = system.renderer.register_forward_hook(lambda *_: laps.append(meter.lap()))
+            try:
+                with precision():
+                    loss, _ = system.weighed(batch)
+            finally:
+                hook.remove()
+            laps.append(meter.lap())
+            loss.backward()
+            optimizer.step()
+            laps.append(meter.lap())
+        optimizer.zero_grad()
+        return PhaseMemory(phase, *laps)
+
+    return retry_on_oom(step, system.renderer.spare_memory)
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """What is left on the device for this process, what it has already included; None where that is not known."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    information = Path("/proc/meminfo")
-    if device.type != "cpu" or not information.exists():
-        return None
-    lines = dict(line.split(":") for line in information.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024 + (resident_bytes() or 0)
+def measure_image(system: TextTo3D, size: int, device: torch.device) -> int:
+    """The peak while one frame of `size` pixels is rendered."""
+    frame: ViewBatch = evaluation_orbit(system.camera, 1, size).to(device)
+    with metered(device) as meter:
+        next(look(system.scene, frame, "albedo"))
+        return meter.lap()

@@ -80,16 +80,6 @@ def speed(report: dict[str, Any]) -> str:
     return f"{rate}; a step: {as_text(phases)}" if phases else rate
 
 
-def peak_memory() -> int | None:
-    """Most bytes that this process has held; None where the system does not count them."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    # Linux counts kibibytes, macOS bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def cost(system: TextTo3D, spent: Spent, last: int, first: int, device: torch.device) -> dict[str, Any]:
     """What a training on `device` cost, over all its parts if it was resumed; phases and memory are those of the last part.
 
@@ -97,13 +87,14 @@ def cost(system: TextTo3D, spent: Spent, last: int, first: int, device: torch.de
     """
     import torch
 
+    from threefusion.machine.memory import peak_resident_bytes
     from threefusion.system.phases import per_step
 
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         memory = torch.cuda.max_memory_allocated(device)
     else:
-        memory = peak_memory()
+        memory = peak_resident_bytes()
     processes = system.trainer.world_size
     seconds = spent.earlier + spent.part
     phases = system.clock.seconds(spent.part)

@@ -1,12 +1,13 @@
-"""Stages are what a look at every single step finds."""
+"""Phases are the runs of equal steps that an evaluation of every single step gives."""
 
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
 import torch
 
 from threefusion.config import load_config
-from threefusion.plan.stages import largest_batch, stages, work_at
+from threefusion.plan.phases import largest_batch, phase_at, phases
 from threefusion.system.build import build_system
 from threefusion.types import Shading
 
@@ -19,23 +20,21 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_stages_are_those_of_a_look_at_every_step(tiny, name):
+def test_phases_equal_those_of_every_single_step(tiny, name):
     system = build_system(load_config(tiny, SCHEDULES[name]))
     steps = range(2, 20)
-    found = [(stage.first, stage.last, stage.work) for stage in stages(system, 4, steps)]
-    works = [(step, work_at(system, 4, step)) for step in steps]
-    expected = [
-        (part[0][0], part[-1][0], work) for work, part in ((w, list(p)) for w, p in groupby(works, key=lambda pair: pair[1]))
-    ]
-    assert found == expected
+    found = phases(system, 4, steps)
+    alone = [phase_at(system, 4, step) for step in steps]
+    groups = [list(group) for _, group in groupby(alone, key=lambda phase: replace(phase, first=0, last=0))]
+    assert found == [replace(group[0], last=group[-1].last) for group in groups]
     # the fourth step is the first that may be lit
     assert len(found) == {"none": 2}.get(name, len(found)) and len(found) > 1
 
 
-def test_a_stage_is_tried_with_views_that_show_most_and_cost_most(tiny):
+def test_a_phase_is_measured_with_the_largest_and_most_expensive_views(tiny):
     system = build_system(load_config(tiny, ["camera.lit_probability=0.02"]))
-    albedo, lit = stages(system, 4, range(12))
-    assert albedo.work.normals == ("orientation",) and lit.work.normals == ("orientation", "shading")
+    albedo, lit = phases(system, 4, range(12))
+    assert albedo.normals == ("orientation",) and lit.normals == ("orientation", "shading")
     assert not largest_batch(system, albedo).shading.any()
     batch = largest_batch(system, lit)
     assert batch.shading[0] != Shading.ALBEDO and len(batch) == 4
