@@ -25,7 +25,7 @@ def _train(options: argparse.Namespace) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    # the judge looks at views of its own
+    # the judge is trained on separate views
     views, first = ("judge-views", FIRST_SEED) if options.what == "judge" else ("views", 0)
     rank, count = processes.join()
     if rank == 0:

@@ -1,4 +1,4 @@
-"""Changes of a training picture that leave its caption true: what the judge must not mind."""
+"""Augmentations of training images that preserve their captions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZOOM = (0.85, 1.2)
 
 
 def augment(seen: Pictures, generator: torch.Generator, rate: float = 0.5) -> Pictures:
-    """Some pictures moved, with patterns behind and on the object, in other light, faded, blurred, noisy: each a little."""
+    """Random motion, patterns on object and background, lighting, fading, blur and noise, each on some images."""
     images = seen.images + pattern(seen.images, generator) * (1 - seen.coverage)
     # distilled surfaces are lumpy
     images = images * (1 + pattern(images, generator).mean(1, keepdim=True) * seen.coverage)
@@ -34,7 +34,7 @@ def augment(seen: Pictures, generator: torch.Generator, rate: float = 0.5) -> Pi
 
 
 def pattern(images: Float[Tensor, "B 3 h w"], generator: torch.Generator) -> Float[Tensor, "B 3 h w"]:
-    """Soft coloured blotches for a third of the pictures, zero for the others."""
+    """Smooth coloured noise for a third of the images, zero for the others."""
     count, size = len(images), images.shape[-1]
     side = int(torch.randint(3, 9, (), generator=generator))
     blotches = interpolate(torch.randn(count, 3, side, side, generator=generator), size=size, mode="bilinear")
@@ -52,13 +52,13 @@ def random_motion(count: int, generator: torch.Generator) -> Float[Tensor, "B 2 
 
 
 def moved(images: Float[Tensor, "B C h w"], motion: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B C h w"]:
-    """Pictures after a motion; what comes into the frame repeats its edge."""
+    """Transformed images with border padding."""
     grid = affine_grid(motion, list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def recolor(images: Float[Tensor, "B 3 h w"], generator: torch.Generator) -> Float[Tensor, "B 3 h w"]:
-    """Light of another strength and tint, colours paler or stronger: distilled ones often are."""
+    """Random brightness, tint and saturation, as distilled colours vary."""
     count = len(images)
     gain = 1 + 0.07 * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
     grey = images.mean(1, keepdim=True)
@@ -67,21 +67,21 @@ def recolor(images: Float[Tensor, "B 3 h w"], generator: torch.Generator) -> Flo
 
 
 def fade(images: Float[Tensor, "B 3 h w"], generator: torch.Generator) -> Float[Tensor, "B 3 h w"]:
-    """A quarter of the pictures shine through onto a grey, as objects of low occupancy do."""
+    """A quarter of the images blended with grey, like objects of low opacity."""
     opacity = torch.where(_chance(images, 0.25, generator), _uniform(images, 0.7, 1, generator), 1.0)
     return torch.lerp(_uniform(images, 0, 1, generator).expand_as(images), images, opacity)
 
 
 def blurred(images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
-    """Half the resolution, enlarged again."""
+    """Downsampled by two and upsampled again."""
     return interpolate(avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear")
 
 
 def _uniform(images: Tensor, low: float | int, high: float | int, generator: torch.Generator) -> Float[Tensor, "B 1 1 1"]:
-    """One number for each picture."""
+    """One random number per image."""
     return low + (high - low) * torch.rand(len(images), 1, 1, 1, generator=generator)
 
 
 def _chance(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """True for a random part of the pictures."""
+    """Random mask over images."""
     return torch.rand(len(images), 1, 1, 1, generator=generator) < probability

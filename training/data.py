@@ -1,4 +1,4 @@
-"""Training batches: stored views in random colours, light and surroundings, with captions."""
+"""Training batches: stored views with random colours, lights and backgrounds, and captions."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ TRAINING_COLORS = {name: [color for color in COLORS if not held_out(name, color)
 SUBTLE = {"bunny on pancakes": 6.0} | dict.fromkeys(
     ("snowman", "chair", "rocket", "car", "airplane", "teapot", "robot with a hat"), 2.0
 )
-"""Classes whose front and back a prior could hardly tell apart while all came equally often, and how often they come."""
+"""Oversampling factors of classes whose front and back are hard to distinguish."""
 SHARES = [0.4 if name in CONVEX else 0.6 if name in ROUND else SUBTLE.get(name, 1.0) for name in NAMES]
-"""Simple solids, and what looks alike from all sides, need fewer pictures than the rest."""
+"""Sampling weights: simple and rotationally symmetric classes need fewer images."""
 UNLIT, LIT, TEXTURELESS = 0, 1, 2
 LOOKS = (0.5, 0.4, 0.1)
-"""How often a picture shows the bare albedo, the lit object, and a lit white one."""
+"""Probabilities of albedo, lit and textureless images."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures and what is said about them."""
+    """Images with captions and labels."""
 
     images: Float[Tensor, "B 3 h w"]
-    """In [-1, 1], channels first, as diffusers wants them."""
+    """In [-1, 1], channels first, as in diffusers."""
     captions: list[str]
     names: list[str]
     colors: list[str]
@@ -42,32 +42,32 @@ class Batch:
 
 @dataclass(frozen=True)
 class FamilyBatch(Batch):
-    """Pictures, some of them with siblings."""
+    """Images, some of them with siblings."""
 
     siblings: Float[Tensor, "b K 3 h w"]
-    """Other views of the first pictures' class with the same view word, in the same colour, light and surroundings."""
+    """Other views of the first images' classes with the same view word, colour, light and background."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What makes a picture of a view."""
+    """Random appearance of a view."""
 
     color: Float[Tensor, "B 3"]
     looks: Int[Tensor, "B"]
     light: Float[Tensor, "B 3"]
-    """Where the light stands from the camera."""
+    """Light position relative to the camera."""
     ambient: Float[Tensor, "B 1 1 1"]
     background: Float[Tensor, "B h w 3"]
 
     def repeated(self, first: int, times: int) -> Surroundings:
-        """The first ones, each several times in a row."""
+        """The first ones, each repeated."""
         return Surroundings(*(getattr(self, field.name)[:first].repeat_interleave(times, 0) for field in fields(self)))
 
 
 def draw_batch(
     store: ViewStore, count: int, size: int, generator: torch.Generator, siblings: tuple[int, int] = (0, 0)
 ) -> FamilyBatch:
-    """Random pictures; a held-out pair never occurs, whatever its caption would say.
+    """Random images of pairs that are not held out.
 
     `siblings`: how many pictures of the batch get them, and how many each.
     """
@@ -103,7 +103,7 @@ def draw_surroundings(
 
 
 def compose(stored: StoredViews, around: Surroundings) -> Float[Tensor, "B h w 3"]:
-    """Pictures in [0, 1]: paint, light and background."""
+    """Composite albedo, light and background to images in [0, 1]."""
     look = around.looks.view(-1, 1, 1, 1)
     albedo = stored.fixed + stored.painted * around.color[:, None, None]
     white = 0.9 * stored.coverage.expand_as(albedo)
@@ -116,7 +116,7 @@ def compose(stored: StoredViews, around: Surroundings) -> Float[Tensor, "B h w 3
 
 
 def backgrounds(count: int, size: int, generator: torch.Generator) -> Float[Tensor, "B h w 3"]:
-    """Half of them of a random colour, half grey; a quarter blends into a second such colour along a random direction."""
+    """Random colours and greys, half each; a quarter with a gradient to a second one."""
 
     def flat() -> Tensor:
         grey = torch.rand(count, 1, generator=generator).expand(-1, 3)
@@ -131,5 +131,5 @@ def backgrounds(count: int, size: int, generator: torch.Generator) -> Float[Tens
 
 
 def _pick(items: list[str], generator: torch.Generator) -> str:
-    """One of several at random."""
+    """Random choice."""
     return items[int(torch.randint(len(items), (), generator=generator))]

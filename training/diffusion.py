@@ -1,4 +1,4 @@
-"""The denoising loss that both bundled priors are trained with."""
+"""Denoising loss of both bundled priors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SNR_LIMIT = 50.0
 LATE, EXTRA = 0.15, 0.3
-"""The noisiest part of the levels, and the part of a batch that is drawn from it; see `noise_levels`."""
+"""Share of the noisiest levels, and the share of a batch drawn from them; see `noise_levels`."""
 
 
 def v_loss(
@@ -24,7 +24,7 @@ def v_loss(
     generator: torch.Generator,
     siblings: Float[Tensor, "b K C h w"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x, weighed by (min(snr, 50) + 1) / (snr + 1).
+    """Mean squared error of v = sqrt(ᾱ) ε - sqrt(1-ᾱ) x, weighted by (min(snr, 50) + 1) / (snr + 1).
 
     Min-SNR weighting (arXiv 2303.09556) with one added: without it the noisiest steps, where composition and the words' meaning
     are decided, would hardly count under v-prediction. A limit of 5, usual for large pictures, left noise in flat backgrounds
@@ -55,14 +55,14 @@ def v_loss(
 def posterior_mean(
     noisy: Float[Tensor, "b C h w"], among: Float[Tensor, "b K C h w"], alpha: Float[Tensor, "b 1 1 1"]
 ) -> Float[Tensor, "b C h w"]:
-    """E[x | √ᾱ x + √(1-ᾱ) ε = noisy] if x is one of `among`, each as likely as the others."""
+    """E[x | √ᾱ x + √(1-ᾱ) ε = noisy] for x uniform over `among`."""
     distance = (noisy[:, None] - alpha[:, None].sqrt() * among).flatten(2).square().sum(-1)
     weights = (-distance / (2 * (1 - alpha).flatten(1))).softmax(-1)
     return (weights[..., None, None, None] * among).sum(1)
 
 
 def noise_levels(count: int, generator: torch.Generator) -> Float[Tensor, "B"]:
-    """Random levels in [0, 1], stratified over the batch: each batch sees all of them, the noisiest more often.
+    """Random levels in [0, 1], stratified over the batch, with the noisiest oversampled.
 
     At 32 pixels a view is told from another as soon as the signal is a twentieth of the noise: what view words mean is learned in
     the noisiest `LATE` of the levels alone, so `EXTRA` of a batch is drawn from there and the rest evenly.
@@ -74,16 +74,16 @@ def noise_levels(count: int, generator: torch.Generator) -> Float[Tensor, "B"]:
 def predict(
     unet: nn.Module, noisy: Float[Tensor, "B C h w"], timestep: Int[Tensor, "B"], embedding: Float[Tensor, "B L D"]
 ) -> Float[Tensor, "B c h w"]:
-    """The network's output, computed in bfloat16: several times faster on processors that have it."""
+    """The network's output in bfloat16, which is several times faster on CPUs that support it."""
     noisy = noisy.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         return unet(noisy, timestep, embedding, return_dict=False)[0].float()
 
 
 def prepare_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The network laid out for training on a CPU."""
+    """Prepare the network for training on a CPU."""
     from diffusers.models.attention_processor import AttnProcessor
 
-    # torch's fused attention is several times slower than the plain one in a bfloat16 backward pass on CPUs
+    # torch's fused attention is several times slower in the bfloat16 backward pass on CPUs
     unet.set_attn_processor(AttnProcessor())
     return unet.to(memory_format=torch.channels_last)

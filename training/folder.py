@@ -1,4 +1,4 @@
-"""Bundled prior folders: an ordinary diffusers pipeline and `toyworld.json`, which says what the prior knows."""
+"""Bundled prior folders: a diffusers pipeline and `toyworld.json` with its vocabulary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FACTS = "toyworld.json"
 
 
 def facts(image_size: int) -> dict[str, object]:
-    """What a prior trained on the toy world knows."""
+    """Vocabulary and held-out pairs of a prior."""
     return {
         "image_size": image_size,
         "classes": list(CLASSES),
@@ -36,7 +36,7 @@ def facts(image_size: int) -> dict[str, object]:
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """A fresh folder to write into, which then takes the place of the old one in one move; the model card stays."""
+    """A temporary folder that atomically replaces the old one; the model card is kept."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The bundled judge: a small CLIP (transformers' `CLIPModel`) that tells how well a picture and a caption belong together.
+"""The bundled judge: a small CLIP model (transformers' `CLIPModel`) for text-image scores.
 
 It plays CLIP's role in an evaluation where no weights can be fetched, and never guides a run. Its captions can be enumerated, so
 it learns faster than by contrasting a batch (arXiv 2103.00020): each picture is compared with every class in several colours.
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 SIZE = 48
 PALETTE = 6
-"""Colours in a batch: each picture is compared with every class in these."""
+"""Colours per batch: each image is compared with all classes in these colours."""
 STEPS = 10000
-"""How long the bundled judge is trained, unless minutes end first."""
+"""Training steps of the bundled judge, unless the time limit ends it first."""
 FIRST_SEED = 500
-"""The judge's views are rendered with seeds from here on, the priors' from 0 on."""
+"""First seed of the judge's views; the priors' start at 0."""
 LOOKS = (0.38, 0.37, 0.25)
-"""How often the judge sees the bare albedo, the lit object, and a lit white one."""
+"""Probabilities of albedo, lit and textureless images for the judge."""
 RATES = CaptionRates(empty=0.0, no_view=0.4, no_color=0.05, synonym=0.2)
 MEAN = STD = (0.5, 0.5, 0.5)
 
@@ -65,7 +65,7 @@ def build_clip(vocabulary: int, pad: int, start: int, end: int) -> CLIPModel:
 
 @torch.no_grad()
 def start_locally(vision: nn.Module) -> None:
-    """Patches know where they are and attend to what is near and alike: mimetic initialisation (arXiv 2305.09828).
+    """Mimetic initialisation with positional embeddings (arXiv 2305.09828).
 
     It saves the first part of a short training. W_q W_kᵀ starts at 0.4 Z + 0.25 I in every head, W_v W_o at 0.4 Z - 0.4 I.
     """
@@ -97,19 +97,19 @@ def patch_waves(side: int, width: int) -> Float[Tensor, "P D"]:
 
 
 def see(clip: CLIPModel, images: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B P W"]]:
-    """Unit vectors of pictures in [-1, 1], and what the last layer says about their patches."""
+    """Normalised embeddings of images in [-1, 1], and the patch tokens of the last layer."""
     with torch.autocast("cpu", torch.bfloat16):
         features = clip.get_image_features(pixel_values=images)
     return normalize(features.pooler_output.float(), dim=-1), features.last_hidden_state[:, 1:].float()
 
 
 def embed_images(clip: CLIPModel, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:
-    """Unit vectors of pictures in [-1, 1]."""
+    """Normalised embeddings of images in [-1, 1]."""
     return see(clip, images)[0]
 
 
 def embed_texts(clip: CLIPModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Float[Tensor, "B D"]:
-    """Unit vectors of captions."""
+    """Normalised embeddings of captions."""
     tokens = tokenizer(texts, padding="longest", max_length=LENGTH, truncation=True, return_tensors="pt")
     with torch.autocast("cpu", torch.bfloat16):
         features = clip.get_text_features(input_ids=tokens.input_ids).pooler_output
@@ -117,7 +117,7 @@ def embed_texts(clip: CLIPModel, tokenizer: PreTrainedTokenizerFast, texts: list
 
 
 def choice_loss(logits: Float[Tensor, "B K"], right: Bool[Tensor, "B K"]) -> Float[Tensor, ""]:
-    """-log of the probability that softmax gives to the right answers together, where a picture has any."""
+    """Negative log of the total softmax probability of the positives, for images that have any."""
     some = right.any(-1)
     chosen = logits[some].masked_fill(~right[some], -torch.inf)
     return (logits[some].logsumexp(-1) - chosen.logsumexp(-1)).mean()
@@ -125,13 +125,13 @@ def choice_loss(logits: Float[Tensor, "B K"], right: Bool[Tensor, "B K"]) -> Flo
 
 @dataclass(frozen=True)
 class JudgeBatch(Batch):
-    """Pictures, what is said about them, and the geometry in them."""
+    """Images, captions, labels and geometry."""
 
     geometry: Float[Tensor, "B 7 16 16"]
 
 
 class JudgeRecipe(Recipe):
-    """Training of the judge, on renders of all pairs."""
+    """Training of the judge on renderings of all pairs."""
 
     image_size = SIZE
 
@@ -142,16 +142,16 @@ class JudgeRecipe(Recipe):
         ids = [self.tokenizer.pad_token_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id]
         clip = build_clip(len(self.tokenizer), *ids)
         width = clip.config.vision_config.hidden_size
-        # not shipped; see `patch_loss`
+        # auxiliary, not exported; see `patch_loss`
         patch = nn.ModuleDict({"geometry": nn.Linear(width, 7), "name": nn.Linear(width, len(NAMES))})
         self.networks = nn.ModuleDict({"clip": clip, "patch": patch})
 
     def draw(self, store: ViewStore, generator: torch.Generator) -> JudgeBatch:
-        """Pictures of random pairs, held-out ones too: this network judges, it is not judged."""
+        """Images of random pairs, including held-out ones, because this network is the evaluator."""
         return judge_batch(store, self.batch_size, generator)
 
     def loss(self, batch: JudgeBatch, generator: torch.Generator) -> Float[Tensor, ""]:
-        """Four questions (which pair, which class, which view of the pair, which of the batch's captions) and the patches."""
+        """Contrastive losses over pairs, classes, views of the pair and captions of the batch, and the patch loss."""
         clip = self.networks["clip"]
         classes = torch.tensor([NAMES.index(name) for name in batch.names])
         palette = sorted(set(batch.colors))
@@ -165,7 +165,7 @@ class JudgeRecipe(Recipe):
         scale = clip.logit_scale.exp().clamp(max=100)
         image, patches = see(clip, batch.images)
         image = scale * image
-        # a white object answers the question for its class whatever the colour
+        # for a white object every colour is positive
         right_pair = nn.functional.one_hot(colors, len(palette)).bool() | plain[:, None]
         right_pair = (right_pair[:, None] & nn.functional.one_hot(classes, len(NAMES)).bool()[..., None]).flatten(1)
         view_logits = (image[:, None] * view.view(len(image), len(VIEW_WORDS), -1)).sum(-1)
@@ -182,7 +182,7 @@ class JudgeRecipe(Recipe):
     def patch_loss(
         self, patches: Float[Tensor, "B P W"], geometry: Float[Tensor, "B 7 16 16"], classes: Int[Tensor, "B"]
     ) -> Float[Tensor, ""]:
-        """What each patch shows of the object, and of which class it is: all tokens learn, not only the one that answers.
+        """Auxiliary loss: geometry and class per patch, so that all tokens are trained.
 
         Token labelling (arXiv 2104.10858) with exact labels, weighed by how much of the object a patch shows.
         """
@@ -199,7 +199,7 @@ class JudgeRecipe(Recipe):
         return MatrixOptimizer(self.networks, self.learning_rate)
 
     def exported(self, folder: Path) -> dict[str, nn.Module]:
-        """The CLIP; the questions about patches are not shipped and begin anew."""
+        """Load the CLIP model; the auxiliary patch head is not exported and starts from scratch."""
         from transformers import CLIPModel
 
         return {"clip": CLIPModel.from_pretrained(folder)}
@@ -210,12 +210,12 @@ class JudgeRecipe(Recipe):
             copy.deepcopy(networks["clip"]).half().save_pretrained(fresh)
             self.tokenizer.save_pretrained(fresh)
             (fresh / "preprocessor_config.json").write_text(json.dumps(preprocessor(), indent=1) + "\n")
-            # it has seen every pair
+            # trained on all pairs
             (fresh / FACTS).write_text(json.dumps(facts(SIZE) | {"held_out": []}, indent=1) + "\n")
 
 
 def preprocessor() -> dict[str, object]:
-    """How a picture is prepared, as transformers' `CLIPImageProcessor` reads it."""
+    """Preprocessing config of transformers' `CLIPImageProcessor`."""
     return {
         "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"height": SIZE, "width": SIZE}, "resample": 2,
         "do_center_crop": False, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_convert_rgb": True,
@@ -224,7 +224,7 @@ def preprocessor() -> dict[str, object]:
 
 
 def judge_batch(store: ViewStore, count: int, generator: torch.Generator, looks: tuple[float, ...] = LOOKS) -> JudgeBatch:
-    """Pictures in [-1, 1], half of them augmented, random pairs of `PALETTE` colours, and captions with paraphrases."""
+    """Images in [-1, 1], half of them augmented, of random pairs of `PALETTE` colours, with paraphrased captions."""
     palette = [COLOR_NAMES[i] for i in torch.randperm(len(COLOR_NAMES), generator=generator)[:PALETTE].tolist()]
     seen = augment(draw_pictures(store, count, SIZE, generator, looks, palette, even=True), generator)
     captions = [
@@ -235,7 +235,7 @@ def judge_batch(store: ViewStore, count: int, generator: torch.Generator, looks:
 
 
 def right_views(batch: Batch) -> Bool[Tensor, "B V"]:
-    """The view captions that are true of each picture: of a round object all but overhead, if it is not seen from above."""
+    """Positive view captions of each image: for a round object all but overhead, unless seen from above."""
     right = [
         [word == view or (name in ROUND and "overhead" not in (word, view)) for word in VIEW_WORDS]
         for name, view in zip(batch.names, batch.views, strict=True)
@@ -244,7 +244,7 @@ def right_views(batch: Batch) -> Bool[Tensor, "B V"]:
 
 
 def matches(batch: Batch, said: list[str | None]) -> Bool[Tensor, "B B"]:
-    """Whether a picture (row) shows what a caption of the batch (column) says; what a caption leaves out is not asked."""
+    """Whether an image (row) matches a caption of the batch (column); omitted attributes are ignored."""
     told = [(find_color(text), text.endswith(" view")) for text in batch.captions]
     right = [
         [

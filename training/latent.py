@@ -91,7 +91,7 @@ def build_scheduler() -> DDPMScheduler:
 
 
 class VaeRecipe(Recipe):
-    """Training of the autoencoder: absolute error of pixels and of their differences, and two light pulls on the latents.
+    """Training of the autoencoder: L1 error of pixels and gradients, and two weak regularisers of the latents.
 
     One towards a normal posterior, one of the first three channels towards the picture's colours at a quarter of the size: it
     saves most of the training and leaves latents whose gradients mean something in pixels.
@@ -122,7 +122,7 @@ class VaeRecipe(Recipe):
         return error.abs().mean() + edges + COLOR_WEIGHT * color + KL_WEIGHT * divergence
 
     def crop(self, images: Float[Tensor, "B 3 H W"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
-        """The same square of all pictures; for an eighth of the batches a quarter of the pictures, whole."""
+        """The same crop of all images; for an eighth of the batches a quarter of the images, uncropped."""
         if torch.rand((), generator=generator).item() < 0.125:
             return images[: max(1, len(images) // 4)]
         top, left = torch.randint(self.image_size - CROP + 1, (2,), generator=generator).tolist()

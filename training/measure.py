@@ -1,4 +1,4 @@
-"""How well a bundled prior does what its captions say: a small classifier of class, colour and view looks at its samples."""
+"""Accuracy of a bundled prior: a small classifier of class, colour and view evaluates its samples."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from training.views import ViewStore, render_shards
 SIZE = 32
 TASKS = {"class": NAMES, "color": list(COLORS), "view": list(VIEW_WORDS)}
 TEST_SEED = 900
-"""Views of seeds from here on are seen by no network in training."""
+"""First seed of views that no network is trained on."""
 Wanted = tuple[str, str, str]
 """Class, colour and view."""
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity."""
+    """Residual block of two convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(*_convolution(width, width), *_convolution(width, width))
 
     def forward(self, values: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        """The sum."""
+        """Input plus residual."""
         return values + self.body(values)
 
 
 class Classifier(nn.Module):
-    """Three answers about a picture of 32 x 32 pixels."""
+    """Classifier of class, colour and view for 32 x 32 images."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
@@ -52,19 +52,19 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleDict({task: nn.Linear(256, len(values)) for task, values in TASKS.items()})
 
     def forward(self, images: Float[Tensor, "B 3 h w"]) -> dict[str, Float[Tensor, "B K"]]:
-        """Logits of each task for pictures in [-1, 1]."""
+        """Logits of each task for images in [-1, 1]."""
         with torch.autocast("cpu", torch.bfloat16):
             body = self.body(images.contiguous(memory_format=torch.channels_last)).float()
         return {task: head(body) for task, head in self.heads.items()}
 
 
 def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution, a normalisation and a nonlinearity."""
+    """Convolution, normalisation and activation."""
     return [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.GroupNorm(8, after), nn.SiLU()]
 
 
 class ClassifierRecipe(Recipe):
-    """Training of the classifier on renders of all pairs, the held-out ones too: it judges, it is not judged."""
+    """Training of the classifier on renderings of all pairs, including held-out ones, because it is the evaluator."""
 
     image_size = SIZE
 
@@ -75,7 +75,7 @@ class ClassifierRecipe(Recipe):
         self.networks = nn.ModuleDict({"classifier": network})
 
     def draw(self, store: ViewStore, generator: torch.Generator) -> Batch:
-        """Half of the pictures are augmented, so that a sample's small faults do not count."""
+        """Half of the images are augmented, for robustness to artefacts of samples."""
         seen = augment(draw_pictures(store, self.batch_size, SIZE, generator), generator)
         return Batch(seen.images * 2 - 1, [], seen.names, seen.colors, seen.views, seen.looks)
 
@@ -84,19 +84,19 @@ class ClassifierRecipe(Recipe):
         logits = self.networks["classifier"](batch.images)
         said = {"class": batch.names, "color": batch.colors, "view": batch.views}
         labels = {task: torch.tensor([TASKS[task].index(word) for word in said[task]]) for task in TASKS}
-        # a white object in the light says nothing about its caption's colour; a round one nothing about its side
+        # textureless images have no colour label, round objects no view label
         labels["color"] = labels["color"].masked_fill(torch.tensor(batch.looks) == TEXTURELESS, -100)
         labels["view"] = labels["view"].masked_fill(torch.tensor([name in ROUND for name in batch.names]), -100)
         return torch.stack([nn.functional.cross_entropy(logits[task], labels[task]) for task in TASKS]).sum()
 
     def export(self, networks: nn.ModuleDict, folder: Path) -> None:
-        """Write the weights alone; they are not shipped."""
+        """Write the weights; they are not bundled."""
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(networks["classifier"].state_dict(), folder / "classifier.pt")
 
 
 def train_classifier(state: Path, steps: int = 2400) -> Classifier:
-    """The classifier, trained on the priors' views; continues where an earlier call stopped, at once if it was done."""
+    """The classifier, trained on the priors' views; resumes an earlier call."""
     plan = Plan(steps=steps, warm_up=100, cool_down=0.6, seed=11)
     trainer = Trainer(ClassifierRecipe(), ViewStore(state / "views"), state / "classifier", plan)
     trainer.run()
@@ -104,7 +104,7 @@ def train_classifier(state: Path, steps: int = 2400) -> Classifier:
 
 
 def fresh_pictures(state: Path, count: int, size: int, looks: tuple[float, ...]) -> Pictures:
-    """Pictures of views that no network has been trained on."""
+    """Images of unseen views."""
     render_shards(state / "test-views", 2, TEST_SEED)
     return draw_pictures(ViewStore(state / "test-views"), count, size, torch.Generator().manual_seed(5), looks)
 
@@ -119,7 +119,7 @@ def prompts(seen: bool, count: int, generator: torch.Generator) -> list[Wanted]:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Float[Tensor, "B 3 h w"], wanted: list[Wanted]) -> dict[str, float]:
-    """Share of pictures in which the classifier finds what was asked for; the view where a class has different sides."""
+    """Share of images that match their captions according to the classifier; the view only for classes whose sides differ."""
     logits = [network(part) for part in images.split(250)]
     right = {}
     for column, task in enumerate(TASKS):
@@ -130,12 +130,12 @@ def accuracy(network: nn.Module, images: Float[Tensor, "B 3 h w"], wanted: list[
 
 
 def share(hits: list[bool]) -> float:
-    """Part of the answers that are right."""
+    """Accuracy."""
     return round(sum(hits) / max(1, len(hits)), 4)
 
 
 def measure(folder: Path, state: Path, count: int = 500, scale: float = 3.0) -> dict[str, dict[str, float]]:
-    """Accuracies on fresh renders (what the classifier itself can do) and on samples of seen and of held-out pairs."""
+    """Accuracies on unseen renderings (the classifier's own) and on samples of seen and of held-out pairs."""
     network = train_classifier(state)
     fresh = fresh_pictures(state, 2000, SIZE, (0.5, 0.5, 0.0))
     sure = [i for i, angle in enumerate(fresh.angles) if surely_seen(*angle)]

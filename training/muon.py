@@ -13,7 +13,7 @@ SMALLEST = 32
 
 
 class MatrixOptimizer:
-    """Steps of equal size in all directions of a weight matrix, which teach what is rare sooner.
+    """Orthogonalised updates of weight matrices, which learn rare features faster.
 
     Muon (https://kellerjordan.github.io/posts/muon/, `torch.optim.Muon`, torch 2.9 or newer) replaces each matrix's momentum by
     the nearest orthogonal matrix; kernels of convolutions count as matrices of one row per output channel. Its rate is scaled
@@ -33,18 +33,18 @@ class MatrixOptimizer:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of both, as a schedule of rates wants them."""
+        """Parameter groups of both, for learning-rate schedules."""
         return [*self.muon.param_groups, *self.adam.param_groups]
 
     def step(self) -> None:
-        """One step with the gradients that the networks hold."""
+        """One optimiser step."""
         for weight, flat in self.weights:
             flat.grad = None if weight.grad is None else matrix(weight.grad, weight)
         self.muon.step()
         self.adam.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for weight, flat in self.weights:
             weight.grad = flat.grad = None
         self.adam.zero_grad(set_to_none=set_to_none)
@@ -54,13 +54,13 @@ class MatrixOptimizer:
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a saved state."""
+        """Load a saved state."""
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
 
 
 def matrix(values: Float[Tensor, "O *I"], weight: Float[Tensor, "O *I"]) -> Float[Tensor, "O J"]:
-    """Values of a weight's shape as a matrix, its columns in the order of the weight's memory; Muon does not mind the order."""
+    """The weight as a matrix, columns in memory order, to which Muon is invariant."""
     if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
         values = values.permute(0, 2, 3, 1)
     return values.reshape(len(values), -1)

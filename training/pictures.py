@@ -1,4 +1,4 @@
-"""Pictures of every pair with everything known about them, for the networks that judge."""
+"""Images of all pairs with labels, for the judge and the classifier."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COLOR_NAMES = list(COLORS)
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of random pairs, held-out ones too."""
+    """Images of random pairs, including held-out ones."""
 
     images: Float[Tensor, "B 3 h w"]
     """In [0, 1]."""
     coverage: Float[Tensor, "B 1 h w"]
     geometry: Float[Tensor, "B 7 16 16"]
-    """Coverage, and times it the normal and the position in the object's frame, the latter over `EXTENT`."""
+    """Coverage, and premultiplied normal and position in the object's frame, the latter divided by `EXTENT`."""
     names: list[str]
     colors: list[str]
     looks: list[int]
@@ -50,7 +50,7 @@ def draw_pictures(
     palette: list[str] = COLOR_NAMES,
     even: bool = False,
 ) -> Pictures:
-    """Random pictures, every class and every colour of the palette equally often; of `even` ones also front, side and back."""
+    """Random images, uniform over classes and colours of the palette, with `even` also over front, side and back."""
     classes = torch.randint(len(NAMES), (count,), generator=generator).tolist()
     colors = [palette[i] for i in torch.randint(len(palette), (count,), generator=generator).tolist()]
     look = torch.multinomial(torch.tensor(looks), count, replacement=True, generator=generator)
@@ -65,7 +65,7 @@ def draw_pictures(
 
 
 def surely_seen(azimuth: float, elevation: float, margin: float = 10.0) -> bool:
-    """Whether a view in radians lies at least `margin` degrees from where its word changes; nearer, the word is arbitrary."""
+    """Whether a view (radians) is at least `margin` degrees from the boundaries of the view words."""
     up, turn = degrees(elevation), abs(degrees(azimuth))
     return up > 60 + margin or (up < 60 - margin and min(abs(turn - 45), abs(turn - 135)) > margin)
 

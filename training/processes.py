@@ -1,4 +1,4 @@
-"""Several processes that train one network, as `torchrun` starts them: each draws its part of a batch, gradients are averaged."""
+"""Data-parallel training under `torchrun`: each process draws its part of a batch, gradients are averaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import distributed, nn
 
 
 def join() -> tuple[int, int]:
-    """This process's number and how many there are; (0, 1) unless a launcher says otherwise."""
+    """Rank and world size; (0, 1) without a launcher."""
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if count > 1 and not distributed.is_initialized():
         distributed.init_process_group("gloo")
@@ -18,7 +18,7 @@ def join() -> tuple[int, int]:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], count: int) -> None:
-    """Put the mean over all `count` processes in place of each gradient, in one message."""
+    """Average all gradients over `count` processes with one all-reduce."""
     if count == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -29,7 +29,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], count: int) -> None:
 
 
 def first_says(value: float, count: int) -> float:
-    """The first process's value, in every process: clocks differ, and all must stop at the same step."""
+    """Broadcast the first process's value: clocks differ, and all must stop at the same step."""
     if count == 1:
         return value
     message = torch.tensor(value, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How well the judge knows the truth: captions retrieved for exact renders that it was not trained on."""
+"""Accuracy of the judge: retrieval of captions for unseen exact renderings."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ PAIRS = [(name, color) for name in NAMES for color in COLOR_NAMES]
 
 
 def nearest(images: Float[Tensor, "B D"], texts: Float[Tensor, "K D"]) -> list[int]:
-    """The caption with the highest cosine similarity for each picture; rows are unit vectors."""
+    """Index of the most similar caption for each image; rows are normalised."""
     return (images @ texts.T).argmax(-1).tolist()
 
 
 def seen(judge: Judge, drawn: Pictures) -> Float[Tensor, "B D"]:
-    """Unit vectors of pictures."""
+    """Normalised embeddings of images."""
     return judge.embed_images(drawn.images.permute(0, 2, 3, 1))
 
 
 def pair_scores(judge: Judge, drawn: Pictures) -> dict[str, float]:
-    """Share of pictures whose nearest caption among all classes and colours is right, and right in class or colour alone."""
+    """Share of images whose nearest caption among all pairs is correct, and correct in class or colour alone."""
     found = [PAIRS[k] for k in nearest(seen(judge, drawn), judge.embed_texts(pair_captions()))]
     truth = list(zip(drawn.names, drawn.colors, strict=True))
     both = list(zip(found, truth, strict=True))
@@ -45,13 +45,13 @@ def pair_scores(judge: Judge, drawn: Pictures) -> dict[str, float]:
 
 
 def class_score(judge: Judge, drawn: Pictures) -> float:
-    """The same among captions without a colour."""
+    """The same for captions without colour."""
     found = nearest(seen(judge, drawn), judge.embed_texts([describe(name) for name in NAMES]))
     return share([NAMES[k] == name for k, name in zip(found, drawn.names, strict=True)])
 
 
 def view_score(judge: Judge, drawn: Pictures, colored: bool) -> float:
-    """Share of pictures whose view caption is right among the four of its object, where a class has different sides."""
+    """Share of images whose view caption is correct among the four of its object, for classes whose sides differ."""
     embedding = seen(judge, drawn)
     hits = []
     for i, (name, angle) in enumerate(zip(drawn.names, drawn.angles, strict=True)):
@@ -63,7 +63,7 @@ def view_score(judge: Judge, drawn: Pictures, colored: bool) -> float:
 
 
 def truth_scores(judge: Judge, views: int = 6) -> dict[str, float]:
-    """Retrieval on the pictures that an evaluation takes, of the true mesh of every pair.
+    """Retrieval on evaluation views of the ground-truth mesh of every pair.
 
     `caption`: share of coloured pictures whose nearest caption is the right one; `class`: the same for white ones among captions
     without a colour; `objects`: share of pairs whose pictures, taken together, are nearest to the right caption.
@@ -80,7 +80,7 @@ def truth_scores(judge: Judge, views: int = 6) -> dict[str, float]:
 
 
 def measure_judge(folder: Path, state: Path, count: int = 2000) -> dict[str, dict[str, float]]:
-    """Retrieval on an evaluation's pictures of the truth, and on fresh renders as in training: bare colours, lit, white."""
+    """Retrieval on evaluation views of the ground truth, and on unseen renderings: albedo, lit, textureless."""
     judge = Judge(folder)
     result = {"truth": truth_scores(judge)}
     for label, look in (("unlit", UNLIT), ("lit", LIT), ("textureless", TEXTURELESS)):

@@ -1,4 +1,4 @@
-"""Pictures drawn from a bundled prior by deterministic DDIM (arXiv 2010.02502) with classifier-free guidance."""
+"""Samples of a bundled prior by deterministic DDIM (arXiv 2010.02502) with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.text import tokenize
 
 
 class Sampler:
-    """A bundled prior folder, pixel or latent, ready to draw from."""
+    """A bundled prior, pixel or latent, for sampling."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         from diffusers import DDIMScheduler, DiffusionPipeline
@@ -26,7 +26,7 @@ class Sampler:
         self.vae = getattr(pipeline, "vae", None)
         if self.vae is not None:
             self.vae = self.vae.to(device, torch.float32).eval()
-        # from the end of the schedule, where the picture is pure noise
+        # from the end of the schedule, which is pure noise
         self.scheduler = DDIMScheduler.from_config(
             pipeline.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True, steps_offset=0
         )
@@ -41,7 +41,7 @@ class Sampler:
 
     @torch.inference_mode()
     def draw(self, captions: list[str], scale: float = 3.0, steps: int = 25, seed: int = 0) -> Float[Tensor, "B h w 3"]:
-        """One picture in [0, 1] for each caption; the guidance `scale` is 1 for the plain conditional model."""
+        """One image in [0, 1] per caption; guidance `scale` 1 is the conditional model."""
         generator = torch.Generator().manual_seed(seed)
         embedding = torch.cat([self.embed([""] * len(captions)), self.embed(captions)])
         channels = self.unet.config.in_channels

@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures in one PNG."""
+"""Contact sheets: grids of small images in one PNG."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from training.rendering import shade
 
 
 def tile(images: Float[Tensor, "R C H W 3"], scale: int = 1) -> Float[Tensor, "h w 3"]:
-    """Rows and columns of pictures as one picture, enlarged without smoothing."""
+    """A grid of images as one image, nearest-neighbour upsampled."""
     sheet = images.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)
     return sheet.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
 
 
 def save_png(image: Float[Tensor, "h w 3"], path: Path) -> None:
-    """Write a picture with values in [0, 1]."""
+    """Write an image with values in [0, 1]."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Packs the silhouettes that the toy world's scores compare with."""
+"""Packs the silhouettes used by the toy world's scores."""
 
 from __future__ import annotations
 

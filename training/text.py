@@ -1,4 +1,4 @@
-"""The word-level tokenizer that both bundled priors use."""
+"""Word-level tokenizer of both bundled priors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<s>", "</s>"
 
 
 def build_tokenizer(start: bool) -> PreTrainedTokenizerFast:
-    """One token a known word; punctuation and case are dropped. `start` puts a start token in front, as CLIP does."""
+    """One token per known word; punctuation and case are ignored. `start` prepends a start token, as in CLIP."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

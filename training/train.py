@@ -1,4 +1,4 @@
-"""The training loop that the bundled priors share: resumable, with averaged weights and a cool-down at the end."""
+"""Shared training loop: resumable, with EMA weights and a cosine decay at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.views import ViewStore
 
 
 class Recipe(ABC):
-    """What is trained: networks, a loss, and how the result is written."""
+    """Networks, loss and export of a training."""
 
     image_size: int
     batch_size: int
@@ -39,7 +39,7 @@ class Recipe(ABC):
         return draw_batch(store, self.batch_size, self.image_size, generator)
 
     def optimizer(self) -> torch.optim.AdamW | MatrixOptimizer:
-        """What trains the networks."""
+        """Optimiser of the networks."""
         return torch.optim.AdamW(
             self.networks.parameters(), lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
@@ -49,31 +49,31 @@ class Recipe(ABC):
         """Write averaged networks as a diffusers folder."""
 
     def start_from(self, folder: Path) -> None:
-        """Take over the networks that `export` wrote, as far as they were written; call it before a `Trainer` has the recipe."""
+        """Load the networks written by `export`; call it before a `Trainer` is created."""
         for name, pretrained in self.exported(folder).items():
             self.networks[name].load_state_dict(pretrained.float().state_dict())
 
     def exported(self, folder: Path) -> dict[str, nn.Module]:
-        """The networks that `export` wrote, by their names in `networks`."""
+        """The networks written by `export`, by their names in `networks`."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train: until either limit is reached, counted over all resumed runs."""
+    """Length of training: until either limit is reached, counted over all resumed runs."""
 
     minutes: float = math.inf
     steps: int = 10**9
     warm_up: int = 200
-    """Steps over which the learning rate rises."""
+    """Warm-up steps."""
     cool_down: float = 0.35
-    """Last part of the training over which the learning rate falls along a half cosine."""
+    """Final share of the training with cosine decay."""
     seed: int = 0
     save_minutes: float = 3.0
     export_minutes: float = 5.0
 
     def progress(self, step: int, minutes: float) -> float:
-        """Part of the training that is done, in [0, 1]."""
+        """Progress in [0, 1]."""
         return min(1.0, max(step / self.steps, minutes / self.minutes))
 
     def rate(self, step: int, minutes: float) -> float:
@@ -97,16 +97,16 @@ class Trainer:
         if self.checkpoint.exists():
             self.load()
         if self.rank:
-            # the state holds the first process's generator
+            # the saved state has the first process's generator
             self.generator.manual_seed(plan.seed + 1_000_003 * self.rank + 7919 * self.step)
 
     @property
     def checkpoint(self) -> Path:
-        """The one file that holds the state."""
+        """Path of the saved state."""
         return self.folder / "state.pt"
 
     def load(self) -> None:
-        """Continue where the last run saved."""
+        """Load the saved state."""
         state = torch.load(self.checkpoint, weights_only=True)
         self.recipe.networks.load_state_dict(state["networks"])
         self.average.load_state_dict(state["average"])
@@ -115,7 +115,7 @@ class Trainer:
         self.step, self.minutes, self.running = state["step"], state["minutes"], state["running"]
 
     def save(self) -> None:
-        """Write the state; a kill at any moment leaves the old one or the new one."""
+        """Write the state atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.checkpoint.with_suffix(".tmp")
         state = {
@@ -166,7 +166,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        # a young average forgets its start quickly
+        # a shorter horizon in the first steps
         decay = min(0.996, (1 + self.step) / (20 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.recipe.networks.parameters()), 1 - decay)

@@ -1,4 +1,4 @@
-"""The training views: geometry buffers of random cameras, rendered once and kept in shards on disk."""
+"""Training views: geometry buffers of random cameras, rendered once and stored in shards."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from training.captions import view_word
 from training.rendering import random_cameras
 
 SIZE = 64
-"""Side of a stored view in pixels; each pixel averages 2 x 2 samples."""
+"""Size of stored views in pixels, with 2 x 2 supersampling."""
 EXTENT = 0.8
 """Positions are stored as bytes over [-EXTENT, EXTENT]."""
 STRETCH = 0.06
-"""Sizes vary by this share along each axis from shard to shard."""
+"""Relative scale variation along each axis, per shard."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StoredViews:
     normal: Float[Tensor, "B H W 3"]
     position: Float[Tensor, "B H W 3"]
     camera: Float[Tensor, "B 3"]
-    """Where the camera stood."""
+    """Camera position."""
 
 
 def pack(surface: Surface) -> UInt8[Tensor, "B h w 11"]:
@@ -67,7 +67,7 @@ def unpack(packed: UInt8[Tensor, "B h w 11"], camera: Float[Tensor, "B 3"], size
 
 
 def render_shard(path: Path, seed: int, per_class: int = 32) -> None:
-    """Render one shard, `per_class` random views of every class, and move it into place when it is whole."""
+    """Render one shard of `per_class` random views per class; written atomically."""
     packed, cameras = [], []
     for index, name in enumerate(CLASSES):
         generator = torch.Generator().manual_seed(1009 * seed + index)
@@ -84,7 +84,7 @@ def render_shard(path: Path, seed: int, per_class: int = 32) -> None:
 
 
 def render_shards(folder: Path, shards: int, first: int = 0) -> None:
-    """Render every shard of seeds `first` to `first + shards - 1` that is not there yet."""
+    """Render the missing shards of seeds `first` to `first + shards - 1`."""
     for seed in range(first, first + shards):
         path = folder / f"views-{seed:03d}.npy"
         if not path.exists():
@@ -92,14 +92,14 @@ def render_shards(folder: Path, shards: int, first: int = 0) -> None:
 
 
 class ViewStore:
-    """All finished shards of a folder, memory-mapped."""
+    """The complete shards of a folder, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in shards that were finished since."""
+        """Load shards completed since."""
         paths = sorted(p for p in self.folder.glob("views-???.npy"))
         if not paths:
             raise FileNotFoundError(f"no rendered views in {self.folder}")
@@ -114,7 +114,7 @@ class ViewStore:
     def draw(
         self, classes: list[int], size: int, generator: torch.Generator, even: bool = False
     ) -> tuple[StoredViews, Float[Tensor, "B 2"]]:
-        """One random view of each given class, and its camera's azimuth and elevation.
+        """One random view per class, and its camera's azimuth and elevation.
 
         Of `even` views, as many show the front and the back as a side, which has twice the azimuths.
         """
@@ -126,7 +126,7 @@ class ViewStore:
         return self._read(places, size)
 
     def siblings(self, classes: list[int], words: list[str], count: int, size: int, generator: torch.Generator) -> StoredViews:
-        """`count` random views of each given class that have the given word, in a row."""
+        """`count` random views per class with the given view word, in a row."""
         places = [self._places(index, word, count, generator) for index, word in zip(classes, words, strict=True)]
         return self._read([place for group in places for place in group], size)[0]
 
