@@ -34,6 +34,13 @@ def send(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 
 Moved = TypeVar("Moved", bound="Movable")
+Batched = TypeVar("Batched")
+
+
+def select_rows(value: Batched, index: Int[Tensor, "K"]) -> Batched:
+    """A dataclass with the rows at `index` of every tensor field; other fields stay."""
+    tensors = {f.name: getattr(value, f.name) for f in fields(value) if isinstance(getattr(value, f.name), Tensor)}  # type: ignore[arg-type]
+    return replace(value, **{name: tensor[index.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
 
 
 class Movable:
@@ -83,20 +90,12 @@ class Cameras(Movable):
 
     @property
     def position(self) -> Float[Tensor, "B 3"]:
-        """Where the cameras stand, in world units."""
+        """Camera centres in world units."""
         return self.c2w[:, :3, 3]
 
-    def rays(self) -> Rays:
-        """One ray through the centre of every pixel, `R = B H W`."""
-        from threefusion.camera.projection import camera_rays
-
-        return camera_rays(self)
-
-    def mvp(self) -> Float[Tensor, "B 4 4"]:
-        """World to OpenGL clip space (x right, y up, z in [-1, 1] after the division)."""
-        from threefusion.camera.projection import world_to_clip
-
-        return world_to_clip(self)
+    def select(self, index: Int[Tensor, "K"]) -> Cameras:
+        """The cameras at `index`."""
+        return select_rows(self, index)
 
 
 @dataclass(frozen=True)
@@ -121,15 +120,15 @@ def view_generator(seed: int, step: int, index: int, purpose: str) -> torch.Gene
 
 @dataclass(frozen=True)
 class ViewBatch(Movable):
-    """What is looked at in one optimiser step: cameras, lights, shading, and the keys of all randomness."""
+    """The views of one optimiser step: cameras, lights, shading, and the keys of all randomness."""
 
     camera: Cameras
     light: Lights
     shading: Int[Tensor, "B"]
-    """Values of `Shading`, on the CPU: what is to be rendered depends on them."""
+    """Values of `Shading`, on the CPU: the host decides by them what has to be rendered."""
     step: int
     index: Int[Tensor, "B"]
-    """Place of each view in the global batch of this step (a rank holds a slice), on the CPU: it seeds the generators."""
+    """Position of each view in the global batch of this step (a rank holds a slice), on the CPU: it seeds the generators."""
     seed: int = 0
 
     def to(self, device: torch.device | str) -> ViewBatch:
@@ -138,6 +137,11 @@ class ViewBatch(Movable):
 
     def __len__(self) -> int:
         return len(self.camera)
+
+    def select(self, index: Int[Tensor, "K"]) -> ViewBatch:
+        """The views at `index`, a CPU tensor; each keeps its random numbers."""
+        rows = select_rows(self, index)
+        return replace(rows, camera=self.camera.select(index), light=select_rows(self.light, index))
 
     def generators(self, purpose: str) -> list[torch.Generator]:
         """One generator per view, a pure function of (seed, step, index, purpose)."""
@@ -162,16 +166,14 @@ class PromptEmbeddings(Movable):
     uncond: Float[Tensor, "B L D"]
     """The empty prompt, always: a negative prompt is kept apart."""
     negative: Float[Tensor, "B K L D"] | None = None
-    negative_weight: Float[Tensor, "B K"] | None = None
 
 
 @dataclass(frozen=True)
 class FieldSample(Movable):
-    """What an implicit geometry says about points."""
+    """A field evaluated at points."""
 
     features: Float[Tensor, "N D"]
     density: Float[Tensor, "N 1"] | None = None
-    sdf: Float[Tensor, "N 1"] | None = None
     normal: Float[Tensor, "N 3"] | None = None
     """Unit, outward; None unless asked for."""
     points: Float[Tensor, "N 3"] | None = None
@@ -192,15 +194,45 @@ class RaySamples(Movable):
 
 
 @dataclass(frozen=True)
+class Want:
+    """What a render has to contain beside image, opacity and depth.
+
+    >>> Want(normals=True) | Want(samples=True)
+    Want(normals=True, samples=True, random=False)
+    """
+
+    normals: bool = False
+    """Normals, even if the shading does not need them."""
+    samples: bool = False
+    """The samples along the rays, for losses on samples."""
+    random: bool = False
+    """Jittered samples and random backgrounds, drawn from the views' generators: for training."""
+
+    def __or__(self, other: Want) -> Want:
+        return Want(self.normals or other.normals, self.samples or other.samples, self.random or other.random)
+
+
+@dataclass(frozen=True)
 class RenderedSamples(Movable):
-    """What the volume renderer saw on the way, for losses that look at samples rather than pixels."""
+    """The samples behind a render, for losses on samples instead of pixels."""
 
     weights: Float[Tensor, "N"]
     """Compositing weights, with gradient."""
     normal: Float[Tensor, "N 3"] | None
+    """World space; None unless normals were rendered."""
     direction: Float[Tensor, "N 3"]
-    """Unit ray direction of each sample."""
+    """Unit ray direction of each sample, world space."""
     view_index: Int[Tensor, "N"]
+
+
+@dataclass(frozen=True)
+class RenderedPrimitives(Movable):
+    """The primitives of an explicit geometry as each view shows them, for growing and pruning."""
+
+    position: Float[Tensor, "B N 2"]
+    """Position in the image in pixels; part of the graph, so that its gradient can be kept (`retain_grad`)."""
+    radius: Float[Tensor, "B N"]
+    """Radius in the image in pixels; 0 where a view does not show the primitive."""
 
 
 @dataclass(frozen=True)
@@ -212,10 +244,26 @@ class RenderOutput(Movable):
     depth: Float[Tensor, "B H W 1"]
     """Expected distance along the ray, not normalised by opacity."""
     normal: Float[Tensor, "B H W 3"] | None = None
-    """World space, unit length where something is seen, 0 elsewhere; None unless asked for."""
+    """World space, unit length where the pixel is not empty, 0 elsewhere; None unless wanted or needed for shading."""
     samples: RenderedSamples | None = None
-    space: str = "rgb"
-    """`rgb` (C = 3) or `latent` (C = 4)."""
+    """None unless wanted."""
+    primitives: RenderedPrimitives | None = None
+    """None for geometries without primitives."""
+    visible_share: Float[Tensor, ""] | None = None
+    """Share of the samples that contribute to the image; None where the renderer does not measure it."""
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A new set of rows for parameters that hold one row per primitive: some rows are kept, new ones are appended.
+
+    The optimiser keeps its state of the kept rows and starts the new ones from zero.
+    """
+
+    keep: Int[Tensor, "K"]
+    """Rows that stay, in their new order."""
+    new: dict[str, Float[Tensor, "M *shape"]]
+    """Rows to append, by the parameter's name in the geometry; all parameters listed keep the same rows."""
 
 
 @dataclass(frozen=True)
@@ -238,11 +286,22 @@ class Mesh(Movable):
     """By glTF name: `base_color`; row 0 is the top of the image (v = 1)."""
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What a run produces, and what an exporter or a next stage receives."""
+class Scene(nn.Module):
+    """The result of a run: geometry, material, background, and the direction in which the whole faces.
 
-    geometry: nn.Module
-    material: nn.Module
-    background: nn.Module
-    renderer: nn.Module
+    Renderers, exporters and later stages receive it. `heading` turns the scene about the vertical axis, in radians,
+    counterclockwise seen from above: what the geometry holds at azimuth a is seen at azimuth a + heading.
+    """
+
+    def __init__(self, geometry: nn.Module, material: nn.Module | None, background: nn.Module) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.material = material
+        self.background = background
+        self.heading: Float[Tensor, ""]
+        self.register_buffer("heading", torch.zeros(()))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the scene's tensors."""
+        return self.heading.device

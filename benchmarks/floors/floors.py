@@ -30,7 +30,7 @@ from threefusion.guidance.prior.architectures import ARCHITECTURES
 from threefusion.perf.guidance import CONDITIONS
 from threefusion.perf.rendering import CHANNELS, ball_mesh
 from threefusion.perf.report import RATIOS, Report, described, ratio, rounded, table
-from threefusion.perf.scene import fixed_renderer, fixed_views, march_steps, trained_parts
+from threefusion.perf.scene import fixed_scene, fixed_views, march_steps
 from threefusion.perf.step import NORMALS
 from threefusion.registry import build
 
@@ -78,7 +78,7 @@ def _rasterize(row: Row) -> Work:
 
 
 def _step(row: Row) -> Work:
-    parameters = sum(parameter.numel() for parameter in trained_parts(fixed_renderer(CPU)).parameters())
+    parameters = sum(parameter.numel() for parameter in fixed_scene(CPU)[0].parameters())
     steps = march_steps(fixed_views(row["batch"], row["resolution"], CPU))
     return step_work(FIELD, row["points"], steps, parameters, row["case"] == NORMALS)
 

@@ -5,13 +5,14 @@ from threefusion.background.environment import Environment
 from threefusion.background.settings import EnvironmentConfig, SolidConfig
 from threefusion.background.solid import Solid
 from threefusion.camera.orbit import orbit_views
+from threefusion.camera.projection import camera_rays
 
 VIEWS = orbit_views(8, 0.2, 2.0, 0.8, 3, 4)
 
 
-def colors(background, training=False):
-    rays = VIEWS.camera.rays()
-    return background.train(training)(rays.directions, rays.view_index, VIEWS).reshape(8, 12, 3)
+def colors(background, random=False):
+    rays = camera_rays(VIEWS.camera)
+    return background(rays.directions, rays.view_index, VIEWS, random).reshape(8, 12, 3)
 
 
 def test_a_fixed_colour_is_the_one_written():
@@ -26,17 +27,17 @@ def test_a_learned_colour_starts_at_the_one_written_and_has_a_gradient():
     assert (solid.logits.grad > 0).all()
 
 
-def test_random_colours_are_one_per_view_and_only_in_training():
+def test_random_colours_are_one_per_view_and_only_where_wanted():
     solid = Solid(SolidConfig(random_probability=1.0))
-    shown = colors(solid, training=True)
+    shown = colors(solid, random=True)
     assert torch.equal(shown, shown[:, :1].expand_as(shown))
     assert len({tuple(color) for color in shown[:, 0].tolist()}) == 8
-    assert torch.equal(shown, colors(solid, training=True))
+    assert torch.equal(shown, colors(solid, random=True))
     assert (colors(solid) == 1).all()
 
 
 def test_the_share_of_random_views_is_the_one_asked_for():
-    shown = colors(Solid(SolidConfig(color="#000000", random_probability=0.5)), training=True)
+    shown = colors(Solid(SolidConfig(color="#000000", random_probability=0.5)), random=True)
     replaced = shown.any(-1).all(-1)
     assert torch.equal(replaced, VIEWS.rand("background", 4)[:, 0] < 0.5)
     assert replaced.any() and not replaced.all()
@@ -53,7 +54,7 @@ def test_the_panorama_depends_on_the_direction_and_is_learned():
 
 def test_views_with_flat_colours_leave_the_panorama_a_zero_gradient_rather_than_none():
     environment = Environment(EnvironmentConfig(random_probability=1.0))
-    colors(environment, training=True).sum().backward()
+    colors(environment, random=True).sum().backward()
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in environment.parameters())
 
 

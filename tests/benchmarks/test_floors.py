@@ -10,6 +10,7 @@ import torch
 from benchmarks.floors import probes
 from benchmarks.floors.__main__ import main
 from benchmarks.floors.floors import as_markdown, covered_pixels, with_floors
+from threefusion.camera.projection import clip_coordinates
 from threefusion.cli.perf import TAKES
 from threefusion.perf.rendering import ball_mesh
 from threefusion.perf.report import Report
@@ -63,7 +64,7 @@ def test_faces_cover_the_disc_twice() -> None:
     vertices, faces = ball_mesh(torch.device("cpu"))
     assert len(faces) == 20480
     camera = fixed_views(1, 256, torch.device("cpu")).camera
-    clip = torch.cat([vertices, torch.ones_like(vertices[:, :1])], -1) @ camera.mvp()[0].T
+    clip = clip_coordinates(vertices, camera)[0]
     # the outline of a ball of radius r at distance d is a disc of radius f r / sqrt(d^2 - r^2)
     outline = 128 / torch.tan(camera.fovy[0] / 2) * BALL / (3.2**2 - BALL**2) ** 0.5
     assert covered_pixels(clip, faces, 256) == pytest.approx(float(2 * torch.pi * outline**2), rel=0.01)

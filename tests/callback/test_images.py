@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from threefusion.callback.images import Previews, picture, take, write_png, write_video
-from threefusion.camera.orbit import orbit_views
+from threefusion.callback.images import Previews, write_png, write_video
 from threefusion.config import load_config
 from threefusion.registry import build
 from threefusion.system.scene import build_scene
-from threefusion.types import RenderOutput
 
 
 def test_a_png_holds_the_image(tmp_path: Path) -> None:
@@ -35,21 +33,8 @@ def test_a_video_plays_its_frames_in_order(tmp_path: Path) -> None:
     assert np.abs(frames.mean((1, 2, 3)) / 255 - shades).max() < 0.03
 
 
-def test_normals_are_colours_over_white_and_views_are_taken_one_by_one() -> None:
-    opacity = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1)
-    normal = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]).view(1, 1, 2, 3)
-    shown = picture(RenderOutput(torch.zeros(1, 1, 2, 3), opacity, opacity, normal), "normal")
-    torch.testing.assert_close(shown[0, 0], torch.tensor([[1.0, 0.5, 0.5], [1.0, 1.0, 1.0]]))
-    batch = orbit_views(4, 0.2, 2.0, 0.8, 8, 8)
-    one = take(batch, 2)
-    assert len(one) == 1
-    assert torch.equal(one.camera.c2w[0], batch.camera.c2w[2])
-    assert torch.equal(one.light.position[0], batch.light.position[2])
-    assert int(one.index) == 2
-
-
 @pytest.mark.parametrize(("overrides", "shape"), [(["geometry=image", "renderer=image"], (64, 64, 3)), ([], (32, 64, 3))])
 def test_a_preview_shows_four_sides_and_their_normals_but_a_picture_once(tiny: Path, tmp_path: Path, overrides, shape) -> None:
     config = load_config(tiny, overrides)
-    sheet = Previews(tmp_path, 1, 16).sheet(build_scene(config), build(config.camera))
+    sheet = Previews(tmp_path, 1, 16).sheet(*reversed(build_scene(config)), build(config.camera))
     assert sheet.shape == shape and not sheet.requires_grad

@@ -3,7 +3,7 @@ from math import pi
 import torch
 
 from threefusion.camera.orbit import orbit_views
-from threefusion.camera.projection import look_at, sphere_position, wrap_angle
+from threefusion.camera.projection import camera_rays, clip_coordinates, look_at, sphere_position, world_to_clip, wrap_angle
 from threefusion.types import Shading
 
 
@@ -34,9 +34,9 @@ def test_pose_is_continuous_through_the_zenith():
 
 def test_every_point_of_a_ray_projects_to_its_pixel():
     camera = views().camera
-    rays = camera.rays()
+    rays = camera_rays(camera)
     points = rays.origins + rays.directions * torch.rand(len(rays.origins), 1).add(0.5)
-    clip = torch.einsum("rij,rj->ri", camera.mvp()[rays.view_index], torch.cat([points, torch.ones(len(points), 1)], -1))
+    clip = torch.einsum("rij,rj->ri", world_to_clip(camera)[rays.view_index], torch.cat([points, torch.ones(len(points), 1)], -1))
     ndc = clip[:, :2] / clip[:, 3:]
     column = ((ndc[:, 0] + 1) * camera.width / 2 - 0.5).reshape(5, 6, 8)
     row = ((1 - ndc[:, 1]) * camera.height / 2 - 0.5).reshape(5, 6, 8)
@@ -48,12 +48,12 @@ def test_depth_runs_from_minus_one_at_near_to_one_at_far():
     camera = views(1).camera
     forward = -camera.c2w[0, :3, 2]
     ends = camera.position[0] + forward * torch.tensor([[camera.near], [camera.far]])
-    clip = torch.cat([ends, torch.ones(2, 1)], -1) @ camera.mvp()[0].T
+    clip = clip_coordinates(ends, camera)[0]
     assert torch.allclose(clip[:, 2] / clip[:, 3], torch.tensor([-1.0, 1.0]), atol=1e-4)
 
 
 def test_cone_radius_matches_the_distance_between_neighbouring_pixels():
-    rays = views(1, height=64, width=64).camera.rays()
+    rays = camera_rays(views(1, height=64, width=64).camera)
     at_plane = rays.directions.reshape(64, 64, 3)
     gap = (at_plane[32, 32] - at_plane[32, 33]).norm()
     assert abs(rays.radii.reshape(64, 64)[32, 32] / gap * 12**0.5 / 2 - 1) < 1e-3

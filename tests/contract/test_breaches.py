@@ -85,7 +85,7 @@ class Flicker(Background):
     def __init__(self, cfg: Plain) -> None:
         super().__init__()
 
-    def forward(self, directions, view_index, batch):
+    def forward(self, directions, view_index, views, random):
         return torch.rand_like(directions)
 
 
@@ -125,9 +125,7 @@ class Frozen(Crowd):
     """Shows the same views for ever."""
 
     def sample(self, step, seed, index):
-        from threefusion.testing.samples import select
-
-        return select(views(4), index)
+        return views(4).select(index)
 
 
 class HalfScene(OptimizerFactory):

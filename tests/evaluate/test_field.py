@@ -6,9 +6,10 @@ import pytest
 import torch
 from shapes import box, joined, textured
 
+from threefusion.camera.orbit import views_around
 from threefusion.evaluate.field import color_spread, fidelity, opacity_entropy
 from threefusion.evaluate.views import surface_views
-from threefusion.exporter.fidelity import FieldViews, views_around
+from threefusion.exporter.fidelity import FieldViews
 from threefusion.types import Mesh
 
 BOX = textured(box((0.4, 0.3, 0.35)), (0.5, 0.5, 0.5))

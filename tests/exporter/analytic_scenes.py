@@ -7,13 +7,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from threefusion.geometry.geometry import ImplicitGeometry
-from threefusion.types import FieldSample, RenderOutput, Scene, ViewBatch
+from threefusion.camera.projection import camera_rays
+from threefusion.geometry.geometry import HasDensity
+from threefusion.material.material import Material
+from threefusion.renderer.renderer import Renderer
+from threefusion.types import FieldSample, Lights, RenderOutput, Scene, ViewBatch, Want
 
 Field = Callable[[Tensor], Tensor]
 
 
-class AnalyticGeometry(ImplicitGeometry):
+class AnalyticGeometry(HasDensity):
     """Density by a formula; the points themselves are the features."""
 
     def __init__(self, density: Field, radius: float = 1.0) -> None:
@@ -21,19 +24,30 @@ class AnalyticGeometry(ImplicitGeometry):
         self.formula = density
         self.radius = radius
 
-    def density(self, points: Tensor) -> Tensor:
+    def density(self, points: Tensor, covariance: Tensor | None = None) -> Tensor:
         return self.formula(points)
+
+    def features(self, points: Tensor, covariance: Tensor | None = None) -> Tensor:
+        return points
 
     def forward(self, points: Tensor, normals: bool, covariance: Tensor | None = None) -> FieldSample:
         return FieldSample(features=points, density=self.formula(points), points=points)
 
 
-class AnalyticMaterial(nn.Module):
+class AnalyticMaterial(Material):
     """Base colour by a formula of the position."""
+
+    feature_width = 3
 
     def __init__(self, color: Field) -> None:
         super().__init__()
         self.formula = color
+
+    def needs_normal(self, shading: Tensor) -> bool:
+        return False
+
+    def forward(self, sample: FieldSample, light: Lights, shading: Tensor) -> Tensor:
+        return self.formula(sample.points)
 
     def textures(self, sample: FieldSample) -> dict[str, Tensor]:
         return {"base_color": self.formula(sample.points)}
@@ -42,38 +56,36 @@ class AnalyticMaterial(nn.Module):
 class Magenta(nn.Module):
     """A background that would be seen if any of it leaked into the albedo."""
 
-    def forward(self, directions: Tensor, view_index: Tensor, batch: ViewBatch) -> Tensor:
+    def forward(self, directions: Tensor, view_index: Tensor, views: ViewBatch, random: bool) -> Tensor:
         return directions.new_tensor([1.0, 0.0, 1.0]).expand_as(directions)
 
 
-class Marcher(nn.Module):
+class Marcher(Renderer):
     """The emission-absorption integral on evenly spaced samples, nothing else."""
 
-    def __init__(self, geometry: nn.Module, material: nn.Module, background: nn.Module, samples: int = 96) -> None:
-        super().__init__()
-        self.geometry, self.material, self.background, self.samples = geometry, material, background, samples
+    needs = HasDensity
 
-    def forward(self, batch: ViewBatch, normals: bool = False) -> RenderOutput:
-        rays, radius = batch.camera.rays(), self.geometry.radius
+    def render(self, scene: Scene, views: ViewBatch, want: Want, samples: int = 96) -> RenderOutput:
+        rays, radius = camera_rays(views.camera), scene.geometry.radius
         nearest = -(rays.origins * rays.directions).sum(-1, keepdim=True)
-        along = nearest + torch.linspace(-radius, radius, self.samples)
+        along = nearest + torch.linspace(-radius, radius, samples)
         points = rays.origins[:, None] + along[..., None] * rays.directions[:, None]
-        sample = self.geometry(points.reshape(-1, 3), False)
+        sample = scene.geometry(points.reshape(-1, 3), False)
         density = torch.where(points.norm(dim=-1) < radius, sample.density.view(along.shape), 0.0)
-        optical = density * (2 * radius / (self.samples - 1))
+        optical = density * (2 * radius / (samples - 1))
         weights = (-(optical.cumsum(-1) - optical)).exp() * -torch.expm1(-optical)
-        color = self.material.textures(sample)["base_color"].view(points.shape)
+        color = scene.material.textures(sample)["base_color"].view(points.shape)
         opacity = weights.sum(-1, keepdim=True)
-        behind = self.background(rays.directions, rays.view_index, batch)
+        behind = scene.background(rays.directions, rays.view_index, views, want.random)
         image = (weights[..., None] * color).sum(1) + (1 - opacity) * behind
-        shape = (len(batch), batch.camera.height, batch.camera.width, -1)
+        shape = (len(views), views.camera.height, views.camera.width, -1)
         depth = (weights * along).sum(-1, keepdim=True)
         return RenderOutput(image.view(shape), opacity.view(shape), depth.view(shape))
 
 
 def make_scene(density: Field, color: Field, radius: float = 1.0) -> Scene:
-    geometry, material, background = AnalyticGeometry(density, radius), AnalyticMaterial(color), Magenta()
-    return Scene(geometry, material, background, Marcher(geometry, material, background))
+    """Rendered by a `Marcher`."""
+    return Scene(AnalyticGeometry(density, radius), AnalyticMaterial(color), Magenta())
 
 
 def soft(sdf: Field, density: float = 200.0, width: float = 0.02) -> Field:

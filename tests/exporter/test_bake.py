@@ -52,9 +52,9 @@ def test_field_colour_is_the_material_s_and_asks_for_the_covariance_only_where_n
     asked = []
 
     class Blurred(AnalyticGeometry):
-        def forward(self, points, normals, covariance=None):
+        def features(self, points, covariance=None):
             asked.append(covariance)
-            return super().forward(points, normals)
+            return super().features(points)
 
     points = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
     geometry = Blurred(soft(sphere(0.5)))

@@ -4,10 +4,12 @@ from math import log, pi
 
 import pytest
 import torch
-from analytic_scenes import box, make_scene, octant_color, soft, sphere
+from analytic_scenes import Marcher, box, make_scene, octant_color, soft, sphere
 
+from threefusion.camera.orbit import views_around
+from threefusion.camera.projection import camera_rays, clip_coordinates
 from threefusion.errors import UserError
-from threefusion.exporter.fidelity import field_views, views_around
+from threefusion.exporter.fidelity import field_views
 from threefusion.exporter.topology import components, is_watertight, signed_volume
 from threefusion.geometry.isosurface import (
     best_level,
@@ -21,7 +23,7 @@ from threefusion.ops.rasterize import rasterize
 
 
 def silhouette(mesh, cameras):
-    clip = torch.cat([mesh.vertices, torch.ones(len(mesh.vertices), 1)], -1) @ cameras.mvp().transpose(1, 2)
+    clip = clip_coordinates(mesh.vertices, cameras)
     return rasterize(clip, mesh.faces, cameras.height, cameras.width).face >= 0
 
 
@@ -68,7 +70,7 @@ def test_refined_grid_gives_the_surface_of_the_dense_one():
 def test_highest_density_along_rays_is_the_silhouette_of_every_level():
     grid = sample_density(soft(box(0.6, 0.3, 0.45), width=0.1), 1.0, 64)
     cameras = views_around(1.0, 3, 64).camera
-    highest = highest_density(grid, cameras.rays()).view(3, 64, 64)
+    highest = highest_density(grid, camera_rays(cameras)).view(3, 64, 64)
     for level in (1.0, 20.0, 120.0):
         slow = silhouette(marching_cubes(grid, level), cameras)
         assert ((highest > log(level)) == slow).float().mean() > 0.99
@@ -77,10 +79,10 @@ def test_highest_density_along_rays_is_the_silhouette_of_every_level():
 def test_level_is_the_best_of_a_slow_search():
     """Against marching and rasterising at many levels, which is what the walk along rays replaces."""
     scene = make_scene(soft(sphere(0.5), density=60.0, width=0.08), octant_color)
-    views = field_views(scene, views_around(1.0, 3, 64))
+    views = field_views(Marcher(), scene, views_around(1.0, 3, 64))
     grid = sample_density(scene.geometry.density, 1.0, 64)
     seen = views.mask[..., 0]
-    level, overlap = best_level(highest_density(grid, views.batch.camera.rays()), seen.flatten(), least_level(1.0))
+    level, overlap = best_level(highest_density(grid, camera_rays(views.batch.camera)), seen.flatten(), least_level(1.0))
     slow = []
     for factor in (0.4, 0.7, 1.0, 1.4, 2.5):
         shown = silhouette(marching_cubes(grid, level * factor), views.batch.camera)
@@ -93,9 +95,9 @@ def test_level_is_the_best_of_a_slow_search():
 @pytest.mark.parametrize("width", [0.01, 0.05])
 def test_level_recovers_the_radius_at_which_rays_are_half_absorbed(width):
     scene = make_scene(soft(sphere(0.5), density=100.0, width=width), octant_color)
-    views = field_views(scene, views_around(1.0, 2, 96))
+    views = field_views(Marcher(), scene, views_around(1.0, 2, 96))
     grid = sample_density(scene.geometry.density, 1.0, 64)
-    level, _ = best_level(highest_density(grid, views.batch.camera.rays()), views.mask.flatten(), least_level(1.0))
+    level, _ = best_level(highest_density(grid, camera_rays(views.batch.camera)), views.mask.flatten(), least_level(1.0))
     mesh = marching_cubes(grid, level)
     # the absorbed disc of a sphere in perspective, measured on the picture itself: tan(angle) from its area
     pixel = 2 * torch.tan(views.batch.camera.fovy[0] / 2) / 96

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from analytic_scenes import box, make_scene, octant_color, soft, sphere
+from analytic_scenes import Marcher, box, make_scene, octant_color, soft, sphere
 
+from threefusion.camera.orbit import views_around
 from threefusion.errors import UserError
-from threefusion.exporter.fidelity import evaluation_mode, field_views, views_around
+from threefusion.exporter import mesh
+from threefusion.exporter.fidelity import field_views
 from threefusion.exporter.mesh import MeshExporter
 from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.settings import MeshExporterConfig
@@ -21,8 +23,8 @@ SMALL = {"resolution": 64, "texture_size": 128, "max_faces": 4000, "views": 4, "
 
 
 def export(scene, folder, **settings):
-    exporter = MeshExporter(MeshExporterConfig(**SMALL | settings))
-    return exporter(scene, folder), exporter.report
+    exported = MeshExporter(MeshExporterConfig(**SMALL | settings)).export(scene, Marcher(), folder)
+    return exported.paths, exported.report
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_colours_of_the_file_are_those_of_the_field(exported):
     scene, _, _, mesh = exported
     for elevation in (75.0, -60.0):
         ring = views_around(1.0, 2, 64, elevations=(elevation,))
-        truth, shown = field_views(scene, ring), rasterised_views(mesh, ring.camera)
+        truth, shown = field_views(Marcher(), scene, ring), rasterised_views(mesh, ring.camera)
         both = (truth.mask & (shown.mask > 0)).expand_as(truth.albedo)
         assert (truth.albedo - shown.base_color)[both].abs().mean() < 0.02
 
@@ -132,21 +134,19 @@ def test_a_level_above_every_density_gets_a_sentence(tmp_path):
         export(make_scene(soft(sphere(0.5)), octant_color), tmp_path, level=1e6)
 
 
-def test_a_scene_without_density_gets_a_sentence(tmp_path):
+def test_a_scene_without_a_surface_gets_a_sentence(tmp_path):
     empty = torch.nn.Module()
-    with pytest.raises(UserError, match="has no density"):
-        export(Scene(empty, empty, empty, empty), tmp_path)
+    with pytest.raises(UserError, match="neither a density nor a surface"):
+        export(Scene(empty, empty, empty), tmp_path)
 
 
-def test_training_flags_are_off_inside_and_back_afterwards(tmp_path):
-    scene = make_scene(soft(sphere(0.5)), octant_color)
-    scene.material.eval()
-    with pytest.raises(RuntimeError), evaluation_mode(scene):
-        assert not (scene.renderer.training or scene.geometry.training)
-        raise RuntimeError
-    assert scene.renderer.training
-    assert scene.geometry.training
-    assert not scene.material.training
+def test_the_sparse_grid_holds_the_final_level(tmp_path, monkeypatch):
+    """The level from the coarse grid is off by more than 5 % here: the band round it has to hold the fine grid's level."""
+    scene = make_scene(soft(box(0.62, 0.05, 0.4), density=60.0, width=0.03), octant_color)
+    (_, sparse), (_, dense) = export(scene, tmp_path), export(scene, tmp_path, sparse=False)
+    coarse = export(scene, tmp_path, resolution=SMALL["resolution"] // mesh.COARSE + 1, sparse=False)[1]["level"]
+    assert not 1 / 1.05 < dense["level"] / coarse < 1.05
+    assert sparse["level"] == pytest.approx(dense["level"], rel=1e-4) and sparse["faces"] == dense["faces"]
 
 
 def test_the_same_scene_gives_the_same_file(tmp_path):

@@ -8,8 +8,8 @@ import torch
 from test_topology import ball
 from test_uv import with_normals
 
+from threefusion.camera.orbit import views_around
 from threefusion.exporter.bake import bake
-from threefusion.exporter.fidelity import views_around
 from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.uv import unwrap
 from threefusion.exporter.writers import write_mesh

@@ -3,6 +3,7 @@ import torch
 
 from threefusion.config import choose
 from threefusion.geometry.density_field import DensityField
+from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.normals import central_gradient, downhill
 from threefusion.geometry.settings import DensityFieldConfig
 
@@ -16,7 +17,7 @@ SMALL = {
 
 def field(encoding="hash-grid", **settings):
     torch.manual_seed(0)
-    made = DensityField(DensityFieldConfig(encoding=choose("encoding", encoding, **SMALL[encoding]), **settings), 3)
+    made = DensityField(DensityFieldConfig(encoding=choose("encoding", encoding, **SMALL[encoding]), **settings), BuildContext(3))
     for name, parameter in made.named_parameters():
         if "table" in name:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -30,7 +31,7 @@ def ball_points(count, radius=0.9):
 
 
 def test_the_untrained_field_is_a_blob_with_normals_pointing_out():
-    made = DensityField(DensityFieldConfig(), 3)
+    made = DensityField(DensityFieldConfig(), BuildContext(3))
     points = ball_points(100)
     sample = made(points, normals=True)
     expected = torch.nn.functional.softplus(10 * (1 - points.norm(dim=-1, keepdim=True) / 0.5))

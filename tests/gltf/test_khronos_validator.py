@@ -17,7 +17,7 @@ import pytest
 
 from threefusion.config import choose
 from threefusion.registry import build
-from threefusion.types import Scene
+from threefusion.testing import small_scene
 
 FOLDER = os.environ.get("THREEFUSION_GLTF_VALIDATOR", "")
 
@@ -39,13 +39,10 @@ def validate(path: Path) -> dict[str, Any]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The GLB of an untrained scene of the shipped components: Magic3D's blob in arbitrary colours."""
     encoding = choose("encoding", "frequency")
-    material = build(choose("material", "diffuse"))
-    geometry = build(choose("geometry", "density-field", encoding=encoding), material.feature_width)
-    background = build(choose("background", "solid"))
-    renderer = build(choose("renderer", "volume"), geometry, material, background)
+    scene = small_scene(geometry=choose("geometry", "density-field", encoding=encoding))
     small = {"resolution": 48, "texture_size": 128, "max_faces": 3000, "views": 3, "view_size": 24}
     exporter = build(choose("exporter", "mesh", **small))
-    return exporter(Scene(geometry, material, background, renderer), tmp_path_factory.mktemp("gltf"))[0]
+    return exporter.export(*scene, tmp_path_factory.mktemp("gltf")).paths[0]
 
 
 def test_glb_has_nothing_to_remark_on(exported: Path) -> None:

@@ -19,7 +19,7 @@ def lights(count=6):
 
 def shade(field, shading, light=None):
     count = len(field.features)
-    return Diffuse(DiffuseConfig())(field, torch.zeros(count, 3), light or lights(count), torch.as_tensor(shading))
+    return Diffuse(DiffuseConfig())(field, light or lights(count), torch.as_tensor(shading))
 
 
 def test_shading_is_the_papers_equation_sample_by_sample():

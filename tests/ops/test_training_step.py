@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from threefusion.config import load_config
 from threefusion.ops.backend import backend
 from threefusion.registry import build
 from threefusion.system.scene import build_scene
-from threefusion.types import view_generator
+from threefusion.types import Want, view_generator
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SMALL = ["camera.height=12", "camera.width=12", "camera.batch_size=2", "renderer.sampler.samples_per_ray=24"]
@@ -19,15 +18,13 @@ def twenty_steps(name, encoding):
     """Parameters after twenty steps towards an image, with normals in the loss."""
     config = load_config(CONFIG, [*SMALL, *encoding])
     with backend(name):
-        scene, cameras = build_scene(config), build(config.camera)
-        renderer = scene.renderer.train()
-        parts = {part: getattr(scene, part) for part in ("geometry", "material", "background")}
-        optimizer = build(config.optimizer).create(nn.ModuleDict(parts))
+        (scene, renderer), cameras = build_scene(config), build(config.camera)
+        optimizer = build(config.optimizer).create(scene)
         losses = []
         for step in range(20):
             batch = cameras.sample(step, 0, torch.arange(2))
-            renderer.on_step(step, view_generator(0, step, 0, "on_step"))
-            out = renderer(batch, normals=True)
+            renderer.update(scene, step, view_generator(0, step, 0, "on_step"))
+            out = renderer(scene, batch, Want(normals=True, samples=True, random=True))
             target = torch.zeros_like(out.image)
             target[:, 4:8, 3:9, 0] = 1
             facing = (out.samples.normal * out.samples.direction).sum(-1).clamp_min(0)
@@ -36,7 +33,7 @@ def twenty_steps(name, encoding):
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    return losses, [parameter.detach() for parameter in scene.renderer.parameters()]
+    return losses, [parameter.detach() for parameter in scene.parameters()]
 
 
 def test_twenty_steps_lead_to_the_same_parameters_on_every_backend():

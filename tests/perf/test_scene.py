@@ -7,7 +7,8 @@ from math import radians
 import pytest
 import torch
 
-from threefusion.perf.scene import BALL, CELLS, GRID, RADIUS, STEPS, fixed_renderer, fixed_views, march_steps, trained_parts
+from threefusion.camera.projection import camera_rays
+from threefusion.perf.scene import BALL, CELLS, GRID, RADIUS, STEPS, fixed_scene, fixed_views, march_steps
 from threefusion.renderer.sampler.sampler import ball_interval
 
 CPU = torch.device("cpu")
@@ -22,9 +23,9 @@ def test_the_camera() -> None:
 
 
 def test_samples_fill_the_ball_and_nothing_else() -> None:
-    renderer, views = fixed_renderer(CPU), fixed_views(1, 64, CPU)
-    rays = views.camera.rays()
-    samples = renderer.sampler(rays, views)
+    (scene, renderer), views = fixed_scene(CPU), fixed_views(1, 64, CPU)
+    rays = camera_rays(views.camera)
+    samples = renderer.sampler(scene.geometry, rays, views, True)
     points = rays.origins[samples.ray_index] + rays.directions[samples.ray_index] * samples.t_mid[:, None]
     half_diagonal = 3**0.5 * RADIUS / CELLS
     assert points.norm(dim=-1).max() < BALL + half_diagonal
@@ -37,7 +38,7 @@ def test_samples_fill_the_ball_and_nothing_else() -> None:
 
 
 def test_the_same_scene_every_time() -> None:
-    first, second = (dict(trained_parts(fixed_renderer(CPU)).named_parameters()) for _ in range(2))
+    first, second = (dict(fixed_scene(CPU)[0].named_parameters()) for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert first["geometry.encoding.table"].shape == (GRID.rows, GRID.features)
     network = [tuple(value.shape) for name, value in first.items() if "network" in name and "weight" in name]

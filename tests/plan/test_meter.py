@@ -58,7 +58,7 @@ def counts_of_a_step(tiny, override):
     batch = system.camera.sample(0, 0, torch.arange(4))
 
     def step() -> None:
-        system.weighed(batch)[0].backward()
+        system.compute_loss(batch)[0].backward()
         system.zero_grad()
 
     step()

@@ -82,7 +82,7 @@ def test_a_phase_that_does_not_fit_is_measured_in_smaller_chunks(tiny, monkeypat
 
     monkeypatch.setattr(DensityField, "forward", failing)
     measure_run(load_config(tiny, EVERY_RAY_ALIKE))
-    assert "out of memory: renderer.samples_per_chunk is" in capfd.readouterr().err
+    assert "out of memory: retrying with renderer.samples_per_chunk=" in capfd.readouterr().err
 
 
 def test_without_an_exporter_no_turntable_is_measured(tiny):

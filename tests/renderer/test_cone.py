@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from threefusion.renderer.cone import cone_gaussian
+from threefusion.renderer.samples import cone_gaussian
 
 
 @pytest.mark.parametrize(("start", "end"), [(1.0, 1.4), (0.05, 2.0)])

@@ -13,26 +13,27 @@ from threefusion.plan.meter import LiveTensors
 from threefusion.types import Shading
 
 
-def step(renderer, batch):
+def step(rendered, batch):
     """Samples, bytes kept for the backward pass, and the most alive in it, of one lit render."""
+    samples = len(rendered(batch, samples=True, random=True).samples.weights)
     with LiveTensors() as meter:
-        out = renderer(batch)
+        out = rendered(batch, random=True)
         kept = meter.now
         meter.lap()
         out.image.square().mean().backward()
         most = meter.lap()
-    renderer.zero_grad()
-    return renderer.samples.present, kept, most
+    rendered.scene.zero_grad()
+    return samples, kept, most
 
 
-def with_a_few_cells(renderer, cells):
+def with_a_few_cells(rendered, cells):
     """The renderer's grid with nothing but a cube of so many cells a side in the middle."""
-    side = renderer.sampler.cfg.resolution
+    side = rendered.renderer.sampler.cfg.resolution
     occupied = torch.zeros(side, side, side, dtype=torch.bool)
     middle = slice(side // 2 - cells // 2, side // 2 + cells // 2)
     occupied[middle, middle, middle] = True
-    renderer.sampler.occupied.copy_(occupied.flatten())
-    return renderer
+    rendered.renderer.sampler.occupied.copy_(occupied.flatten())
+    return rendered
 
 
 def zoomed_out(factor):
@@ -43,9 +44,9 @@ def zoomed_out(factor):
 
 @pytest.mark.parametrize("prune_below", [0.0, 1e-6])
 def test_rays_through_empty_space_keep_next_to_nothing(prune_below):
-    renderer = volume(small_field(), "occupancy", 96, sampling={"resolution": 16}, prune_below=prune_below).train()
-    with_a_few_cells(renderer, 4)
-    (few, kept, most), (many, kept_of_many, most_of_many) = step(renderer, zoomed_out(1)), step(renderer, zoomed_out(6))
+    rendered = volume(small_field(), "occupancy", 96, sampling={"resolution": 16}, prune_below=prune_below)
+    with_a_few_cells(rendered, 4)
+    (few, kept, most), (many, kept_of_many, most_of_many) = step(rendered, zoomed_out(1)), step(rendered, zoomed_out(6))
     assert few > 3000 and abs(many - few) < 0.05 * few
     rays = 2 * 24**2 * 35
     # a number per step of each of these rays would be 384 bytes a ray; origins, directions, image and the like are about 200
@@ -54,8 +55,8 @@ def test_rays_through_empty_space_keep_next_to_nothing(prune_below):
 
 
 def test_what_is_kept_grows_with_the_samples():
-    renderer = volume(small_field(), "occupancy", 96, sampling={"resolution": 16}, samples_per_chunk=10**6).train()
-    counts, kept, _ = zip(*(step(with_a_few_cells(renderer, cells), zoomed_out(2)) for cells in (4, 6, 8, 10)), strict=True)
+    rendered = volume(small_field(), "occupancy", 96, sampling={"resolution": 16}, samples_per_chunk=10**6)
+    counts, kept, _ = zip(*(step(with_a_few_cells(rendered, cells), zoomed_out(2)) for cells in (4, 6, 8, 10)), strict=True)
     per_sample = [(b - a) / (m - n) for (a, b), (n, m) in zip(pairwise(kept), pairwise(counts), strict=True)]
     assert counts[-1] > 5 * counts[0]
     assert max(per_sample) < 1.05 * min(per_sample)
@@ -65,8 +66,8 @@ def test_computing_again_bounds_what_the_samples_add():
     batch = zoomed_out(2)
     grown = []
     for chunk in (10**6, 2000):
-        renderer = volume(small_field(), "occupancy", 96, sampling={"resolution": 16}, samples_per_chunk=chunk).train()
-        found = [step(with_a_few_cells(renderer, cells), batch) for cells in (6, 10)]
+        rendered = volume(small_field(), "occupancy", 96, sampling={"resolution": 16}, samples_per_chunk=chunk)
+        found = [step(with_a_few_cells(rendered, cells), batch) for cells in (6, 10)]
         samples = found[1][0] - found[0][0]
         grown.append([(found[1][part] - found[0][part]) / samples for part in (1, 2)])
     (kept, most), (kept_in_chunks, most_in_chunks) = grown

@@ -3,24 +3,24 @@ from math import pi
 
 import pytest
 import torch
-from scenes import Ball, small_field, volume
+from scenes import Ball, Rendered, small_field, volume
 
 from threefusion.background.environment import Environment
 from threefusion.background.settings import EnvironmentConfig, SolidConfig
 from threefusion.background.solid import Solid
 from threefusion.camera.orbit import orbit_views
 from threefusion.camera.orbital import OrbitalCameras
+from threefusion.camera.projection import camera_rays
 from threefusion.camera.settings import OrbitalConfig
 from threefusion.errors import UserError
 from threefusion.geometry.canvas import Canvas
+from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.settings import CanvasConfig
 from threefusion.loss.orientation import Orientation
 from threefusion.loss.settings import OrientationConfig
-from threefusion.material.diffuse import Diffuse
-from threefusion.material.settings import DiffuseConfig
 from threefusion.renderer.image import Image
 from threefusion.renderer.settings import ImageConfig
-from threefusion.types import Shading, ViewBatch, view_generator
+from threefusion.types import Scene, Shading, ViewBatch
 
 
 def views(count=3, size=8, **settings):
@@ -28,14 +28,14 @@ def views(count=3, size=8, **settings):
 
 
 def chord(batch, size):
-    rays = batch.camera.rays()
+    rays = camera_rays(batch.camera)
     closest = torch.linalg.cross(rays.origins, rays.directions).norm(dim=-1)
     return 2 * (size**2 - closest**2).clamp_min(0).sqrt()
 
 
 def test_a_ball_of_constant_density_is_as_opaque_as_its_chords():
     batch = views(size=16)
-    out = volume(Ball(density=2.0, size=0.6), samples_per_ray=512).eval()(batch)
+    out = volume(Ball(density=2.0, size=0.6), samples_per_ray=512)(batch)
     expected = (1 - (-2.0 * chord(batch, 0.6)).exp()).reshape(out.opacity.shape)
     assert (out.opacity - expected).abs().max() < 0.02
     assert torch.allclose(out.image, 0.5 * out.opacity.expand_as(out.image), atol=1e-6)
@@ -43,8 +43,8 @@ def test_a_ball_of_constant_density_is_as_opaque_as_its_chords():
 
 def test_depth_and_normal_of_an_opaque_ball():
     batch = views(size=16)
-    out = volume(Ball(density=1000.0, size=0.6), samples_per_ray=1024).eval()(batch, normals=True)
-    rays = batch.camera.rays()
+    out = volume(Ball(density=1000.0, size=0.6), samples_per_ray=1024)(batch, normals=True)
+    rays = camera_rays(batch.camera)
     seen = chord(batch, 0.6) > 0.2
     middle = -(rays.origins * rays.directions).sum(-1)
     distance = middle - chord(batch, 0.6) / 2
@@ -52,14 +52,14 @@ def test_depth_and_normal_of_an_opaque_ball():
     surface = rays.origins + rays.directions * distance[:, None]
     assert (out.normal.reshape(-1, 3) - surface / 0.6)[seen].abs().max() < 0.05
     lengths = out.normal.norm(dim=-1)
-    fog = volume(Ball(density=0.002, size=0.6)).eval()(batch, normals=True)
+    fog = volume(Ball(density=0.002, size=0.6))(batch, normals=True)
     assert fog.opacity.any() and not fog.normal.any()
     assert torch.allclose(lengths[out.opacity[..., 0] > 0.5], torch.tensor(1.0)) and not lengths[out.opacity[..., 0] == 0].any()
 
 
 def test_transparency_shows_the_background():
-    white = volume(Ball(), background=Solid(SolidConfig(color="#ffffff"))).eval()(views())
-    black = volume(Ball()).eval()(views())
+    white = volume(Ball(), background=Solid(SolidConfig(color="#ffffff")))(views())
+    black = volume(Ball())(views())
     assert torch.allclose(white.image - black.image, (1 - white.opacity).expand_as(white.image), atol=1e-6)
 
 
@@ -73,8 +73,8 @@ def test_rotating_the_scene_is_rotating_the_camera():
         ]
     )
     center = torch.tensor([0.3, 0.1, 0.2])
-    still = volume(Ball(size=0.4, center=center.tolist(), features=lambda p: 4 * p)).eval()
-    turned = volume(Ball(size=0.4, center=(rotation @ center).tolist(), features=lambda p: 4 * p @ rotation)).eval()
+    still = volume(Ball(size=0.4, center=center.tolist(), features=lambda p: 4 * p))
+    turned = volume(Ball(size=0.4, center=(rotation @ center).tolist(), features=lambda p: 4 * p @ rotation))
     before, after = still(views(3)), turned(views(3))
     # view i + 1 of three stands one turn further than view i
     assert torch.allclose(after.image.roll(-1, 0), before.image, atol=1e-4)
@@ -82,14 +82,14 @@ def test_rotating_the_scene_is_rotating_the_camera():
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "occupancy"])
-@pytest.mark.parametrize("training", [False, True])
-def test_a_batch_equals_its_views_one_by_one(sampler, training):
+@pytest.mark.parametrize("random", [False, True])
+def test_a_batch_equals_its_views_one_by_one(sampler, random):
     cameras = OrbitalCameras(OrbitalConfig(height=8, width=8, albedo_steps=0, lit_probability=1.0))
     background = Environment(EnvironmentConfig())
-    renderer = volume(small_field(), sampler, 16, background).train(training)
-    whole = renderer(cameras.sample(5, 0, torch.arange(4)), normals=True)
+    rendered = volume(small_field(), sampler, 16, background)
+    whole = rendered(cameras.sample(5, 0, torch.arange(4)), normals=True, random=random)
     for view in range(4):
-        alone = renderer(cameras.sample(5, 0, torch.tensor([view])), normals=True)
+        alone = rendered(cameras.sample(5, 0, torch.tensor([view])), normals=True, random=random)
         for name in ("image", "opacity", "depth", "normal"):
             assert torch.allclose(getattr(whole, name)[view], getattr(alone, name)[0], atol=1e-5)
 
@@ -97,8 +97,9 @@ def test_a_batch_equals_its_views_one_by_one(sampler, training):
 def test_chunks_change_nothing():
     field, background = small_field(), Environment(EnvironmentConfig())
     batch = views(shading=Shading.LIT)
-    whole = volume(field, background=background).eval()(batch)
-    pieces = volume(field, background=background, rays_per_chunk=50).eval()(batch)
+    with torch.no_grad():
+        whole = volume(field, background=background)(batch, samples=True)
+        pieces = volume(field, background=background, rays_per_chunk=50)(batch, samples=True)
     for name in ("image", "opacity", "depth", "normal"):
         assert torch.allclose(getattr(whole, name), getattr(pieces, name), atol=1e-6)
     assert torch.allclose(whole.samples.weights, pieces.samples.weights)
@@ -110,40 +111,62 @@ def test_computing_activations_again_changes_no_gradient(encoding):
     batch = views(shading=Shading.LIT)
     found = []
     for size in (10**6, 1000):
-        renderer = volume(small_field(encoding, network="residual"), samples_per_ray=24, samples_per_chunk=size).train()
-        out = renderer(batch)
+        rendered = volume(small_field(encoding, network="residual"), samples_per_ray=24, samples_per_chunk=size)
+        out = rendered(batch, samples=True)
         (out.image.square().mean() + Orientation(OrientationConfig())(out, batch)).backward()
-        found.append([out.image, out.normal, *(parameter.grad for parameter in renderer.parameters())])
+        found.append([out.image, out.normal, *(parameter.grad for parameter in rendered.scene.parameters())])
     for whole, pieces in zip(*found, strict=True):
         assert torch.allclose(whole, pieces, atol=1e-6)
 
 
 def test_culling_with_an_up_to_date_grid_does_not_change_the_image():
-    renderer = volume(small_field(), "occupancy", sampling={"resolution": 16, "threshold": 1e-4}).eval()
+    rendered = volume(small_field(), "occupancy", sampling={"resolution": 16, "threshold": 1e-4})
     batch = views(size=16)
-    before = renderer(batch)
-    count = len(renderer.sampler(batch.camera.rays(), batch).t_start)
+    before = rendered(batch)
+    count = len(rendered.renderer.sampler(rendered.scene.geometry, camera_rays(batch.camera), batch, False).t_start)
     for step in range(0, 256, 16):
-        renderer.on_step(step, view_generator(0, step, 0, "on_step"))
-    assert len(renderer.sampler(batch.camera.rays(), batch).t_start) < 0.8 * count
-    assert (renderer(batch).image - before.image).abs().max() < 0.01
+        rendered.update(step)
+    assert len(rendered.renderer.sampler(rendered.scene.geometry, camera_rays(batch.camera), batch, False).t_start) < 0.8 * count
+    assert (rendered(batch).image - before.image).abs().max() < 0.01
 
 
 def test_pruning_drops_samples_that_weigh_next_to_nothing():
     batch = views(size=16, shading=Shading.LIT)
-    whole = volume(Ball(density=50.0)).eval()(batch)
-    pruned = volume(Ball(density=50.0), prune_below=1e-3).eval()(batch)
+    with torch.no_grad():
+        whole = volume(Ball(density=50.0))(batch, samples=True)
+        pruned = volume(Ball(density=50.0), prune_below=1e-3)(batch, samples=True)
     assert len(pruned.samples.weights) < 0.3 * len(whole.samples.weights)
     assert (pruned.image - whole.image).abs().max() < 0.02
 
 
-def test_normals_are_given_when_a_view_is_lit_or_when_asked_for():
-    renderer = volume(small_field())
-    assert renderer(views()).normal is None and renderer(views()).samples is None
-    for out in (renderer(views(), normals=True), renderer(views(shading=Shading.TEXTURELESS))):
-        assert out.normal.shape == (3, 8, 8, 3) and out.samples.normal.shape == out.samples.direction.shape
-    with torch.no_grad():
-        assert renderer(views(), normals=True).samples is None
+def test_normals_are_given_when_a_view_is_lit_or_when_they_are_wanted():
+    rendered = volume(small_field())
+    assert rendered(views()).normal is None and rendered(views()).samples is None
+    for out in (rendered(views(), normals=True), rendered(views(shading=Shading.TEXTURELESS))):
+        assert out.normal.shape == (3, 8, 8, 3) and out.samples is None
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_samples_are_given_whenever_they_are_wanted(grad):
+    rendered = volume(small_field(), rays_per_chunk=50)
+    with torch.set_grad_enabled(grad):
+        plain, lit = rendered(views(), samples=True).samples, rendered(views(), samples=True, normals=True).samples
+    assert plain.normal is None and torch.equal(plain.weights, lit.weights)
+    assert lit.normal.shape == lit.direction.shape == plain.direction.shape
+
+
+def test_a_pixel_has_a_normal_from_one_percent_opacity_on():
+    """Just above and just below the threshold, through the middle of a ball whose normals all point the same way."""
+
+    class Combed(Ball):
+        def forward(self, points, normals, covariance=None):
+            return replace(super().forward(points, normals), normal=torch.tensor([1.0, 0.0, 0.0]).expand_as(points))
+
+    for opacity, expected in ((0.015, True), (0.007, False)):
+        density = -torch.log1p(torch.tensor(-opacity)).item() / 1.2
+        out = volume(Combed(density=density, size=0.6), samples_per_ray=256)(orbit_views(1, 0.3, 2.2, 0.01, 1, 1), normals=True)
+        assert out.opacity.item() == pytest.approx(opacity, rel=0.05)
+        assert bool(out.normal.any()) is expected
 
 
 def test_a_geometry_without_normals_is_an_error_that_says_what_to_do():
@@ -151,17 +174,17 @@ def test_a_geometry_without_normals_is_an_error_that_says_what_to_do():
         def forward(self, points, normals, covariance=None):
             return super().forward(points, False)
 
-    renderer = volume(Bare())
-    assert renderer(views()).opacity.any()
+    rendered = volume(Bare())
+    assert rendered(views()).opacity.any()
     with pytest.raises(UserError, match="lit_probability"):
-        renderer(views(), normals=True)
+        rendered(views(), normals=True)
 
 
 def test_cones_reach_the_integrated_encoding():
-    renderer = volume(small_field("integrated", blob="none")).eval()
-    coarse, fine = renderer(views(1, size=2)), renderer(views(1, size=32))
-    plain = volume(small_field("integrated", blob="none")).eval()
-    plain.geometry.needs_covariance = False
+    rendered = volume(small_field("integrated", blob="none"))
+    coarse, fine = rendered(views(1, size=2)), rendered(views(1, size=32))
+    plain = volume(small_field("integrated", blob="none"))
+    plain.scene.geometry.needs_covariance = False
     # the fewer the pixels, the wider their cones and the smoother what they see
     differences = [(out.image - plain(views(1, size=n)).image).abs().max() for n, out in ((2, coarse), (32, fine))]
     assert differences[0] > 5 * differences[1]
@@ -176,54 +199,49 @@ def away(batch: ViewBatch) -> ViewBatch:
 @pytest.mark.parametrize("sampler", ["uniform", "occupancy"])
 @pytest.mark.parametrize("encoding", ["dense-grid", "integrated"])
 def test_views_that_miss_everything_show_the_background_and_train(sampler, encoding):
-    renderer = volume(small_field(encoding), sampler, background=Solid(SolidConfig(color="#336699", learned=True))).train()
+    rendered = volume(small_field(encoding), sampler, background=Solid(SolidConfig(color="#336699", learned=True)))
     batch = away(views(2, shading=Shading.LIT))
-    out = renderer(batch, normals=True)
+    out = rendered(batch, normals=True, samples=True)
     assert not out.opacity.any() and torch.allclose(out.image, torch.tensor([0.2, 0.4, 0.6]).expand(2, 8, 8, 3))
     loss = out.image.sum() + Orientation(OrientationConfig())(out, batch)
     loss.backward()
-    assert all(p.grad is not None and not p.grad.any() for p in renderer.geometry.parameters())
+    assert all(p.grad is not None and not p.grad.any() for p in rendered.scene.geometry.parameters())
 
 
 def test_every_parameter_learns_from_lit_views():
-    renderer = volume(small_field(), background=Environment(EnvironmentConfig(random_probability=0.0))).train()
+    rendered = volume(small_field(), background=Environment(EnvironmentConfig(random_probability=0.0)))
     batch = views(shading=Shading.LIT)
-    out = renderer(batch)
+    out = rendered(batch, samples=True)
     (out.image.square().mean() + Orientation(OrientationConfig())(out, batch)).backward()
-    for name, parameter in renderer.named_parameters():
+    for name, parameter in rendered.scene.named_parameters():
         assert torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
 
 
-def test_the_state_of_a_renderer_names_every_part_once():
-    names = set(volume(small_field(), "occupancy").state_dict())
-    assert {name.split(".")[0] for name in names} == {"geometry", "sampler", "pruning"}
-    assert not any("sampler.geometry" in name for name in names)
+def test_a_renderer_owns_nothing_of_the_scene():
+    names = set(volume(small_field(), "occupancy").renderer.state_dict())
+    assert {name.split(".")[0] for name in names} == {"sampler", "pruning"}
 
 
-def test_a_flat_scene_needs_the_renderer_for_pictures():
-    parts = Canvas(CanvasConfig(), 3), Diffuse(DiffuseConfig()), Solid(SolidConfig())
-    with pytest.raises(UserError, match="Did you mean 'image'"):
-        volume(parts[0])
-    with pytest.raises(UserError, match="renderer 'volume'"):
-        Image(ImageConfig(), small_field(), *parts[1:])
-    renderer = Image(ImageConfig(), *parts)
-    out = renderer(views(2))
+def test_the_image_renderer_shows_the_canvas_and_has_no_normals():
+    canvas = Canvas(CanvasConfig(), BuildContext(3))
+    rendered = Rendered(Scene(canvas, None, Solid(SolidConfig())), Image(ImageConfig()))
+    out = rendered(views(2))
     assert out.image.shape == (2, 64, 64, 3) and (out.opacity == 1).all()
     out.image.sum().backward()
-    assert torch.allclose(parts[0].logits.grad, torch.full((64, 64, 3), 0.5))
+    assert torch.allclose(canvas.logits.grad, torch.full((64, 64, 3), 0.5))
     with pytest.raises(UserError, match="normals"):
-        renderer(views(2), normals=True)
+        rendered(views(2), normals=True)
 
 
 def test_a_few_steps_of_descent_paint_the_target():
-    renderer = volume(small_field(), "occupancy", 24).train()
+    rendered = volume(small_field(), "occupancy", 24)
     cameras = OrbitalCameras(OrbitalConfig(height=12, width=12))
     target = torch.tensor([0.9, 0.2, 0.1])
-    optimiser = torch.optim.Adam(renderer.parameters(), 0.05)
+    optimiser = torch.optim.Adam(rendered.scene.parameters(), 0.05)
     losses = []
     for step in range(30):
-        renderer.on_step(step, view_generator(0, step, 0, "on_step"))
-        out = renderer(cameras.sample(step, 0, torch.arange(4)))
+        rendered.update(step)
+        out = rendered(cameras.sample(step, 0, torch.arange(4)))
         loss = (out.image - target * out.opacity.detach()).square().mean()
         optimiser.zero_grad()
         loss.backward()
@@ -233,12 +251,12 @@ def test_a_few_steps_of_descent_paint_the_target():
 
 
 def test_half_precision_networks_give_single_precision_images():
-    renderer = volume(small_field()).train()
+    rendered = volume(small_field())
     batch = views(shading=Shading.LIT)
-    whole = renderer(batch)
+    whole = rendered(batch)
     with torch.autocast("cpu", torch.bfloat16):
-        half = renderer(batch)
+        half = rendered(batch)
     assert half.image.dtype == half.opacity.dtype == half.normal.dtype == torch.float32
     assert (half.image - whole.image).abs().max() < 0.05
     half.image.mean().backward()
-    assert all(torch.isfinite(parameter.grad).all() for parameter in renderer.parameters())
+    assert all(torch.isfinite(parameter.grad).all() for parameter in rendered.scene.parameters())

@@ -43,7 +43,7 @@ class Counting(pl.Callback):
         self.monkeypatch, self.steps, self.on_host, self.open = monkeypatch, [], [], ExitStack()
 
     def on_train_start(self, trainer, module):
-        views, material = module.views, module.renderer.material
+        views, material = module.views, module.scene.material
         needs_normal = material.needs_normal
 
         def made_on_host(batches_seen):

@@ -19,18 +19,23 @@ class Background(Component):
     kind: ClassVar[str] = "background"
 
     @abstractmethod
-    def forward(self, directions: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], batch: ViewBatch) -> Float[Tensor, "R 3"]:
-        """Colours in [0, 1] seen along unit directions; `view_index` is the ray's view in the batch."""
+    def forward(
+        self, directions: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], views: ViewBatch, random: bool
+    ) -> Float[Tensor, "R 3"]:
+        """Colours in [0, 1] seen along unit directions; `view_index` is the ray's view in the batch.
+
+        With `random`, colours may be drawn from the views' generators.
+        """
 
     def sometimes_flat(
-        self, color: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], batch: ViewBatch, probability: float
+        self, color: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], views: ViewBatch, probability: float
     ) -> Float[Tensor, "R 3"]:
-        """The colours, in training replaced by one random colour per view with this probability.
+        """The colours, replaced by one random colour per view with this probability.
 
-        A scene cannot hide behind a background that keeps changing: what it leaves transparent is seen to be.
+        A scene cannot hide behind a background that keeps changing: its transparent parts show.
         """
-        if not self.training or probability == 0:
+        if probability == 0:
             return color
-        drawn = batch.rand("background", 4)
+        drawn = views.rand("background", 4)
         replaced = drawn[:, 0] < probability
         return torch.where(replaced[view_index, None], drawn[view_index, 1:].to(color), color)

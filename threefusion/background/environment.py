@@ -23,8 +23,10 @@ class Environment(Background):
         self.cfg = cfg
         self.network = plain_network(3 + 6 * cfg.frequencies, 3, cfg.hidden_width, cfg.hidden_layers)
 
-    def forward(self, directions: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], batch: ViewBatch) -> Float[Tensor, "R 3"]:
+    def forward(
+        self, directions: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], views: ViewBatch, random: bool
+    ) -> Float[Tensor, "R 3"]:
         """The panorama along unit directions."""
         phase = phases(directions, self.cfg.frequencies)
         color = self.network(torch.cat([directions, phase.sin(), phase.cos()], -1)).sigmoid().to(directions.dtype)
-        return self.sometimes_flat(color, view_index, batch, self.cfg.random_probability)
+        return self.sometimes_flat(color, view_index, views, self.cfg.random_probability) if random else color

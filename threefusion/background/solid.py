@@ -28,7 +28,10 @@ class Solid(Background):
         else:
             self.register_buffer("color", color, persistent=False)
 
-    def forward(self, directions: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], batch: ViewBatch) -> Float[Tensor, "R 3"]:
+    def forward(
+        self, directions: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], views: ViewBatch, random: bool
+    ) -> Float[Tensor, "R 3"]:
         """The same colour along every direction of a view."""
         color = self.logits.sigmoid() if self.cfg.learned else self.color
-        return self.sometimes_flat(color.expand_as(directions), view_index, batch, self.cfg.random_probability)
+        color = color.expand_as(directions)
+        return self.sometimes_flat(color, view_index, views, self.cfg.random_probability) if random else color

@@ -1,12 +1,11 @@
-"""Pictures of the scene: previews during training, a turntable at the end."""
+"""Image files of the scene: previews during training, videos."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,13 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.camera.orbit import orbit_views
+from threefusion.camera.orbit import evaluation_orbit
 from threefusion.camera.sampler import CameraSampler
-from threefusion.geometry.geometry import CanvasGeometry
-from threefusion.types import RenderOutput, Scene, Shading, ViewBatch
-
-Mode = Literal["color", "albedo", "textureless", "normal"]
-SHADING = {"color": Shading.LIT, "albedo": Shading.ALBEDO, "textureless": Shading.TEXTURELESS, "normal": Shading.ALBEDO}
+from threefusion.geometry.geometry import HasCanvas
+from threefusion.renderer.renderer import Renderer
+from threefusion.renderer.views import render_views
+from threefusion.types import Scene
 
 
 def to_bytes(image: Float[Tensor, "H W C"]) -> np.ndarray:
@@ -35,41 +33,6 @@ def write_png(path: Path, image: Float[Tensor, "H W C"]) -> None:
     temporary = path.with_suffix(".tmp")
     Image.fromarray(to_bytes(image)).save(temporary, format="png")
     os.replace(temporary, path)
-
-
-def picture(render: RenderOutput, mode: Mode) -> Float[Tensor, "B H W 3"]:
-    """What a person looks at: the image, or normals as colours over white."""
-    if mode != "normal":
-        return render.image
-    return (0.5 * render.normal + 0.5) * render.opacity + (1 - render.opacity)
-
-
-@torch.no_grad()
-def look(scene: Scene, batch: ViewBatch, mode: Mode) -> Iterator[Float[Tensor, "H W 3"]]:
-    """The scene from each view in turn, in evaluation mode (no jitter, no random background)."""
-    training = scene.renderer.training
-    scene.renderer.eval()
-    device = next(scene.geometry.parameters()).device
-    try:
-        for place in range(len(batch)):
-            view = take(batch, place).to(device)
-            render = scene.renderer(view, normals=mode == "normal")
-            yield picture(render, mode)[0].detach()
-    finally:
-        scene.renderer.train(training)
-
-
-def take(batch: ViewBatch, place: int) -> ViewBatch:
-    """One view of a batch, as a batch of one."""
-    from dataclasses import fields, replace
-
-    def cut(value: Any) -> Any:
-        parts = {
-            f.name: getattr(value, f.name)[place : place + 1] for f in fields(value) if isinstance(getattr(value, f.name), Tensor)
-        }
-        return replace(value, **parts)
-
-    return replace(cut(batch), camera=cut(batch.camera), light=cut(batch.light))
 
 
 def write_video(path: Path, frames: Iterator[Float[Tensor, "H W 3"]], frames_per_second: int = 24) -> None:
@@ -97,25 +60,16 @@ class Previews(pl.Callback):
         if not trainer.is_global_zero or step == self._drawn or (step % self.interval and step != trainer.max_steps):
             return
         self._drawn = step
-        image = self.sheet(module.scene, module.camera)
+        image = self.sheet(module.renderer, module.scene, module.camera)
         write_png(self.folder / f"{step:06d}.png", image)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("views", [to_bytes(image)], step=step)
 
-    def sheet(self, scene: Scene, camera: CameraSampler) -> Float[Tensor, "h w 3"]:
+    def sheet(self, renderer: Renderer, scene: Scene, camera: CameraSampler) -> Float[Tensor, "h w 3"]:
         """Front, left, back and right side in albedo above the same as normals."""
-        batch = evaluation_orbit(camera, 4, self.size)
-        if isinstance(scene.geometry, CanvasGeometry):
-            return next(look(scene, batch, "albedo"))
-        rows = [torch.cat(list(look(scene, batch, mode)), dim=1) for mode in ("albedo", "normal")]
+        views = evaluation_orbit(camera, 4, self.size)
+        if isinstance(scene.geometry, HasCanvas):
+            return next(render_views(renderer, scene, views))
+        rows = [torch.cat(list(render_views(renderer, scene, views, mode)), dim=1) for mode in ("albedo", "normal")]
         return torch.cat(rows, dim=0)
-
-
-def evaluation_orbit(
-    camera: CameraSampler, count: int, size: int, shading: Shading = Shading.ALBEDO, light: str = "camera"
-) -> ViewBatch:
-    """`count` views round the scene, 15 degrees up, at the mean distance and field of view that the camera sampler draws."""
-    drawn = camera.sample(0, 0, torch.arange(64)).camera
-    distance, fovy = float(drawn.distance.mean()), float(drawn.fovy.mean())
-    return orbit_views(count, math.radians(15.0), distance, fovy, size, size, shading, light)

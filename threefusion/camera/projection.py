@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from threefusion.types import Cameras, Rays
 
 
-def wrap_angle(angle: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+def wrap_angle(angle: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """The same angle in (-pi, pi]; radians."""
     return pi - torch.remainder(pi - angle, 2 * pi)
 
@@ -87,6 +87,12 @@ def world_to_clip(cameras: Cameras) -> Float[Tensor, "B 4 4"]:
     return projection @ view
 
 
-def clip_coordinates(points: Float[Tensor, "V 3"], cameras: Cameras) -> Float[Tensor, "B V 4"]:
-    """Homogeneous clip coordinates of world points in every view; w is the depth along the optical axis."""
+def clip_coordinates(points: Float[Tensor, "N 3"], cameras: Cameras) -> Float[Tensor, "B N 4"]:
+    """Homogeneous clip coordinates of world points in every view; w is the depth along the optical axis.
+
+    >>> from threefusion.camera.orbit import orbit_views
+    >>> cameras = orbit_views(1, elevation=0.0, distance=2.0, fovy=0.8, height=4, width=4).camera
+    >>> clip_coordinates(torch.zeros(1, 3), cameras)[0, 0, 3].item()
+    2.0
+    """
     return torch.cat([points, torch.ones_like(points[:, :1])], -1) @ world_to_clip(cameras).transpose(1, 2)

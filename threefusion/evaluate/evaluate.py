@@ -21,6 +21,7 @@ from threefusion.evaluate.truth import compare_with_truth
 from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
+from threefusion.geometry.geometry import HasDensity
 from threefusion.guidance.prior.models import BUNDLED_JUDGE
 from threefusion.run.folder import latest_checkpoint, open_run, write_atomically
 from threefusion.toyworld.captions import find_object
@@ -195,7 +196,7 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
     from threefusion.run.results import load_scene
 
     try:
-        scene = load_scene(folder)[1]
+        _, scene, renderer, _ = load_scene(folder)
     except UserError as error:
         notes["fidelity"] = str(error)
         return None
@@ -203,7 +204,7 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
         reason = str(error).strip().partition("\n")[0]
         notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({type(error).__name__}: {reason})"
         return None
-    if not hasattr(scene.geometry, "density"):
+    if not isinstance(scene.geometry, HasDensity):
         notes["fidelity"] = "the scene is an image, without a density field"
         return None
-    return render_field(scene, views)
+    return render_field(renderer, scene, views)

@@ -7,12 +7,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
+from threefusion.camera.orbit import views_around
 from threefusion.camera.projection import clip_coordinates
 from threefusion.evaluate.keys import FIDELITY_KEYS
 from threefusion.evaluate.surface import surface_samples
 from threefusion.evaluate.views import with_normals
-from threefusion.exporter.fidelity import FieldViews, compare, evaluation_mode, field_views, views_around
+from threefusion.exporter.fidelity import FieldViews, compare, field_views
 from threefusion.ops.rasterize import rasterize
+from threefusion.renderer.renderer import Renderer
 from threefusion.types import Cameras, Mesh, Scene
 
 SIZE = 64
@@ -26,10 +28,9 @@ MIN_VIEWS = 3
 
 
 @torch.no_grad()
-def render_field(scene: Scene, views: int, size: int = SIZE) -> FieldViews:
+def render_field(renderer: Renderer, scene: Scene, views: int, size: int = SIZE) -> FieldViews:
     """Render the field from `views` directions, offset by half an interval from those that selected the mesh's level."""
-    with evaluation_mode(scene):
-        return field_views(scene, views_around(scene.geometry.radius, views, size, start=0.5))
+    return field_views(renderer, scene, views_around(scene.geometry.radius, views, size, start=0.5))
 
 
 def fidelity(mesh: Mesh | None, field: FieldViews | None) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from threefusion.camera.projection import camera_rays
 from threefusion.exporter.preview import SurfaceViews, rasterised_views
 from threefusion.exporter.topology import is_watertight, vertex_normals, weld
 from threefusion.types import Cameras, Mesh
@@ -41,8 +42,8 @@ def surface_views(mesh: Mesh, cameras: Cameras) -> SurfaceViews:
     """Rasterize a textured mesh, one sample per pixel."""
     mesh = with_normals(mesh)
     parts = [
-        rasterised_views(mesh, camera_slice(cameras, first), _is_closed(mesh.vertices, mesh.faces))
-        for first in range(0, len(cameras), CHUNK)
+        rasterised_views(mesh, cameras.select(index), _is_closed(mesh.vertices, mesh.faces))
+        for index in torch.arange(len(cameras)).split(CHUNK)
     ]
     return SurfaceViews(*(torch.cat([getattr(part, name) for part in parts]) for name in ("mask", "base_color", "normal")))
 
@@ -53,13 +54,6 @@ def _is_closed(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> boo
     return is_watertight(weld(Mesh(vertices, faces)))
 
 
-def camera_slice(cameras: Cameras, first: int, count: int = CHUNK) -> Cameras:
-    """A slice of the cameras."""
-    chosen = slice(first, first + count)
-    parts = {name: getattr(cameras, name)[chosen] for name in ("c2w", "fovy", "azimuth", "elevation", "distance")}
-    return replace(cameras, **parts)
-
-
 def shaded_views(mesh: Mesh, cameras: Cameras) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
     """Views of the mesh in colour and textureless, lit from the camera, on grey, with 2 x 2 supersampling.
 
@@ -67,7 +61,7 @@ def shaded_views(mesh: Mesh, cameras: Cameras) -> tuple[Float[Tensor, "B H W 3"]
     """
     fine = replace(cameras, height=SAMPLES * cameras.height, width=SAMPLES * cameras.width)
     views = surface_views(mesh, fine)
-    toward = -fine.rays().directions.view(views.normal.shape)
+    toward = -camera_rays(fine).directions.view(views.normal.shape)
     shading = AMBIENT + (1 - AMBIENT) * (views.normal * toward).sum(-1, keepdim=True).clamp_min(0)
     behind = (1 - views.mask) * BACKGROUND
     lit = views.base_color * shading + behind

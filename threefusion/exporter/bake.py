@@ -7,17 +7,19 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
-from torch import Tensor, nn
+from torch import Tensor
 
+from threefusion.geometry.geometry import HasDensity, HasSurface
 from threefusion.geometry.isosurface import DensityGrid, sample_grid
+from threefusion.material.material import Material
 from threefusion.ops.rasterize import interpolate, rasterize_plane
-from threefusion.types import Mesh
+from threefusion.types import FieldSample, Mesh
 
 CHUNK = 1 << 17
-"""Points asked for their colour at once."""
+"""Points evaluated together."""
 
 THIN_STEPS = 8
-"""Faces between the texels' centres are looked at on a triangular grid of this many steps along each edge."""
+"""Faces that cover no texel's centre are sampled on a triangular grid of this many steps along each edge."""
 
 STEPS = 128
 """Samples of the density along each inward normal, closer together near the surface."""
@@ -26,12 +28,13 @@ PointColor = Callable[[Tensor], Tensor]
 """Points [N 3] -> base colour [N 3]."""
 
 
-def field_color(geometry: nn.Module, material: nn.Module, covariance: float | None) -> PointColor:
-    """The base colour of a scene at points; `covariance` (variance along each axis) is for geometries that ask for one."""
+def field_color(geometry: HasDensity | HasSurface, material: Material, covariance: float | None) -> PointColor:
+    """The base colour of a scene at points; `covariance` (variance along each axis) is for geometries that need one."""
 
     def color(points: Tensor) -> Tensor:
-        spread = None if covariance is None else torch.full_like(points, covariance)
-        return material.textures(geometry(points, False, spread))["base_color"].clamp(0, 1)
+        blur = () if covariance is None else (torch.full_like(points, covariance),)
+        sample = FieldSample(geometry.features(points, *blur), points=points)
+        return material.textures(sample)["base_color"].clamp(0, 1)
 
     return color
 
@@ -59,7 +62,7 @@ def absorption_layers(grid: DensityGrid, mesh: Mesh, count: int) -> Float[Tensor
 
 def vertex_colors(layers: Float[Tensor, "K V 3"], color: PointColor, device: torch.device | str) -> Float[Tensor, "V 3"]:
     """The mean colour of every vertex's layers."""
-    return torch.stack([_ask(color, layer, device) for layer in layers]).mean(0)
+    return torch.stack([_evaluate(color, layer, device) for layer in layers]).mean(0)
 
 
 def bake(
@@ -78,7 +81,7 @@ def bake(
     for layer in layers:
         points = interpolate(layer, mesh.faces, fragments)[0]
         points[row, column] = (weights[..., None] * layer[corners]).sum(1)
-        texture[known] += _ask(color, points[known], device) / len(layers)
+        texture[known] += _evaluate(color, points[known], device) / len(layers)
     return fill(texture, known)
 
 
@@ -90,9 +93,9 @@ def _crossed_texels(mesh: Mesh, faces: Tensor, covered: Tensor) -> tuple[Tensor,
     size = len(covered)
     steps = torch.combinations(torch.arange(THIN_STEPS + 2), 2)
     grid = torch.stack([steps[:, 0], steps[:, 1] - steps[:, 0] - 1, THIN_STEPS + 1 - steps[:, 1]], -1) / THIN_STEPS
-    place = torch.einsum("pk,fkc->fpc", grid, mesh.uv[faces]).reshape(-1, 2)
-    column = (place[:, 0] * size).long().clamp(0, size - 1)
-    row = ((1 - place[:, 1]) * size).long().clamp(0, size - 1)
+    uv = torch.einsum("pk,fkc->fpc", grid, mesh.uv[faces]).reshape(-1, 2)
+    column = (uv[:, 0] * size).long().clamp(0, size - 1)
+    row = ((1 - uv[:, 1]) * size).long().clamp(0, size - 1)
     free = ~covered[row, column]
     weights, corners = grid.repeat(len(faces), 1), faces.repeat_interleave(len(grid), 0)
     return row[free], column[free], weights[free], corners[free]
@@ -105,6 +108,6 @@ def fill(texture: Float[Tensor, "H W C"], known: Bool[Tensor, "H W"]) -> Float[T
 
 
 @torch.no_grad()
-def _ask(color: PointColor, points: Tensor, device: torch.device | str) -> Float[Tensor, "N 3"]:
+def _evaluate(color: PointColor, points: Tensor, device: torch.device | str) -> Float[Tensor, "N 3"]:
     """Colours chunk by chunk, back on the CPU."""
     return torch.cat([color(part.to(device)).float().cpu() for part in points.split(CHUNK)])

@@ -1,27 +1,38 @@
-"""What turns a scene into files."""
+"""The base class of exporters: from a scene to files."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from threefusion.component import Component
-from threefusion.types import Scene
+from threefusion.renderer.renderer import Renderer
+from threefusion.types import Mesh, Scene
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has made."""
+
+    paths: list[Path]
+    """The files, the most useful one first."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """Facts about the export, ready for JSON."""
+    mesh: Mesh | None = None
+    """The surface that was written, in world space and on the CPU; None if the files hold none."""
 
 
 class Exporter(Component):
-    """Base class: `forward(scene, folder)` writes files and returns their paths, the most useful one first.
+    """Writes files from a trained scene. Constructed with `(cfg)`."""
 
-    Either all of the files appear or none. What cannot be exported is a `UserError` that says what to change.
-    """
+    kind: ClassVar[str] = "exporter"
 
-    kind = "exporter"
+    @abstractmethod
+    def export(self, scene: Scene, renderer: Renderer, folder: Path) -> Exported:
+        """Write the files into `folder`, which is created if need be: all of them or none.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.report: dict[str, Any] = {}
-        """Facts about the last export, ready for JSON."""
-
-    def forward(self, scene: Scene, folder: Path) -> list[Path]:
-        """The files made of `scene` in `folder`, which is created if need be."""
-        raise NotImplementedError
+        Raises:
+            UserError: the scene cannot be exported; the message says what to change.
+        """

@@ -1,4 +1,4 @@
-"""Exported files seen through our own cameras: for tests, for reports, and to look at."""
+"""Exported meshes rendered with this project's cameras: for tests, scores and reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from threefusion.types import Cameras, Mesh
 
 @dataclass(frozen=True)
 class SurfaceViews:
-    """What cameras see of a mesh; everything is 0 where `mask` is."""
+    """Renders of a mesh; everything is 0 where `mask` is."""
 
     mask: Float[Tensor, "B H W 1"]
     base_color: Float[Tensor, "B H W 3"]
@@ -53,8 +53,7 @@ def rasterised_views(mesh: Mesh, cameras: Cameras, cull: bool = False) -> Surfac
 
     `cull` leaves out faces seen from behind, which is quicker and right for closed meshes.
     """
-    clip = clip_coordinates(mesh.vertices, cameras)
-    fragments = rasterize(clip, mesh.faces, cameras.height, cameras.width, cull)
+    fragments = rasterize(clip_coordinates(mesh.vertices, cameras), mesh.faces, cameras.height, cameras.width, cull)
     mask = (fragments.face >= 0)[..., None].float()
     return SurfaceViews(
         mask=mask,

@@ -1,4 +1,4 @@
-"""A picture in place of a scene: score distillation in two dimensions."""
+"""A picture instead of a scene: score distillation in two dimensions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.geometry.geometry import CanvasGeometry
+from threefusion.geometry.geometry import BuildContext, HasCanvas
 from threefusion.geometry.settings import CanvasConfig
 from threefusion.registry import register
 
 
 @register("image")
-class Canvas(CanvasGeometry):
-    """A grid of free pixels, shown by the renderer `image`: the plainest scene there is, to see what a guidance does."""
+class Canvas(HasCanvas):
+    """A grid of free pixels, shown by the renderer `image`: the simplest scene there is, to see what a guidance does."""
 
-    def __init__(self, cfg: CanvasConfig, feature_width: int = 0) -> None:
+    def __init__(self, cfg: CanvasConfig, context: BuildContext) -> None:
         super().__init__()
         self.logits = nn.Parameter(cfg.contrast * torch.randn(cfg.height, cfg.width, 3))
 

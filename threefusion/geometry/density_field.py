@@ -1,4 +1,4 @@
-"""A density field: an encoding, a small network, a blob to start from."""
+"""A density field: an encoding, a small network, an initial blob."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.geometry.density_init import ACTIVATIONS, BLOBS
-from threefusion.geometry.geometry import ImplicitGeometry
+from threefusion.geometry.geometry import BuildContext, HasDensity
 from threefusion.geometry.mlp import plain_network, residual_network
 from threefusion.geometry.normals import central_gradient, downhill
 from threefusion.geometry.settings import DensityFieldConfig
@@ -18,27 +18,17 @@ from threefusion.types import FieldSample
 
 
 @register("density-field")
-class DensityField(ImplicitGeometry):
+class DensityField(HasDensity):
     """Density and features of a point from its encoding: density = activation(network + bias + blob)."""
 
-    def __init__(self, cfg: DensityFieldConfig, feature_width: int) -> None:
+    def __init__(self, cfg: DensityFieldConfig, context: BuildContext) -> None:
         super().__init__()
         self.cfg = cfg
         self.radius = cfg.radius
         self.encoding = build(cfg.encoding)
         self.needs_covariance = self.encoding.needs_covariance
         network = plain_network if cfg.network == "plain" else residual_network
-        self.network = network(self.encoding.width, 1 + feature_width, cfg.hidden_width, cfg.hidden_layers)
-        # signs of the coordinates between the scene and the trained field: x and y change theirs when the scene is turned round
-        self.register_buffer("heading", torch.ones(3))
-
-    def turn_round(self) -> None:
-        """Turn the scene by half a turn about the vertical axis; nothing that is trained changes."""
-        self.heading[:2] *= -1
-
-    def on_step(self, step: int, generator: torch.Generator) -> None:
-        """Let the encoding follow the step."""
-        self.encoding.on_step(step, generator)
+        self.network = network(self.encoding.width, 1 + context.feature_width, cfg.hidden_width, cfg.hidden_layers)
 
     def forward(self, points: Float[Tensor, "N 3"], normals: bool, covariance: Float[Tensor, "N 3"] | None = None) -> FieldSample:
         """Density and features at points in scene units, with unit outward normals if asked for."""
@@ -56,19 +46,23 @@ class DensityField(ImplicitGeometry):
             points=points,
         )
 
-    def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 1"]:
+    def density(self, points: Float[Tensor, "N 3"], covariance: Float[Tensor, "N 3"] | None = None) -> Float[Tensor, "N 1"]:
         """Density alone, per scene unit of length; 0 outside the ball."""
-        return self._density(points, self._raw(points, None))
+        return self._density(points, self._raw(points, covariance))
+
+    def features(self, points: Float[Tensor, "N 3"], covariance: Float[Tensor, "N 3"] | None = None) -> Float[Tensor, "N D"]:
+        """Features alone."""
+        return self._raw(points, covariance)[:, 1:].to(points.dtype)
 
     def _raw(self, points: Tensor, covariance: Tensor | None) -> Tensor:
         """Outputs of the network: the density's first, then the features."""
         scaled = None if covariance is None else covariance / self.radius**2
-        encoded = self.encoding(self.heading * points / self.radius, scaled)
+        encoded = self.encoding(points / self.radius, scaled)
         with self._precision(encoded):
             return self.network(encoded)
 
     def _precision(self, encoded: Tensor) -> AbstractContextManager:
-        """What the network multiplies in; parameters and their gradients are float32 either way."""
+        """Autocast for the network's products; parameters and their gradients are float32 either way."""
         return nullcontext() if self.cfg.network_dtype == "float32" else torch.autocast(encoded.device.type, torch.bfloat16)
 
     def _raw_and_gradient(self, points: Tensor, covariance: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -78,10 +72,10 @@ class DensityField(ImplicitGeometry):
         the network's gradient in the encoding, pulled back to the points by the encoding.
         """
         scaled = None if covariance is None else covariance / self.radius**2
-        encoded, pullback = self.encoding.with_pullback(self.heading * points / self.radius, scaled)
+        encoded, pullback = self.encoding.with_pullback(points / self.radius, scaled)
         with self._precision(encoded):
             raw, slope = self.network.with_slope(encoded)
-        gradient = self.heading * pullback(slope) / self.radius
+        gradient = pullback(slope) / self.radius
         if not torch.is_grad_enabled():
             gradient = gradient.detach()
         if self.cfg.blob != "none":
@@ -97,6 +91,6 @@ class DensityField(ImplicitGeometry):
 
     def _density(self, points: Tensor, raw: Tensor) -> Tensor:
         inside = points.square().sum(-1) < self.radius**2
-        # before the activation: nobody trains what lies outside, and an exponential that overflows there times 0 is no number
+        # before the activation: nothing trains the field outside, where exp may overflow, and inf * 0 is NaN
         level = torch.where(inside, self._level(points, raw), -torch.inf)
         return ACTIVATIONS[self.cfg.activation](level)[:, None]

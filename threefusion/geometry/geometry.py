@@ -1,52 +1,92 @@
-"""The base classes of geometries."""
+"""The base class of geometries, and what a geometry can offer to renderers and exporters."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.errors import UserError
-from threefusion.types import FieldSample
+from threefusion.types import FieldSample, Mesh, RenderOutput, Rewrite, Scene
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a geometry may need to know when it is built."""
+
+    feature_width: int
+    """Features per point that the material reads."""
+    previous: Scene | None = None
+    """The scene of the stage before, to start from; None in the first stage."""
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    """Source of random numbers that depends on the run's seed alone."""
 
 
 class Geometry(Component):
-    """Where the scene's matter is."""
+    """The shape of the scene. Constructed with `(cfg, context: BuildContext)`.
+
+    What renderers and exporters can do with it is said by the capabilities below, of which it derives from one or more.
+    """
 
     kind: ClassVar[str] = "geometry"
 
-    def turn_round(self) -> None:
-        """Turn the scene by half a turn about the vertical axis.
+    def prepare_load(self, state: Mapping[str, Tensor]) -> None:
+        """Called before `state`, the geometry's part of a checkpoint, is loaded: give parameters the sizes that they have there.
 
-        Raises:
-            UserError: this geometry cannot.
+        Override it if the number of rows changes during training.
         """
-        name = getattr(self, "registered_name", type(self).__name__)
-        raise UserError(f"facing.steps: the geometry {name!r} cannot be turned round; leave the section away")
+
+    def after_step(self, render: RenderOutput, step: int) -> Rewrite | None:
+        """Called after every optimiser step with the last render; returns which rows to drop and to add, None for no change.
+
+        Gradients are still in place, those of `render.primitives` included.
+        """
+        return None
 
 
-class ImplicitGeometry(Geometry):
-    """A geometry that can be asked about any point of space. Constructed with `(cfg, feature_width)`."""
+class HasDensity(Geometry):
+    """Can be evaluated at any point of space: capability `density`."""
 
     radius: float
     """Radius of the ball round the origin that holds the scene, in scene units."""
     needs_covariance: bool = False
-    """Whether `forward` wants the covariance of each sample's Gaussian."""
+    """Whether points should come with the covariance of the Gaussian that stands for their part of a pixel's cone."""
 
     @abstractmethod
     def forward(self, points: Float[Tensor, "N 3"], normals: bool, covariance: Float[Tensor, "N 3"] | None = None) -> FieldSample:
         """Density and features at points in scene units, with unit outward normals if asked for."""
 
     @abstractmethod
-    def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 1"]:
+    def density(self, points: Float[Tensor, "N 3"], covariance: Float[Tensor, "N 3"] | None = None) -> Float[Tensor, "N 1"]:
         """Density alone, per scene unit of length; 0 outside the ball."""
 
+    @abstractmethod
+    def features(self, points: Float[Tensor, "N 3"], covariance: Float[Tensor, "N 3"] | None = None) -> Float[Tensor, "N D"]:
+        """Features alone."""
 
-class CanvasGeometry(Geometry):
-    """A flat scene: one picture. Constructed with `(cfg, feature_width)`; the width is ignored."""
+
+class HasSurface(Geometry):
+    """Has a triangle surface: capability `surface`."""
+
+    radius: float
+    """Radius of the ball round the origin that holds the scene, in scene units."""
+
+    @abstractmethod
+    def mesh(self) -> Mesh:
+        """The surface, differentiable in the vertices; outward winding."""
+
+    @abstractmethod
+    def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
+        """Features at points of the surface."""
+
+
+class HasCanvas(Geometry):
+    """Is a flat picture instead of a scene: capability `canvas`."""
 
     @abstractmethod
     def canvas(self) -> Float[Tensor, "H W 3"]:

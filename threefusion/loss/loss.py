@@ -10,24 +10,24 @@ from torch import Tensor
 
 from threefusion.component import Component
 from threefusion.loss.settings import LossConfig
-from threefusion.types import RenderOutput, ViewBatch
+from threefusion.types import RenderOutput, ViewBatch, Want
 
 
 class LossTerm(Component):
-    """A number to keep small, made from what was rendered.
+    """A scalar to minimise, computed from a render.
 
     A mean over views, never over the pixels or samples of a whole batch: that would change with how views are spread over
     processes.
     """
 
     kind: ClassVar[str] = "loss"
-    needs_normal: ClassVar[bool] = False
-    """Whether the renderer has to give normals and samples."""
+    wants: ClassVar[Want] = Want()
+    """What the render has to contain beside image, opacity and depth."""
 
     def __init__(self, cfg: LossConfig) -> None:
         super().__init__()
         self.cfg = cfg
 
     @abstractmethod
-    def forward(self, render: RenderOutput, batch: ViewBatch) -> Float[Tensor, ""]:
+    def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""

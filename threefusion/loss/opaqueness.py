@@ -20,7 +20,7 @@ class Opaqueness(LossTerm):
     def __init__(self, cfg: OpaquenessConfig) -> None:
         super().__init__(cfg)
 
-    def forward(self, render: RenderOutput, batch: ViewBatch) -> Float[Tensor, ""]:
+    def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""
         # the logarithm's derivative has no bound at 0 and 1
         opacity = render.opacity.clamp(_MARGIN, 1 - _MARGIN)

@@ -11,23 +11,23 @@ from threefusion.errors import UserError
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import OrientationConfig
 from threefusion.registry import register
-from threefusion.types import RenderOutput, ViewBatch
+from threefusion.types import RenderOutput, ViewBatch, Want
 
 
 @register("orientation")
 class Orientation(LossTerm):
     """Sum over a ray of sg(w) max(0, n . d)^2, averaged over the rays of a view (Ref-NeRF, arXiv 2112.03907).
 
-    n is the normal, d the direction in which the ray travels. The weights are not moved, so the term turns normals and does
-    not make matter disappear.
+    n is the normal, d the direction in which the ray travels. The weights get no gradient, so the term turns normals and does
+    not remove density.
     """
 
-    needs_normal: ClassVar[bool] = True
+    wants: ClassVar[Want] = Want(normals=True, samples=True)
 
     def __init__(self, cfg: OrientationConfig) -> None:
         super().__init__(cfg)
 
-    def forward(self, render: RenderOutput, batch: ViewBatch) -> Float[Tensor, ""]:
+    def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views.
 
         Raises:

@@ -18,6 +18,6 @@ class Sparsity(LossTerm):
     def __init__(self, cfg: SparsityConfig) -> None:
         super().__init__(cfg)
 
-    def forward(self, render: RenderOutput, batch: ViewBatch) -> Float[Tensor, ""]:
+    def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""
         return (render.opacity.square() + 0.01).sqrt().mean()

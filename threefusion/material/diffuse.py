@@ -28,9 +28,7 @@ class Diffuse(Material):
         """Whether any view is lit."""
         return bool((shading != Shading.ALBEDO).any())
 
-    def forward(
-        self, sample: FieldSample, view_dir: Float[Tensor, "N 3"], light: Lights, shading: Int[Tensor, "N"]
-    ) -> Float[Tensor, "N 3"]:
+    def forward(self, sample: FieldSample, light: Lights, shading: Int[Tensor, "N"]) -> Float[Tensor, "N 3"]:
         """c = rho (l_rho max(0, n . (l - mu) / |l - mu|) + l_a) (DreamFusion, arXiv 2209.14988, its shading equation).
 
         Albedo views show rho; textureless ones set rho to 1. Lit views need `sample.normal` and `sample.points`: without them

@@ -13,7 +13,7 @@ from threefusion.types import FieldSample, Lights
 
 
 class Material(Component):
-    """Turns what the geometry says about a point into the colour that a camera sees."""
+    """Turns a point's features into the colour that a camera sees."""
 
     kind: ClassVar[str] = "material"
     feature_width: int
@@ -24,11 +24,9 @@ class Material(Component):
         """Whether views shaded in these ways (values of `Shading`, on the CPU) need normals."""
 
     @abstractmethod
-    def forward(
-        self, sample: FieldSample, view_dir: Float[Tensor, "N 3"], light: Lights, shading: Int[Tensor, "N"]
-    ) -> Float[Tensor, "N 3"]:
-        """Colours of samples seen along the unit directions `view_dir`, each under its own light."""
+    def forward(self, sample: FieldSample, light: Lights, shading: Int[Tensor, "N"]) -> Float[Tensor, "N 3"]:
+        """Colours of samples, each under its own light."""
 
     @abstractmethod
     def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
-        """What an exporter bakes, by glTF name: `base_color`."""
+        """The textures that an exporter bakes, by glTF name: `base_color`."""

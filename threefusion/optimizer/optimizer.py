@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -11,24 +12,46 @@ from threefusion.component import Component
 from threefusion.errors import UserError
 from threefusion.optimizer.settings import AdamConfig
 from threefusion.registry import register
+from threefusion.types import Rewrite
 
 
 class OptimizerFactory(Component):
-    """Makes the optimiser of a scene; its learning rates are pure functions of the step."""
+    """Makes the optimiser of everything that is trained; its learning rates are pure functions of the step."""
 
     kind: ClassVar[str] = "optimizer"
 
-    def create(self, scene: nn.ModuleDict) -> torch.optim.Optimizer:
-        """The optimiser over every trainable parameter of `scene`, with `initial_lr` in each group."""
-        raise NotImplementedError
+    @abstractmethod
+    def create(self, trained: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser over every trainable parameter of `trained`, with `initial_lr` in each group."""
 
+    @abstractmethod
     def scale(self, step: int) -> float:
-        """What every group's initial learning rate is multiplied with at `step`."""
-        raise NotImplementedError
+        """The factor of every group's initial learning rate at `step`."""
+
+    @torch.no_grad()
+    def rewrite(self, optimizer: torch.optim.Optimizer, module: nn.Module, rewrite: Rewrite) -> None:
+        """Replace parameters of `module` as `rewrite` says, in the module and in the optimiser.
+
+        The state of the rows that are kept goes with them; that of new rows is 0.
+        """
+        for name, new in rewrite.new.items():
+            owner, _, leaf = name.rpartition(".")
+            old = module.get_parameter(name)
+            parameter = nn.Parameter(torch.cat([old[rewrite.keep], new]))
+            setattr(module.get_submodule(owner), leaf, parameter)
+            for group in optimizer.param_groups:
+                group["params"] = [parameter if known is old else known for known in group["params"]]
+            state = optimizer.state.pop(old, {})
+            optimizer.state[parameter] = {
+                key: torch.cat([value[rewrite.keep], torch.zeros_like(new)])
+                if isinstance(value, torch.Tensor) and value.shape == old.shape
+                else value
+                for key, value in state.items()
+            }
 
 
 SETTINGS = ("lr", "initial_lr", "betas", "eps", "weight_decay", "decoupled_weight_decay")
-"""What a config says of a group; anything else in it is the optimiser's memory."""
+"""The entries of a group that the config decides; all others are the optimiser's state."""
 
 
 def take_over_settings(saved: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
@@ -52,20 +75,20 @@ class Adam(OptimizerFactory):
         super().__init__()
         self.cfg = cfg
 
-    def create(self, scene: nn.ModuleDict) -> torch.optim.Optimizer:
+    def create(self, trained: nn.Module) -> torch.optim.Optimizer:
         """One group per entry of `groups` plus one for the rest.
 
         Raises:
             UserError: a group names no part of the scene.
         """
         members: dict[str, list[nn.Parameter]] = {name: [] for name in ("", *self.cfg.groups)}
-        for name, parameter in scene.named_parameters():
+        for name, parameter in trained.named_parameters():
             if parameter.requires_grad:
                 matching = [group for group in self.cfg.groups if name == group or name.startswith(group + ".")]
                 members[max(matching, key=len, default="")].append(parameter)
         empty = [name for name in self.cfg.groups if not members[name]]
         if empty:
-            parts = sorted({name.rsplit(".", 1)[0] for name, _ in scene.named_parameters()})
+            parts = sorted({name.rsplit(".", 1)[0] for name, _ in trained.named_parameters()})
             raise UserError(
                 f"optimizer.groups.{empty[0]}: no trainable part of the scene has this name. Parts: {', '.join(parts)}"
             )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from threefusion.camera.projection import clip_coordinates
+from threefusion.camera.projection import camera_rays, clip_coordinates
 from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.ops.rasterize import rasterize
 from threefusion.perf.backends import on, runnable
-from threefusion.perf.scene import BALL, SEED, fixed_renderer, fixed_views, march_steps
+from threefusion.perf.scene import BALL, SEED, fixed_scene, fixed_views, march_steps
 from threefusion.perf.timing import Candidate, plain
 
 CHANNELS = 5
@@ -22,23 +23,25 @@ SUBDIVISIONS = 5
 
 def march_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
     """The fixed scene's sampler, for (batch, resolution) in `sizes`; `points` are the steps inside the outer ball."""
-    sampler = fixed_renderer(device).sampler
+    scene, renderer = fixed_scene(device)
+    sampler = partial(renderer.sampler, scene.geometry)
     for batch, resolution in sizes:
         views = fixed_views(batch, resolution, device)
-        rays, steps = views.camera.rays(), march_steps(views)
-        samples = len(sampler(rays, views).t_start)
+        rays, steps = camera_rays(views.camera), march_steps(views)
+        samples = len(sampler(rays, views, True).t_start)
         size = {"batch": batch, "resolution": resolution, "points": steps}
         for name in runnable(device, "march"):
-            call = plain(on(name, lambda rays=rays, views=views: sampler(rays, views)))
+            call = plain(on(name, lambda rays=rays, views=views: sampler(rays, views, True)))
             yield Candidate(name, "march", size, call, {"samples": samples})
 
 
 def composite_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
     """Weights and weighted sums of the fixed scene's samples, forward and backward."""
-    sampler = fixed_renderer(device).sampler
+    scene, renderer = fixed_scene(device)
+    sampler = partial(renderer.sampler, scene.geometry)
     for batch, resolution in sizes:
         views = fixed_views(batch, resolution, device)
-        ray_index = sampler(views.camera.rays(), views).ray_index
+        ray_index = sampler(camera_rays(views.camera), views, True).ray_index
         size = {"batch": batch, "resolution": resolution, "points": len(ray_index)}
         for name in runnable(device, "composite"):
             call = plain(on(name, _composite_call(ray_index, batch * resolution**2)))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import pi, radians, sqrt
 
 import torch
-from torch import nn
 
-from threefusion.camera.projection import look_at, sphere_position, wrap_angle
+from threefusion.camera.projection import camera_rays, look_at, sphere_position, wrap_angle
 from threefusion.config import choose
+from threefusion.geometry.geometry import BuildContext
 from threefusion.ops.grid import Grid, hash_levels
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.sampler.sampler import ball_interval
-from threefusion.types import Cameras, Lights, Shading, ViewBatch
+from threefusion.types import Cameras, Lights, Scene, Shading, ViewBatch
 
 SEED = 0
 DISTANCE, FOVY_DEG, ELEVATION_DEG, AZIMUTH_DEG = 3.2, 20.0, 20.0, 45.0
@@ -42,7 +42,7 @@ def fixed_views(batch: int, resolution: int, device: torch.device, shading: Shad
     return ViewBatch(camera, light, torch.full((batch,), int(shading)), 0, torch.arange(batch), SEED).to(device)
 
 
-def fixed_renderer(device: torch.device) -> Renderer:
+def fixed_scene(device: torch.device) -> tuple[Scene, Renderer]:
     """The field with an occupancy grid that holds the cells whose middle is in the ball; white behind it."""
     grid = {"levels": LEVELS, "features": FEATURES, "log2_table_size": LOG2_ROWS, "base_resolution": BASE, "growth": GROWTH}
     encoding = choose("encoding", "hash-grid", **grid)
@@ -51,20 +51,15 @@ def fixed_renderer(device: torch.device) -> Renderer:
         torch.manual_seed(SEED)
         material = build(choose("material", "diffuse"))
         field = choose("geometry", "density-field", radius=RADIUS, encoding=encoding, hidden_width=HIDDEN)
-        geometry = build(field, material.feature_width)
-        renderer = build(choose("renderer", "volume", sampler=sampler), geometry, material, build(choose("background", "solid")))
+        scene = Scene(build(field, BuildContext(material.feature_width)), material, build(choose("background", "solid")))
+        renderer = build(choose("renderer", "volume", sampler=sampler))
     square = (((torch.arange(CELLS) + 0.5) * (2 / CELLS) - 1) * RADIUS).square()
     inside = square[:, None, None] + square[:, None] + square < BALL**2
     renderer.sampler.occupied.copy_(inside.flatten())
-    return renderer.to(device).train()
-
-
-def trained_parts(renderer: Renderer) -> nn.ModuleDict:
-    """What the optimiser moves."""
-    return nn.ModuleDict({name: getattr(renderer, name) for name in ("geometry", "material", "background")})
+    return scene.to(device), renderer.to(device)
 
 
 def march_steps(views: ViewBatch) -> int:
     """Steps inside the outer ball, over all rays."""
-    near, far = ball_interval(views.camera.rays(), RADIUS, views.camera.near)
+    near, far = ball_interval(camera_rays(views.camera), RADIUS, views.camera.near)
     return int(((far - near) * STEPS / (2 * RADIUS)).sum())

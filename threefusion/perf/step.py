@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from threefusion.camera.projection import camera_rays
 from threefusion.config import choose
 from threefusion.ops.backend import backend
 from threefusion.perf.backends import runnable
-from threefusion.perf.scene import SEED, fixed_renderer, fixed_views, trained_parts
+from threefusion.perf.scene import SEED, fixed_scene, fixed_views
 from threefusion.perf.timing import Call, Candidate, Mark
 from threefusion.registry import build
-from threefusion.types import Shading
+from threefusion.types import Shading, Want
 
 OPERATIONS = ("grid", "march", "composite")
 ALBEDO, NORMALS = "albedo", "analytic normals"
@@ -24,9 +25,9 @@ def step_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> I
     The latter are lit and have the orientation loss. What stands in for the guidance is a fixed random gradient in the image.
     """
     for case, (batch, resolution) in [(ALBEDO, sizes[0]), (NORMALS, sizes[0]), *((ALBEDO, size) for size in sizes[1:])]:
-        renderer = fixed_renderer(device)
+        scene, renderer = fixed_scene(device)
         views = fixed_views(batch, resolution, device)
-        samples = len(renderer.sampler(views.camera.rays(), views).t_start)
+        samples = len(renderer.sampler(scene.geometry, camera_rays(views.camera), views, True).t_start)
         size = {"batch": batch, "resolution": resolution}
         counts = {"rays": batch * resolution**2, "points": samples}
         for name in runnable(device, *OPERATIONS):
@@ -35,9 +36,9 @@ def step_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> I
 
 def step_call(name: str, batch: int, resolution: int, normals: bool, device: torch.device) -> Call:
     """One step of a scene of its own on backend `name`."""
-    renderer = fixed_renderer(device)
+    scene, renderer = fixed_scene(device)
     views = fixed_views(batch, resolution, device, Shading.LIT if normals else Shading.ALBEDO)
-    optimizer = build(choose("optimizer", "adam")).create(trained_parts(renderer))
+    optimizer = build(choose("optimizer", "adam")).create(scene)
     orientation = build(choose("loss", "orientation"))
     random = torch.Generator().manual_seed(SEED)
     gradient = (torch.randn(batch, resolution, resolution, 3, generator=random) / resolution**2).to(device)
@@ -45,7 +46,7 @@ def step_call(name: str, batch: int, resolution: int, normals: bool, device: tor
     def call(mark: Mark) -> None:
         with backend(name):
             optimizer.zero_grad(set_to_none=True)
-            render = renderer(views, normals=normals)
+            render = renderer(scene, views, Want(normals, normals, random=True))
             loss = (render.image * gradient).sum()
             if normals:
                 loss = loss + orientation.cfg.weight(0) * orientation(render, views)

@@ -54,8 +54,8 @@ def phase_at(system: TextTo3D, views: int, step: int) -> Phase:
     """The phase of a single step; whatever may be drawn at random counts as drawn."""
     drawn = system.camera.sample(step, system.config.seed, torch.arange(_DRAWN))
     losses = {name: term for name, (term, _) in system.active_losses(step).items()}
-    normals = [name for name, term in losses.items() if term.needs_normal]
-    if system.renderer.material.needs_normal(drawn.shading):
+    normals = [name for name, term in losses.items() if term.wants.normals]
+    if system.scene.material.needs_normal(drawn.shading):
         normals.append("shading")
     values = [schedule(step) for schedule in schedules(system.config.guidance)]
     branches = tuple(value if value in (0, 1) else None for value in values)
@@ -68,7 +68,7 @@ def largest_batch(system: TextTo3D, phase: Phase) -> ViewBatch:
     drawn = system.camera.sample(phase.first, seed, torch.arange(_DRAWN))
     extent = drawn.camera.distance * (drawn.camera.fovy / 2).tan()
     batch = system.camera.sample(phase.first, seed, extent.argsort()[: phase.views])
-    costly = [way for way in drawn.shading.unique() if system.renderer.material.needs_normal(way[None])]
+    costly = [way for way in drawn.shading.unique() if system.scene.material.needs_normal(way[None])]
     if costly:
         batch = replace(batch, shading=torch.cat([costly[0][None], batch.shading[1:]]))
     return batch

@@ -10,13 +10,14 @@ import pytorch_lightning as pl
 import torch
 from torch.optim import Optimizer
 
-from threefusion.callback.images import evaluation_orbit, look
+from threefusion.camera.orbit import evaluation_orbit
 from threefusion.config import RunConfig
 from threefusion.machine.memory import free_bytes, peak_resident_bytes, retry_on_oom
 from threefusion.ops.backend import choose_backend
 from threefusion.plan.meter import metered
 from threefusion.plan.missing import missing_model, missing_note, missing_weights, with_stand_in
 from threefusion.plan.phases import Phase, largest_batch, phases
+from threefusion.renderer.views import render_views
 from threefusion.system.build import build_system, trainer_settings
 from threefusion.system.text_to_3d import TextTo3D
 from threefusion.types import ViewBatch
@@ -94,7 +95,7 @@ def measure_run(config: RunConfig) -> Plan:
     notes = ("the export after the training is not counted",)
     return Plan(
         device=str(device),
-        parameters=sum(tensor.nbytes for tensor in system.renderer.state_dict().values()),
+        parameters=sum(tensor.nbytes for part in (system.scene, system.renderer) for tensor in part.state_dict().values()),
         gradients=sum(parameter.nbytes for parameter in parameters),
         optimizer=sum(value.nbytes for value in state),
         prior=missing_weights(config) if missing else system.guidance.prior.weight_bytes(),
@@ -140,7 +141,7 @@ def measure_phase(
             hook = system.renderer.register_forward_hook(lambda *_: laps.append(meter.lap()))
             try:
                 with precision():
-                    loss, _ = system.weighed(batch)
+                    loss, _ = system.compute_loss(batch)
             finally:
                 hook.remove()
             laps.append(meter.lap())
@@ -150,12 +151,12 @@ def measure_phase(
         optimizer.zero_grad()
         return PhaseMemory(phase, *laps)
 
-    return retry_on_oom(step, system.renderer.spare_memory)
+    return retry_on_oom(step, system.renderer.reduce_memory)
 
 
 def measure_image(system: TextTo3D, size: int, device: torch.device) -> int:
     """The peak while one frame of `size` pixels is rendered."""
     frame: ViewBatch = evaluation_orbit(system.camera, 1, size).to(device)
     with metered(device) as meter:
-        next(look(system.scene, frame, "albedo"))
+        next(render_views(system.renderer, system.scene, frame))
         return meter.lap()

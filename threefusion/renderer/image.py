@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
-from threefusion.background.background import Background
 from threefusion.errors import UserError
-from threefusion.geometry.geometry import CanvasGeometry, Geometry
-from threefusion.material.material import Material
+from threefusion.geometry.geometry import Geometry, HasCanvas
 from threefusion.registry import register
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.settings import ImageConfig
-from threefusion.types import RenderOutput, ViewBatch
+from threefusion.types import RenderOutput, Scene, ViewBatch, Want
 
 
 @register("image")
 class Image(Renderer):
     """The geometry's picture in every view, whatever the camera; material and background are not used."""
 
-    def __init__(self, cfg: ImageConfig, geometry: Geometry, material: Material, background: Background) -> None:
-        super().__init__(geometry, material, background)
-        if not isinstance(geometry, CanvasGeometry):
-            name = getattr(geometry, "registered_name", type(geometry).__name__)
-            raise UserError(f"renderer: 'image' needs the geometry 'image', not {name!r}. Did you mean the renderer 'volume'?")
+    needs: ClassVar[type[Geometry]] = HasCanvas
 
-    def forward(self, batch: ViewBatch, normals: bool = False) -> RenderOutput:
+    def __init__(self, cfg: ImageConfig) -> None:
+        super().__init__()
+
+    def render(self, scene: Scene, views: ViewBatch, want: Want) -> RenderOutput:
         """The picture in its own size, opaque, at distance 0.
 
         Raises:
-            UserError: normals were asked for, which a picture has not.
+            UserError: normals or samples are wanted, which a picture does not have.
         """
-        if normals:
-            raise UserError("renderer: 'image' has no normals; leave out the losses that need them")
-        picture = self.geometry.canvas().expand(len(batch), -1, -1, -1)
+        if want.normals or want.samples:
+            raise UserError("renderer: 'image' has no normals and no samples; leave out the losses that need them")
+        picture = scene.geometry.canvas().expand(len(views), -1, -1, -1)
         flat = torch.zeros_like(picture[..., :1])
         return RenderOutput(image=picture, opacity=flat + 1, depth=flat)

@@ -1,4 +1,4 @@
-"""Leaving out samples that are too thin, or too deep inside, to be seen."""
+"""Leaving out samples that contribute nothing: too thin, or hidden behind others."""
 
 from __future__ import annotations
 
@@ -9,40 +9,46 @@ from torch import Tensor, nn
 INTERVAL = 16
 """Optimiser steps between decisions; each reads one number from the device."""
 WORTH = 0.6
-"""Share of samples that are seen below which a first look at the density alone saves more than it costs; fog keeps 97 %."""
+"""Visible share below which evaluating the density first saves more than it costs; in fog 97 % of the samples are visible."""
 
 
 class VisibilityPruning(nn.Module):
-    """Decides whether training looks at the density first. Its numbers belong to the checkpoint: a resumed run goes on as it was.
+    """Decides whether training evaluates the density first. Its state is in the checkpoint: a resumed run continues exactly.
 
-    Samples are seen if they weigh at least `threshold`; at 0 nothing is ever pruned.
+    Samples are visible if they weigh at least `threshold`; at 0 nothing is ever pruned.
     """
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
-        self.register_buffer("seen", torch.ones(()))
+        self.register_buffer("visible_share", torch.ones(()))
         self.register_buffer("worthwhile", torch.zeros((), dtype=torch.bool))
-        self._active: bool | None = None
+        self._pays = False
+        """`worthwhile`, as the host last read it."""
+        self.register_load_state_dict_post_hook(lambda module, _: module._read())
 
-    @property
-    def active(self) -> bool:
-        """Whether to prune now: in evaluation whenever there is a threshold, in training while it pays."""
-        if self.threshold == 0 or not self.training:
-            return self.threshold > 0
-        if self._active is None:
-            self._active = bool(self.worthwhile)
-        return self._active
+    def is_active(self) -> bool:
+        """Whether to prune now: without gradients whenever there is a threshold, with gradients while it pays."""
+        return self.threshold > 0 and (self._pays or not torch.is_grad_enabled())
+
+    def measure(self, weights: Float[Tensor, "N"]) -> Float[Tensor, ""] | None:
+        """Share of the samples, given their weights, that are visible; None if nothing depends on it."""
+        if self.threshold == 0 or not len(weights) or not torch.is_grad_enabled():
+            return None
+        return (weights.detach() >= self.threshold).float().mean()
 
     @torch.no_grad()
-    def on_step(self, step: int) -> None:
-        """Decide anew, now and then."""
+    def update(self, step: int) -> None:
+        """Decide again every `INTERVAL` steps."""
         if self.threshold > 0 and step % INTERVAL == 0:
-            self.worthwhile.copy_(self.seen < WORTH)
-            self._active = None
+            self.worthwhile.copy_(self.visible_share < WORTH)
+            self._read()
 
     @torch.no_grad()
-    def observe(self, weights: Float[Tensor, "N"]) -> None:
-        """Measure which share of all samples, whose weights these are, is seen."""
-        if self.threshold > 0 and self.training and len(weights):
-            self.seen.copy_((weights >= self.threshold).float().mean())
+    def observe(self, visible_share: Float[Tensor, ""] | None) -> None:
+        """Remember what the last render measured."""
+        if visible_share is not None:
+            self.visible_share.copy_(visible_share)
+
+    def _read(self) -> None:
+        self._pays = bool(self.worthwhile)

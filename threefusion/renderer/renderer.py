@@ -7,49 +7,53 @@ from typing import ClassVar
 
 import torch
 
-from threefusion.background.background import Background
 from threefusion.component import Component
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry
-from threefusion.material.material import Material
-from threefusion.types import RenderOutput, ViewBatch
+from threefusion.renderer.heading import turn_render, turn_views
+from threefusion.types import RenderOutput, Scene, ViewBatch, Want
+
+PLAIN = Want()
+"""Image, opacity and depth, without random numbers."""
 
 
 class Renderer(Component):
-    """Makes images of the scene. Constructed with `(cfg, geometry, material, background)`, which become its parts."""
+    """Makes images of a scene that it does not own. Constructed with `(cfg)`.
+
+    Rendering has no side effects, so that several threads can render the same scene. State that follows the training, such as
+    an occupancy grid, changes in `update` and `after_step` alone, and is a part of the checkpoint.
+    """
 
     kind: ClassVar[str] = "renderer"
+    needs: ClassVar[type[Geometry]]
+    """Capability of the geometries that it can render."""
 
-    def __init__(self, geometry: Geometry, material: Material, background: Background) -> None:
-        super().__init__()
-        self.geometry = geometry
-        self.material = material
-        self.background = background
+    def forward(self, scene: Scene, views: ViewBatch, want: Want = PLAIN) -> RenderOutput:
+        """Images of the views, with everything in `want`.
+
+        The scene's heading is accounted for here: `render` sees cameras and lights in the geometry's own frame.
+        """
+        return turn_render(self.render(scene, turn_views(views, -scene.heading), want), scene.heading)
 
     @abstractmethod
-    def forward(self, batch: ViewBatch, normals: bool = False) -> RenderOutput:
-        """Images of the views, the same way in training and in evaluation.
+    def render(self, scene: Scene, views: ViewBatch, want: Want) -> RenderOutput:
+        """Images of views that are given in the frame of the geometry; changes nothing."""
 
-        With `normals`, normals and `samples` are given even if no view's shading needs them.
+    @torch.no_grad()
+    def update(self, scene: Scene, step: int, generator: torch.Generator) -> None:
+        """Called once before every optimiser step, after every component's `on_step`; override for state that follows the scene.
+
+        `generator` depends on (seed, step) alone and is the same in every process.
         """
 
-    def turn_round(self) -> None:
-        """Turn the scene by half a turn about the vertical axis.
+    @torch.no_grad()
+    def after_step(self, render: RenderOutput, step: int) -> None:
+        """Called after every optimiser step with the last render; override for state that follows measurements."""
 
-        Raises:
-            UserError: its geometry cannot.
-        """
-        self.geometry.turn_round()
-
-    def spare_memory(self) -> None:
-        """Make the next render in training need less memory, and say so in one line; the image stays the same.
+    def reduce_memory(self) -> None:
+        """Make the next render with gradients need less memory, and report it in one line; the image stays the same.
 
         Raises:
             UserError: it cannot need less; the message says what to lower.
         """
         raise UserError("out of memory. Lower camera.batch_size, or the size of the scene")
-
-    def on_step(self, step: int, generator: torch.Generator) -> None:
-        """Let every part of the scene follow the step."""
-        for part in (self.geometry, self.material, self.background):
-            part.on_step(step, generator)

@@ -12,14 +12,14 @@ class VolumeConfig:
     """How rays are sampled."""
 
     sampler: Choice = slot("sampler", "uniform")  # noqa: RUF009 (frozen)
-    """Where along each ray the scene is asked."""
+    """Ray sampler: where along each ray the field is evaluated."""
     prune_below: float = 0.0
-    """Samples that weigh less are left out after a first look at the density alone, in training only while at least two fifths
+    """Samples that weigh less are left out after the density alone was evaluated, in training only while at least two fifths
     of them do; 0 keeps all."""
     samples_per_chunk: int = 262144
-    """Samples looked at together; training keeps one chunk's activations and computes the others' again. Bounds the memory."""
+    """Samples evaluated together; training keeps one chunk's activations and recomputes the others'. Bounds the memory."""
     rays_per_chunk: int = 16384
-    """Rays rendered at a time in evaluation; bounds the memory, not the result."""
+    """Rays rendered together in evaluation; bounds the memory, not the result."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.prune_below < 1:

@@ -11,8 +11,10 @@ from threefusion.run.folder import latest_checkpoint, open_run, relative, write_
 
 if TYPE_CHECKING:
     from threefusion.camera.sampler import CameraSampler
+    from threefusion.exporter.exporter import Exported
+    from threefusion.renderer.renderer import Renderer
     from threefusion.system.text_to_3d import TextTo3D
-    from threefusion.types import Scene
+    from threefusion.types import Mesh, Scene
 
 
 def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any]) -> None:
@@ -21,6 +23,10 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     Raises:
         UserError: the scene is empty.
     """
+    from threefusion.callback.images import write_video
+    from threefusion.camera.orbit import evaluation_orbit
+    from threefusion.renderer.views import render_views
+
     checkpoint = relative(latest_checkpoint(run), run)
     report = report | {"metrics": None, "artifacts": {"mesh": None, "video": None, "checkpoint": checkpoint}}
     try:
@@ -28,60 +34,48 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
             print(f"pictures: {run / 'images'}")
             return
         output = config.output
-        video = turntable(run / "turntable.mp4", system.scene, system.camera, output.turntable_frames, output.turntable_size)
+        video = run / "turntable.mp4"
+        views = evaluation_orbit(system.camera, output.turntable_frames, output.turntable_size)
+        write_video(video, render_views(system.renderer, system.scene, views))
         report["artifacts"]["video"] = relative(video, run)
         # a mesh that an earlier part of the run has exported is not this scene's
         for old in (run / "mesh").glob("*"):
             old.unlink()
-        paths, fidelity = export_scene(config, system.scene, run / "mesh")
-        report["artifacts"]["mesh"] = relative(paths[0], run)
-        report["export"] = fidelity
-        report["metrics"] = scores(config, paths[0])
-        print(f"mesh: {paths[0]}")
+        exported = export_scene(config, system.scene, system.renderer, run / "mesh")
+        report["artifacts"]["mesh"] = relative(exported.paths[0], run)
+        report["export"] = exported.report
+        report["metrics"] = scores(config, exported.mesh)
+        print(f"mesh: {exported.paths[0]}")
     finally:
         write_report(run, report)
 
 
-def turntable(
-    path: Path, scene: Scene, camera: CameraSampler, frames: int, size: int, mode: str = "albedo", light: str = "camera"
-) -> Path:
-    """A video of one turn round the scene."""
-    from threefusion.callback.images import SHADING, evaluation_orbit, look, write_video
-
-    batch = evaluation_orbit(camera, frames, size, SHADING[mode], light)
-    write_video(path, look(scene, batch, mode))
-    return path
-
-
-def export_scene(
-    config: RunConfig, scene: Scene, folder: Path, formats: list[str] | None = None
-) -> tuple[list[Path], dict[str, float]]:
-    """Write the scene's mesh files; the paths and how well the mesh agrees with the field."""
+def export_scene(config: RunConfig, scene: Scene, renderer: Renderer, folder: Path, formats: list[str] | None = None) -> Exported:
+    """Write the scene's mesh files."""
     from threefusion.config import choose
     from threefusion.registry import build
 
     choice = config.exporter
     if formats:
         choice = choose("exporter", choice.name, **{**dict(choice.settings), "formats": formats})
-    exporter = build(choice)
-    return exporter(scene, folder), exporter.report
+    return build(choice).export(scene, renderer, folder)
 
 
-def scores(config: RunConfig, mesh: Path) -> dict[str, Any] | None:
+def scores(config: RunConfig, mesh: Mesh | None) -> dict[str, Any] | None:
     """The exported mesh against the exact truth, None where the prompt names no toy-world object."""
-    from threefusion.exporter.preview import load_glb, rasterised_views
+    from threefusion.exporter.preview import rasterised_views
     from threefusion.toyworld.score import find_object, score, scoring_cameras
 
     target = find_object(dict(config.prompt.settings).get("text", ""))
-    if target is None:
+    if target is None or mesh is None:
         return None
     cameras = scoring_cameras()
-    views = rasterised_views(load_glb(mesh), cameras)
+    views = rasterised_views(mesh, cameras)
     return score(views.mask[..., 0], views.base_color, target, cameras)
 
 
-def load_scene(run: Path) -> tuple[RunConfig, Scene, CameraSampler]:
-    """The newest state of a run, ready to be looked at; the prior is not needed.
+def load_scene(run: Path) -> tuple[RunConfig, Scene, Renderer, CameraSampler]:
+    """The newest state of a run, ready to be rendered; the prior is not needed.
 
     Raises:
         UserError: no run there, or nothing saved yet.
@@ -94,28 +88,32 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, CameraSampler]:
     checkpoint = latest_checkpoint(run)
     if checkpoint is None:
         raise UserError(f"{run}: the run has saved no checkpoint yet. Go on with: python launch.py train --resume {run}")
-    scene = build_scene(config)
-    restore_scene(scene, read_checkpoint(checkpoint)["state_dict"])
-    return config, scene, build(config.camera)
+    scene, renderer = build_scene(config)
+    restore_scene(scene, renderer, read_checkpoint(checkpoint)["state_dict"])
+    return config, scene, renderer, build(config.camera)
 
 
 def render(run: Path, views: int, mode: str, light: str, size: int, out: Path | None) -> Path:
     """Write a turntable of a run as MP4, or as PNG files when `out` is a folder name; returns what was written."""
-    from threefusion.callback.images import SHADING, evaluation_orbit, look, write_png
+    from threefusion.callback.images import write_png, write_video
+    from threefusion.camera.orbit import evaluation_orbit
+    from threefusion.renderer.views import SHADING, render_views
 
-    _, scene, camera = load_scene(run)
+    _, scene, renderer, camera = load_scene(run)
     out = out or run / f"turntable-{mode}{'-relit' if light == 'orbit' else ''}.mp4"
+    images = render_views(renderer, scene, evaluation_orbit(camera, views, size, SHADING[mode], light), mode)
     if out.suffix == ".mp4":
-        return turntable(out, scene, camera, views, size, mode, light)
+        write_video(out, images)
+        return out
     out.mkdir(parents=True, exist_ok=True)
-    for place, image in enumerate(look(scene, evaluation_orbit(camera, views, size, SHADING[mode], light), mode)):
-        write_png(out / f"{place:03d}.png", image)
+    for index, image in enumerate(images):
+        write_png(out / f"{index:03d}.png", image)
     return out
 
 
 def export(run: Path, formats: list[str]) -> list[Path]:
     """Write mesh files of a run again."""
-    config, scene, _ = load_scene(run)
+    config, scene, renderer, _ = load_scene(run)
     if config.exporter is None:
         raise UserError(f"{run}: the config of this run has no exporter")
-    return export_scene(config, scene, run / "mesh", formats)[0]
+    return export_scene(config, scene, renderer, run / "mesh", formats).paths

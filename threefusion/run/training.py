@@ -53,9 +53,9 @@ def train(config: RunConfig, run: Path) -> int:
         device = trainer.strategy.root_device
         report = cost(system, spent, trainer.global_step, first, device)
         print(speed(report))
-        if device.type != "cpu":
-            # Lightning has put the scene back into main memory, where kernels for the device do not run
-            choose_backend("auto")
+        # Lightning has put the scene back into main memory; what follows is rendered where it was trained
+        system.scene.to(device)
+        system.renderer.to(device)
         finish(run, config, system, report)
     return 0
 

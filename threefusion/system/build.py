@@ -15,7 +15,7 @@ def build_system(config: RunConfig) -> TextTo3D:
     prior = build(settings(config.guidance).prior)
     prompt = build(config.prompt, prior.text_encoder())
     prior.load()
-    return TextTo3D(config, build_scene(config), prompt, build(config.guidance, prior))
+    return TextTo3D(config, *build_scene(config), prompt, build(config.guidance, prior))
 
 
 def trainer_settings(config: RunConfig) -> dict[str, Any]:

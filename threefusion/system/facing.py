@@ -1,7 +1,7 @@
-"""Whether the scene faces the way the words say.
+"""Detects a front/back flip: a scene that faces away from where the prompt puts its front.
 
-Early on little tells front from back, and a scene that begins the wrong way round stays so: turning it would pass through worse
-scenes. The prior knows, though: from the sides that it would call front, it predicts renders better under the words for front.
+Early in training front and back hardly differ, and a scene that starts the wrong way round stays so, because every gradual turn
+passes through worse scenes. The prior can tell: it predicts renders of the front better under the prompt for the front.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.types import Cameras, PromptEmbeddings, ViewBatch
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""Timesteps at which the prior is asked, as parts of the schedule: below, both readings are predicted equally well."""
+"""Timesteps at which the losses are compared, as parts of the schedule: below, both prompts predict equally well."""
 
 
 @torch.no_grad()
@@ -30,26 +30,26 @@ def faces_backwards(
     batch: ViewBatch,
     at_once: int,
 ) -> bool:
-    """Whether the prior predicts the views, encoded as `x`, better if front and back change places in their words.
+    """Whether the prior predicts the views, encoded as `x`, better with front and back exchanged in their prompts.
 
-    The errors under both readings are compared as ratios, level by level, on the same noise, over the views whose words
-    change: of sides and from overhead both readings are one. The prior is asked about `at_once` of them at a time.
+    The losses with both prompts are compared as ratios, timestep by timestep, on the same noise, over the views whose prompt
+    changes: views from the side and from overhead are not informative. The network sees `at_once` of them at a time.
     """
     opposite = replace(batch.camera, azimuth=(batch.camera.azimuth + 2 * pi) % (2 * pi) - pi)
     noise = batch.randn("facing", *prior.shape)
-    readings = torch.stack([prompt(camera).text for camera in (batch.camera, opposite)])
-    telling = (readings[0] != readings[1]).flatten(1).any(1)
-    if not telling.any():
+    tokens = torch.stack([prompt(camera).text for camera in (batch.camera, opposite)])
+    informative = (tokens[0] != tokens[1]).flatten(1).any(1)
+    if not informative.any():
         return False
-    x, noise, readings = x[telling], noise[telling], readings[:, telling]
+    x, noise, tokens = x[informative], noise[informative], tokens[:, informative]
     score = x.new_zeros(())
     for level in LEVELS:
         timesteps = torch.full((len(x),), int(level * len(prior.alphas_cumprod)), device=x.device)
         z = add_noise(x, noise, timesteps, prior.alphas_cumprod)
-        pieces = [values.split(at_once) for values in (z, timesteps, *readings)]
-        said, other = (
+        pieces = [values.split(at_once) for values in (z, timesteps, *tokens)]
+        as_prompted, flipped = (
             torch.cat([prior.predict_noise(*piece) for piece in zip(*pieces[:2], text, strict=True)]).sub(noise).square().mean()
             for text in pieces[2:]
         )
-        score += (other / said).log()
+        score += (flipped / as_prompted).log()
     return bool(score < 0)

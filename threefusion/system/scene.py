@@ -1,4 +1,4 @@
-"""A scene from its config, and back from a checkpoint. Lightning is not needed to look at a result."""
+"""A scene and its renderer from a config, and back from a checkpoint. Lightning is not needed to render a result."""
 
 from __future__ import annotations
 
@@ -6,21 +6,45 @@ import torch
 from torch import Tensor
 
 from threefusion.config import RunConfig
+from threefusion.errors import UserError
+from threefusion.geometry.geometry import BuildContext
 from threefusion.registry import build
+from threefusion.renderer.renderer import Renderer
 from threefusion.types import Scene
 
 
-def build_scene(config: RunConfig) -> Scene:
-    """The untrained scene of a config, its initial parameters a function of `config.seed` alone."""
+def build_scene(config: RunConfig, previous: Scene | None = None) -> tuple[Scene, Renderer]:
+    """The untrained scene of a config and its renderer; the initial parameters are a function of `config.seed` alone.
+
+    `previous` is the scene of the stage before.
+
+    Raises:
+        UserError: the renderer cannot render the geometry.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         material = build(config.material)
-        geometry = build(config.geometry, material.feature_width)
+        context = BuildContext(material.feature_width, previous, torch.Generator().manual_seed(config.seed))
+        geometry = build(config.geometry, context)
         background = build(config.background)
-        renderer = build(config.renderer, geometry, material, background)
-    return Scene(geometry, material, background, renderer)
+        renderer = build(config.renderer)
+    if not isinstance(geometry, renderer.needs):
+        raise UserError(f"renderer: {config.renderer.name!r} cannot render the geometry {config.geometry.name!r}")
+    return Scene(geometry, material, background), renderer
 
 
-def restore_scene(scene: Scene, state: dict[str, Tensor]) -> None:
-    """Load a checkpoint's parameters into a scene that was built from the same config; the renderer holds all of its parts."""
-    scene.renderer.load_state_dict({k.removeprefix("renderer."): v for k, v in state.items() if k.startswith("renderer.")})
+def restore_scene(scene: Scene, renderer: Renderer, state: dict[str, Tensor]) -> None:
+    """Load a checkpoint's state into a scene and a renderer that were built from the same config."""
+    prepare_load(scene, state)
+    for name, module in (("scene", scene), ("renderer", renderer)):
+        module.load_state_dict(part_of(state, name))
+
+
+def prepare_load(scene: Scene, state: dict[str, Tensor]) -> None:
+    """Give the geometry's parameters the sizes that they have in a checkpoint, before it is loaded."""
+    scene.geometry.prepare_load(part_of(state, "scene.geometry"))
+
+
+def part_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The entries of a `state_dict` below `name`, without that prefix."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import reduce
+from math import pi
+from operator import or_
 
 import pytorch_lightning as pl
 import torch
@@ -12,7 +15,9 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from threefusion.camera.projection import wrap_angle
 from threefusion.camera.sampler import CameraSampler
+from threefusion.component import following
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.guidance.guidance import Guidance
@@ -20,11 +25,13 @@ from threefusion.loss.loss import LossTerm
 from threefusion.optimizer.optimizer import take_over_settings
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build
+from threefusion.renderer.renderer import Renderer
 from threefusion.system.facing import faces_backwards
 from threefusion.system.metrics import RunningMeans
 from threefusion.system.phases import PhaseClock
 from threefusion.system.retry import retry_step
-from threefusion.types import RenderOutput, Scene, ViewBatch, view_generator
+from threefusion.system.scene import prepare_load
+from threefusion.types import RenderOutput, Scene, ViewBatch, Want, view_generator
 
 
 class Placeholders(IterableDataset[int]):
@@ -37,16 +44,17 @@ class Placeholders(IterableDataset[int]):
 
 
 class TextTo3D(pl.LightningModule):
-    """Renders random views of a scene, has them judged, and moves the scene.
+    """Renders random views of a scene, computes guidance and losses, and updates the scene.
 
     The frozen prior inside `guidance` never reaches a checkpoint.
     """
 
-    def __init__(self, config: RunConfig, scene: Scene, prompt: PromptProcessor, guidance: Guidance) -> None:
+    def __init__(self, config: RunConfig, scene: Scene, renderer: Renderer, prompt: PromptProcessor, guidance: Guidance) -> None:
         super().__init__()
         self.config = config
         self.camera: CameraSampler = build(config.camera)
-        self.renderer = scene.renderer
+        self.scene = scene
+        self.renderer = renderer
         self.prompt = prompt
         self.guidance = guidance
         self.losses = nn.ModuleDict({name: build(choice) for name, choice in config.losses.items()})
@@ -55,13 +63,10 @@ class TextTo3D(pl.LightningModule):
         self.metrics = RunningMeans()
         self.strict_loading = False
         self.batches_seen = 0
-        self.step_followed = -1
+        self.current_step = -1
+        """The optimiser step that `on_step` was last called for."""
         self.latest: dict[str, Tensor] = {}
-
-    @property
-    def scene(self) -> Scene:
-        """What the run produces."""
-        return Scene(self.renderer.geometry, self.renderer.material, self.renderer.background, self.renderer)
+        self.last_render: RenderOutput | None = None
 
     def views(self, batches_seen: int) -> ViewBatch:
         """This process's slice of the views of the next micro-batch.
@@ -80,49 +85,55 @@ class TextTo3D(pl.LightningModule):
         return self.camera.sample(step, self.config.seed, torch.arange(first, first + share)).to(self.device)
 
     def training_step(self, _: object, batch_idx: int) -> Float[Tensor, ""]:
-        """Render one batch of views, score it, weigh the terms."""
+        """Render one batch of views, and sum guidance and losses."""
         batch = self.views(self.batches_seen)
-        if self.step_followed != batch.step:
-            self.renderer.on_step(batch.step, view_generator(self.config.seed, batch.step, 0, "on_step"))
-            # at once: a step that runs out of memory is done again, but followed only once
-            self.step_followed = batch.step
-            if batch.step in self.config.facing.steps:
-                self.check_facing(batch.step)
+        if self.current_step != batch.step:
+            # set at once: a step that is retried after running out of memory, or has several micro-batches, begins only once
+            self.current_step = batch.step
+            self.begin_step(batch.step)
         self.batches_seen += 1
-        loss, metrics = self.weighed(batch)
-        # counted when the step has ended: one that runs out of memory is done again
+        loss, metrics = self.compute_loss(batch)
+        # set when the step has ended: it may run out of memory and be retried
         self.latest = metrics | {"loss": loss.detach()}
         return loss
 
-    def weighed(self, batch: ViewBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    def begin_step(self, step: int) -> None:
+        """Let every component follow the step, then the renderer the scene, then check which way the scene faces."""
+        for name, component in following(self):
+            component.on_step(step, view_generator(self.config.seed, step, 0, f"on_step/{name}"))
+        self.renderer.update(self.scene, step, view_generator(self.config.seed, step, 0, "on_step"))
+        if step in self.config.facing.steps:
+            self.check_facing(step)
+
+    def compute_loss(self, batch: ViewBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The weighted sum of all terms for these views, and each of them unweighted."""
         active = self.active_losses(batch.step)
         with self.clock.measure("render", self.device):
-            render: RenderOutput = self.renderer(batch, normals=any(term.needs_normal for term, _ in active.values()))
+            want = reduce(or_, (term.wants for term, _ in active.values()), Want(random=True))
+            render: RenderOutput = self.renderer(self.scene, batch, want)
         with self.clock.measure("guidance", self.device):
-            judged = self.guidance(render.image, self.prompt(batch.camera), batch)
-        loss = judged.loss
-        metrics = {"guidance": judged.loss.detach(), **judged.metrics, "opacity": render.opacity.detach().mean()}
+            guidance = self.guidance(render.image, self.prompt(batch.camera), batch)
+        loss = guidance.loss
+        metrics = {"guidance": guidance.loss.detach(), **guidance.metrics, "opacity": render.opacity.detach().mean()}
         for name, (term, weight) in active.items():
             value = term(render, batch)
             metrics[name] = value.detach()
             loss = loss + weight * value
+        self.last_render = render
         return loss, metrics
 
     @torch.no_grad()
     def check_facing(self, step: int) -> None:
-        """Turn the scene round if the prior sees its back where the words say front; every process decides as the first does."""
+        """Turn the scene by half a turn if the prior sees a front/back flip; every process decides as the first one does."""
         indices, at_once = torch.arange(self.config.facing.views), self.camera.batch_size
         views, *parts = (
             self.camera.sample(step, self.config.seed + 1, part).to(self.device) for part in (indices, *indices.split(at_once))
         )
-        self.renderer.eval()
-        # no more at once than a step looks at, so that what fits in memory still does
-        x = torch.cat([self.guidance.encode(self.renderer(part).image, part) for part in parts])
+        # no more at once than a step renders, so that it fits into memory too
+        x = torch.cat([self.guidance.encode(self.renderer(self.scene, part).image, part) for part in parts])
         backwards = faces_backwards(self.guidance.prior, self.prompt, x, views, at_once)
-        self.renderer.train()
         if self.trainer.strategy.broadcast(backwards):
-            self.renderer.turn_round()
+            self.scene.heading.copy_(wrap_angle(self.scene.heading + pi))
             if self.trainer.is_global_zero:
                 print(f"step {step}: the prior takes the front for the back; the scene was turned round", file=sys.stderr)
 
@@ -141,20 +152,41 @@ class TextTo3D(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimiser with a group per named component."""
-        parts = {name: getattr(self.scene, name) for name in ("geometry", "material", "background")}
-        return self.optimizer_factory.create(nn.ModuleDict(parts))
+        return self.optimizer_factory.create(self.scene)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: LightningOptimizer, optimizer_closure: Callable[[], Tensor | None]
     ) -> None:
-        """One optimiser step; a forward and backward pass that runs out of memory is retried with smaller chunks."""
+        """Update the scene; a step that runs out of memory before is retried with smaller chunks.
+
+        Every attempt has the same views and random numbers: those are functions of the number of batches seen, which is restored.
+        """
         batches_seen = self.batches_seen
 
         def rewind() -> None:
             optimizer.zero_grad()
             self.batches_seen = batches_seen
 
-        optimizer.step(closure=lambda: retry_step(self.trainer, optimizer_closure, self.renderer.spare_memory, rewind))
+        optimizer.step(closure=lambda: retry_step(self.trainer, optimizer_closure, self.renderer.reduce_memory, rewind))
+        self.after_step(optimizer.optimizer)
+
+    @torch.no_grad()
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Hand the last render to the renderer, and to the geometry, which may change its number of rows.
+
+        Raises:
+            UserError: it does so in a run with several processes, whose scenes would differ.
+        """
+        render, self.last_render = self.last_render, None
+        if render is None:
+            return
+        self.renderer.after_step(render, self.current_step)
+        rewrite = self.scene.geometry.after_step(render, self.current_step)
+        if rewrite is None:
+            return
+        if self.trainer.world_size > 1:
+            raise UserError("trainer.devices: a geometry that grows or prunes can be trained by one process only")
+        self.optimizer_factory.rewrite(optimizer, self.scene.geometry, rewrite)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Learning rates are a pure function of the step."""
@@ -187,6 +219,7 @@ class TextTo3D(pl.LightningModule):
         Raises:
             UserError: it was made with another config.
         """
+        prepare_load(self.scene, checkpoint["state_dict"])
         own = {k: v.shape for k, v in self.state_dict().items() if not k.startswith(("guidance.", "prompt."))}
         theirs = {k: v.shape for k, v in checkpoint["state_dict"].items()}
         differing = sorted(k for k in own.keys() | theirs.keys() if own.get(k) != theirs.get(k))

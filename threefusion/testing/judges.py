@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from threefusion.config import Choice, choose
 from threefusion.registry import build, settings
-from threefusion.testing.samples import gaussian_embedding, select, small_scene, synthetic_render, views
+from threefusion.testing.samples import gaussian_embedding, small_scene, synthetic_render, views
 from threefusion.testing.scene import assert_finite, seeded
 from threefusion.types import PromptEmbeddings, RenderOutput, ViewBatch
 
@@ -40,7 +41,7 @@ def check_camera(choice: Choice) -> None:
     assert (whole.camera.azimuth.abs() <= torch.pi + 1e-5).all(), "camera: azimuth lies in (-pi, pi]"
     assert_finite([whole.camera.c2w, whole.camera.fovy, whole.light.position, whole.light.color], "camera")
     part = camera.sample(3, 7, torch.tensor([2]))
-    assert same_views(part, select(whole, torch.tensor([2]))), "camera: a view depends on (seed, step, index) alone"
+    assert same_views(part, whole.select(torch.tensor([2]))), "camera: a view depends on (seed, step, index) alone"
     assert not same_views(whole, camera.sample(4, 7, torch.arange(4))), "camera: other steps have other views"
     assert not same_views(whole, camera.sample(3, 8, torch.arange(4))), "camera: other seeds have other views"
 
@@ -139,11 +140,14 @@ def check_exporter(choice: Choice) -> None:
     """An untrained scene -> files."""
     exporter = build(choice)
     with tempfile.TemporaryDirectory() as folder:
-        paths = exporter(small_scene(), Path(folder) / "new")
+        exported = exporter.export(*small_scene(), Path(folder) / "new")
+        paths = exported.paths
         assert paths and all(path.is_file() and path.stat().st_size > 0 for path in paths), (
             "exporter: it returns files that exist"
         )
         assert all(path.is_relative_to(folder) for path in paths), "exporter: it writes into its folder alone"
+        json.dumps(exported.report)
+        assert exported.mesh is None or exported.mesh.vertices.isfinite().all(), "exporter: the mesh is finite"
 
 
 CONTRACTS: dict[str, Callable[[Choice], None]] = {

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from threefusion.camera.orbit import orbit_views
 from threefusion.config import Choice, choose
+from threefusion.geometry.geometry import BuildContext
 from threefusion.registry import build
+from threefusion.renderer.renderer import Renderer
 from threefusion.types import PromptEmbeddings, RenderedSamples, RenderOutput, Scene, Shading, ViewBatch
 
 
 def views(count: int = 2, size: int = 8, first: int = 0, shading: Shading = Shading.ALBEDO, of: int = 4) -> ViewBatch:
     """Views `first` to `first + count - 1` of `of` views round the object; a view is the same in whatever batch it comes."""
     circle = orbit_views(of, elevation=0.3, distance=2.0, fovy=0.8, height=size, width=size, shading=shading)
-    return select(circle, torch.arange(first, first + count))
-
-
-def select(batch: ViewBatch, index: Tensor) -> ViewBatch:
-    """Some views of a batch."""
-
-    def rows(value: Any) -> Any:
-        parts = {f.name: getattr(value, f.name) for f in fields(value)}
-        return replace(value, **{name: part[index] for name, part in parts.items() if isinstance(part, Tensor)})
-
-    return replace(rows(batch), camera=rows(batch.camera), light=rows(batch.light))
+    return circle.select(torch.arange(first, first + count))
 
 
 def gaussian_embedding(count: int, negative: bool = True) -> PromptEmbeddings:
@@ -44,15 +33,15 @@ def small_scene(
     material: Choice | None = None,
     background: Choice | None = None,
     renderer: Choice | None = None,
-) -> Scene:
-    """An untrained scene, each part the default one unless given; the same parameters every time."""
+) -> tuple[Scene, Renderer]:
+    """An untrained scene and its renderer, each part the default one unless given; the same parameters every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         built_material = build(material or choose("material", "diffuse"))
-        built_geometry = build(geometry or choose("geometry", "density-field"), built_material.feature_width)
+        context = BuildContext(built_material.feature_width)
+        built_geometry = build(geometry or choose("geometry", "density-field"), context)
         built_background = build(background or choose("background", "solid"))
-        parts = built_geometry, built_material, built_background
-        return Scene(*parts, build(renderer or choose("renderer", "volume"), *parts))
+        return Scene(built_geometry, built_material, built_background), build(renderer or choose("renderer", "volume"))
 
 
 def synthetic_render(batch: ViewBatch) -> RenderOutput:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from threefusion.camera.projection import camera_rays
 from threefusion.config import Choice, choose
-from threefusion.errors import UserError
-from threefusion.geometry.geometry import CanvasGeometry
+from threefusion.geometry.geometry import BuildContext, Geometry, HasCanvas, HasDensity, HasSurface
 from threefusion.registry import build
+from threefusion.renderer.renderer import Renderer
 from threefusion.testing.samples import small_scene, views
-from threefusion.types import FieldSample, Lights, Rays, Shading
+from threefusion.types import FieldSample, Lights, Rays, Scene, Shading, Want
 
 POINTS = 12
 
@@ -82,30 +83,65 @@ def check_encoding(choice: Choice) -> None:
 
 
 def check_geometry(choice: Choice) -> None:
-    """Fields answer at points, canvases show a picture."""
-    geometry = seeded_build(choice, 3)
-    if isinstance(geometry, CanvasGeometry):
-        picture = geometry.canvas()
-        assert picture.ndim == 3 and picture.shape[-1] == 3, "geometry: a canvas is [H W 3]"
-        assert ((picture >= 0) & (picture <= 1)).all(), "geometry: a canvas holds colours in [0, 1]"
-        assert_finite_gradients(geometry, picture, "geometry")
-        assert_state_round_trip(lambda seed: seeded_build(choice, 3, seed=seed), lambda made: made.canvas(), "geometry")
-        return
+    """It has a capability, and keeps what that promises."""
+
+    def make(seed: int) -> Geometry:
+        return seeded_build(choice, BuildContext(feature_width=3), seed=seed)
+
+    geometry = make(0)
+    capabilities = [capability for capability in CAPABILITIES if isinstance(geometry, capability)]
+    assert capabilities, f"geometry: it has none of the capabilities {', '.join(known.__name__ for known in CAPABILITIES)}"
+    for capability in capabilities:
+        CAPABILITIES[capability](geometry, make)
+
+
+def check_canvas(geometry: HasCanvas, make: Callable[[int], HasCanvas]) -> None:
+    """A picture with colours in [0, 1]."""
+    picture = geometry.canvas()
+    assert picture.ndim == 3 and picture.shape[-1] == 3, "geometry: a canvas is [H W 3]"
+    assert ((picture >= 0) & (picture <= 1)).all(), "geometry: a canvas holds colours in [0, 1]"
+    assert_finite_gradients(geometry, picture, "geometry")
+    assert_state_round_trip(make, lambda made: made.canvas(), "geometry")
+
+
+def check_density(geometry: HasDensity, make: Callable[[int], HasDensity]) -> None:
+    """Points -> density, features and unit normals."""
     points = 0.5 * geometry.radius * cube_points()
     covariance = torch.full((POINTS, 3), 1e-3) if geometry.needs_covariance else None
     sample = geometry(points, True, covariance)
-    assert sample.features.shape == (POINTS, 3), "geometry: it has to give as many features as the material asks for"
+    assert sample.features.shape == (POINTS, 3), "geometry: it has to give as many features as the material reads"
     assert sample.normal is not None and sample.normal.shape == (POINTS, 3), "geometry: normals were asked for"
     length = sample.normal.norm(dim=-1)
     assert torch.allclose(length, torch.ones_like(length), atol=1e-3), "geometry: normals have unit length"
-    assert_finite([sample.features, sample.density, sample.sdf, sample.normal], "geometry")
+    assert_finite([sample.features, sample.density, sample.normal], "geometry")
     assert_finite_gradients(geometry, torch.cat([sample.features, sample.normal], -1), "geometry")
-    if sample.density is not None:
-        assert (sample.density >= 0).all(), "geometry: density is at least 0"
-        assert (geometry.density(2 * geometry.radius * unit_vectors()) == 0).all(), "geometry: density is 0 outside the ball"
+    assert (sample.density >= 0).all(), "geometry: density is at least 0"
+    assert torch.allclose(geometry.density(points, covariance), sample.density), "geometry: density alone is the same density"
+    assert torch.allclose(geometry.features(points, covariance), sample.features), (
+        "geometry: features alone are the same features"
+    )
+    assert (geometry.density(2 * geometry.radius * unit_vectors()) == 0).all(), "geometry: density is 0 outside the ball"
     empty = geometry(points[:0], True, None if covariance is None else covariance[:0])
     assert empty.features.shape == (0, 3), "geometry: empty input"
-    assert_state_round_trip(lambda seed: seeded_build(choice, 3, seed=seed), lambda made: made.density(points), "geometry")
+    assert_state_round_trip(make, lambda made: made.density(points), "geometry")
+
+
+def check_surface(geometry: HasSurface, make: Callable[[int], HasSurface]) -> None:
+    """A mesh inside the ball, with features at its points."""
+    mesh = geometry.mesh()
+    assert len(mesh.faces) > 0 and 0 <= int(mesh.faces.min()) <= int(mesh.faces.max()) < len(mesh.vertices), (
+        "geometry: valid faces"
+    )
+    assert (mesh.vertices.norm(dim=-1) <= geometry.radius * 1.001).all(), "geometry: the surface lies in the ball"
+    features = geometry.features(mesh.vertices)
+    assert features.shape == (len(mesh.vertices), 3), "geometry: it has to give as many features as the material reads"
+    assert_finite([mesh.vertices, features], "geometry")
+    assert_finite_gradients(geometry, torch.cat([mesh.vertices, features], -1), "geometry")
+    assert_state_round_trip(make, lambda made: made.mesh().vertices, "geometry")
+
+
+CAPABILITIES: dict[type[Geometry], Callable] = {HasCanvas: check_canvas, HasDensity: check_density, HasSurface: check_surface}
+"""What each capability promises."""
 
 
 def check_material(choice: Choice) -> None:
@@ -117,7 +153,7 @@ def check_material(choice: Choice) -> None:
     for shading in Shading:
         modes = torch.full((POINTS,), int(shading))
         assert isinstance(material.needs_normal(modes), bool), "material: needs_normal answers with a bool"
-        color = material(sample, unit_vectors(seed=4), light, modes)
+        color = material(sample, light, modes)
         assert color.shape == (POINTS, 3), "material: colours are [N 3]"
         assert_finite([color, *torch.autograd.grad(color.sum(), features, allow_unused=True)], "material")
     textures = material.textures(sample)
@@ -125,65 +161,92 @@ def check_material(choice: Choice) -> None:
     assert ((textures["base_color"] >= 0) & (textures["base_color"] <= 1)).all(), "material: base_color lies in [0, 1]"
     nothing = FieldSample(features[:0], density=torch.ones(0, 1), normal=torch.zeros(0, 3), points=torch.zeros(0, 3))
     dark = Lights(*(torch.zeros(0, 3) for _ in range(3)))
-    assert material(nothing, torch.zeros(0, 3), dark, torch.zeros(0, dtype=torch.int64)).shape == (0, 3), "material: empty input"
+    assert material(nothing, dark, torch.zeros(0, dtype=torch.int64)).shape == (0, 3), "material: empty input"
 
 
 def check_background(choice: Choice) -> None:
-    """Directions -> colours; steady in evaluation."""
+    """Directions -> colours; steady unless random ones are wanted."""
     background = seeded_build(choice)
     batch, directions, view_index = views(), unit_vectors(), torch.arange(POINTS) % 2
-    for training in (True, False):
-        color = background.train(training)(directions, view_index, batch)
+    for random in (True, False):
+        color = background(directions, view_index, batch, random)
         assert color.shape == (POINTS, 3), "background: colours are [R 3]"
         assert ((color >= 0) & (color <= 1)).all(), "background: colours lie in [0, 1]"
-        assert torch.equal(color, background(directions, view_index, batch)), "background: all randomness comes from the batch"
-    assert_finite_gradients(background, background(directions, view_index, batch), "background")
-    assert background(directions[:0], view_index[:0], batch).shape == (0, 3), "background: empty input"
-    ask = lambda made: made(directions, view_index, batch)  # noqa: E731 (a question, twice)
+        again = background(directions, view_index, batch, random)
+        assert torch.equal(color, again), "background: all randomness comes from the batch"
+    assert_finite_gradients(background, background(directions, view_index, batch, False), "background")
+    assert background(directions[:0], view_index[:0], batch, True).shape == (0, 3), "background: empty input"
+    ask = lambda made: made(directions, view_index, batch, False)  # noqa: E731 (a question, twice)
     assert_state_round_trip(lambda seed: seeded_build(choice, seed=seed), ask, "background")
 
 
 def check_sampler(choice: Choice) -> None:
-    """Rays -> stretches inside the ball, sorted; none on rays that miss."""
-    geometry = small_scene().geometry
-    sampler = seeded_build(choice, geometry)
+    """Rays -> intervals inside the ball, sorted; none on rays that miss."""
+    geometry = small_scene()[0].geometry
+    sampler = seeded_build(choice)
     batch = views()
-    rays = batch.camera.rays()
-    for training in (True, False):
-        samples = sampler.train(training)(rays, batch)
+    rays = camera_rays(batch.camera)
+    for random in (True, False):
+        samples = sampler(geometry, rays, batch, random)
         assert len(samples.t_start) > 0, "sampler: rays through the middle of the scene have samples"
-        assert (samples.t_start < samples.t_end).all(), "sampler: stretches have a positive length"
+        assert (samples.t_start < samples.t_end).all(), "sampler: intervals have a positive length"
         order = samples.ray_index.double() * 1e3 + samples.t_start
         assert (order.diff() >= 0).all(), "sampler: sorted by ray, then distance"
         middle = rays.origins[samples.ray_index] + samples.t_mid[:, None] * rays.directions[samples.ray_index]
         assert (middle.norm(dim=-1) <= geometry.radius * 1.001).all(), "sampler: samples lie in the ball"
-        again = sampler(rays, batch)
+        again = sampler(geometry, rays, batch, random)
         assert torch.equal(samples.t_start, again.t_start), "sampler: all randomness comes from the batch"
     away = Rays(3 * rays.directions, rays.directions, rays.radii, rays.view_index)
-    assert len(sampler(away, batch).t_start) == 0, "sampler: rays that miss have no samples"
+    assert len(sampler(geometry, away, batch, False).t_start) == 0, "sampler: rays that miss have no samples"
 
 
 def check_renderer(choice: Choice) -> None:
-    """Views -> images, with gradients to the scene."""
-    try:
-        scene = small_scene(renderer=choice)
-    except UserError:  # a renderer of flat scenes
-        scene = small_scene(geometry=choose("geometry", "image"), renderer=choice)
-    canvas = isinstance(scene.geometry, CanvasGeometry)
+    """Views -> images, with gradients to the scene and without side effects."""
+    scene, renderer = scene_for(choice)
+    canvas = isinstance(scene.geometry, HasCanvas)
     batch = views(size=16)
-    for normals in (False,) if canvas else (False, True):
-        render = scene.renderer(batch, normals=normals)
-        channels = 4 if render.space == "latent" else 3
-        size = tuple(scene.geometry.canvas().shape[:2]) if canvas else (16, 16)  # a picture has a size of its own
-        assert render.image.shape == (2, *size, channels), "renderer: images are [B H W C]"
+    size = tuple(scene.geometry.canvas().shape[:2]) if canvas else (16, 16)  # a picture has a size of its own
+    wants = [Want(), Want(random=True)] if canvas else [Want(), Want(random=True), Want(normals=True)]
+    for want in wants:
+        before = {name: value.clone() for name, value in [*scene.state_dict().items(), *renderer.state_dict().items()]}
+        render = renderer(scene, batch, want)
+        assert render.image.shape == (2, *size, 3), "renderer: images are [B H W 3]"
         assert render.opacity.shape == render.depth.shape == (2, *size, 1), "renderer: opacity and depth are [B H W 1]"
         assert ((render.opacity >= 0) & (render.opacity <= 1 + 1e-5)).all(), "renderer: opacity lies in [0, 1]"
         assert_finite([render.image, render.opacity, render.depth, render.normal], "renderer")
-        assert_finite_gradients(scene.renderer, render.image, "renderer")
+        assert_finite_gradients(scene, render.image, "renderer")
+        assert torch.equal(render.image, renderer(scene, batch, want).image), "renderer: all randomness comes from the views"
+        after = dict([*scene.state_dict().items(), *renderer.state_dict().items()])
+        assert all(torch.equal(value, after[name]) for name, value in before.items()), "renderer: rendering changes no state"
+    plain = renderer(scene, batch)
+    for training in (True, False):
+        scene.train(training), renderer.train(training)
+        assert torch.equal(plain.image, renderer(scene, batch).image), "renderer: self.training does not matter"
+    single = torch.cat([renderer(scene, views(1, 16, first)).image for first in range(2)])
+    assert torch.allclose(single, plain.image, atol=1e-5), "renderer: a view does not depend on the others"
     if not canvas:
-        assert render.normal is not None and render.normal.shape == (2, 16, 16, 3), "renderer: normals were asked for"
-    single = torch.cat([scene.renderer(views(1, 16, first)).image for first in range(2)])
-    assert torch.allclose(single, scene.renderer(batch).image, atol=1e-5), "renderer: a view does not depend on the others"
+        normal = renderer(scene, batch, Want(normals=True)).normal
+        assert normal is not None and normal.shape == (2, 16, 16, 3), "renderer: normals were asked for"
+        check_heading(scene, renderer)
+
+
+def check_heading(scene: Scene, renderer: Renderer) -> None:
+    """A scene turned by half a turn looks from behind as the unturned one does from the front."""
+    front, behind = (renderer(scene, views(1, 16, first, of=2), Want(normals=True)) for first in (0, 1))
+    scene.heading.fill_(torch.pi)
+    turned = renderer(scene, views(1, 16, 1, of=2), Want(normals=True))
+    scene.heading.zero_()
+    assert torch.allclose(turned.image, front.image, atol=1e-3), "renderer: the scene's heading turns the image"
+    half_turn = torch.tensor([-1.0, -1.0, 1.0])
+    assert torch.allclose(turned.normal, front.normal * half_turn, atol=1e-2), "renderer: normals are in world space"
+    assert not torch.equal(behind.image, turned.image) or torch.equal(front.image, behind.image), "renderer: heading is ignored"
+
+
+def scene_for(choice: Choice) -> tuple[Scene, Renderer]:
+    """A scene that the renderer can render."""
+    if seeded_build(choice).needs is HasCanvas:
+        return small_scene(geometry=choose("geometry", "image"), renderer=choice)
+    return small_scene(renderer=choice)
 
 
 CONTRACTS: dict[str, Callable[[Choice], None]] = {

@@ -1,1 +1,1 @@
-"""Where along a ray the scene is asked."""
+"""Where along each ray the field is evaluated."""

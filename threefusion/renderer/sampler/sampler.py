@@ -10,39 +10,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.geometry.geometry import ImplicitGeometry
+from threefusion.geometry.geometry import HasDensity
 from threefusion.types import Rays, RaySamples, ViewBatch
 
 
 class RaySampler(Component):
-    """Chooses the stretches of each ray where the scene is asked. Constructed with `(cfg, geometry)`."""
+    """Chooses the intervals of each ray on which the field is evaluated. Constructed with `(cfg)`."""
 
     kind: ClassVar[str] = "sampler"
 
-    def __init__(self, geometry: ImplicitGeometry) -> None:
-        super().__init__()
-        # in a tuple, lest the geometry become a part of the sampler and its parameters be saved twice
-        self._geometry = (geometry,)
-
-    @property
-    def geometry(self) -> ImplicitGeometry:
-        """The geometry whose ball is sampled; it belongs to the renderer."""
-        return self._geometry[0]
-
-    def turn_round(self) -> None:
-        """Follow the geometry, which was turned by half a turn about the vertical axis."""
-
     @abstractmethod
-    def forward(self, rays: Rays, batch: ViewBatch) -> RaySamples:
+    def forward(self, geometry: HasDensity, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
         """Samples sorted by ray, then distance.
 
-        In training, where `rays` are all rays of the batch, they are jittered by `batch.rand`; in evaluation they are not, and
-        `rays` may be any part of the batch's.
+        With `random`, where `rays` are all rays of the views, they are jittered by `views.rand`; without, `rays` may be any part
+        of the views'.
+        """
+
+    @torch.no_grad()
+    def update(self, geometry: HasDensity, step: int, generator: torch.Generator) -> None:
+        """Called once before every optimiser step; override for state that follows the density, such as an occupancy grid.
+
+        `generator` depends on (seed, step) alone and is the same in every process.
         """
 
 
 def ball_interval(rays: Rays, radius: float, near: float) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:
-    """Distances at which rays enter and leave the ball round the origin, from `near` on; both equal for rays that miss."""
+    """Distances at which rays enter and leave the ball round the origin, from `near` on; both equal for rays that miss.
+
+    >>> origin, direction = torch.tensor([[3.0, 0, 0]]), torch.tensor([[-1.0, 0, 0]])
+    >>> rays = Rays(origin, direction, torch.ones(1, 1), torch.zeros(1, dtype=torch.int64))
+    >>> ball_interval(rays, radius=1.0, near=0.1)
+    (tensor([2.]), tensor([4.]))
+    """
     along = -(rays.origins * rays.directions).sum(-1)
     closest2 = rays.origins.square().sum(-1) - along.square()
     half = (radius**2 - closest2).clamp_min(0).sqrt()
@@ -50,6 +50,6 @@ def ball_interval(rays: Rays, radius: float, near: float) -> tuple[Float[Tensor,
     return enter, torch.maximum(along + half, enter)
 
 
-def ray_jitter(batch: ViewBatch, per_ray: int) -> Float[Tensor, "R {per_ray}"]:
-    """Uniform numbers in [0, 1) for every ray of the batch."""
-    return batch.rand("sampler", batch.camera.height * batch.camera.width, per_ray).flatten(0, 1)
+def ray_jitter(views: ViewBatch, per_ray: int) -> Float[Tensor, "R {per_ray}"]:
+    """Uniform numbers in [0, 1) for every ray of the views."""
+    return views.rand("sampler", views.camera.height * views.camera.width, per_ray).flatten(0, 1)

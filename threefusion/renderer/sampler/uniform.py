@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from threefusion.geometry.geometry import ImplicitGeometry
+from threefusion.geometry.geometry import HasDensity
 from threefusion.registry import register
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
 from threefusion.renderer.sampler.settings import UniformConfig
@@ -13,23 +13,23 @@ from threefusion.types import Rays, RaySamples, ViewBatch
 
 @register("uniform")
 class Uniform(RaySampler):
-    """Stretches of equal length inside the ball, their borders jittered in training (mip-NeRF's stratified sampling)."""
+    """Intervals of equal length inside the ball, their borders jittered in training (mip-NeRF's stratified sampling)."""
 
-    def __init__(self, cfg: UniformConfig, geometry: ImplicitGeometry) -> None:
-        super().__init__(geometry)
+    def __init__(self, cfg: UniformConfig) -> None:
+        super().__init__()
         self.cfg = cfg
 
-    def forward(self, rays: Rays, batch: ViewBatch) -> RaySamples:
+    def forward(self, geometry: HasDensity, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
         """Samples sorted by ray, then distance."""
         count = self.cfg.samples_per_ray
-        near, far = ball_interval(rays, self.geometry.radius, batch.camera.near)
+        near, far = ball_interval(rays, geometry.radius, views.camera.near)
         hit = (far > near).nonzero()[:, 0]
         borders = torch.linspace(0, 1, count + 1, device=near.device).expand(len(hit), -1)
-        if self.training:
-            # each border moves between the middles of the stretches on either side of it
+        if random:
+            # each border moves between the middles of the intervals on either side of it
             middle = (borders[:, 1:] + borders[:, :-1]) / 2
             low = torch.cat([borders[:, :1], middle], -1)
             high = torch.cat([middle, borders[:, -1:]], -1)
-            borders = low + (high - low) * ray_jitter(batch, count + 1)[hit]
+            borders = low + (high - low) * ray_jitter(views, count + 1)[hit]
         distance = near[hit, None] + (far - near)[hit, None] * borders
         return RaySamples(distance[:, :-1].flatten(), distance[:, 1:].flatten(), hit.repeat_interleave(count))

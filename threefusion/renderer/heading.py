@@ -1,0 +1,55 @@
+"""Turning cameras into the frame of a geometry, and renders and meshes back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.camera.projection import wrap_angle
+from threefusion.types import Mesh, RenderOutput, ViewBatch
+
+
+def turn(vectors: Float[Tensor, "*S 3"], angle: Float[Tensor, ""]) -> Float[Tensor, "*S 3"]:
+    """Vectors turned about +z by `angle` radians, counterclockwise seen from above.
+
+    Sums of products instead of a matrix product: an angle of 0 changes no bit, and autocast has no say.
+
+    >>> turn(torch.tensor([1.0, 0.0, 2.0]), torch.tensor(torch.pi / 2)).round().tolist()
+    [-0.0, 1.0, 2.0]
+    """
+    x, y, z = vectors.unbind(-1)
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], -1)
+
+
+def turn_views(views: ViewBatch, angle: Float[Tensor, ""]) -> ViewBatch:
+    """Cameras and lights turned about the vertical axis."""
+    camera, light = views.camera, views.light
+    # the axes and the position are the columns of c2w
+    c2w = torch.cat([turn(camera.c2w[:, :3].mT, angle).mT, camera.c2w[:, 3:]], 1)
+    azimuth = wrap_angle(camera.azimuth + angle)
+    return replace(
+        views,
+        camera=replace(camera, c2w=c2w, azimuth=azimuth),
+        light=replace(light, position=turn(light.position, angle)),
+    )
+
+
+def turn_render(render: RenderOutput, angle: Float[Tensor, ""]) -> RenderOutput:
+    """A render with its directions turned about the vertical axis; images and depths stay."""
+    normal = None if render.normal is None else turn(render.normal, angle)
+    samples = render.samples
+    if samples is not None:
+        of_sample = None if samples.normal is None else turn(samples.normal, angle)
+        samples = replace(samples, normal=of_sample, direction=turn(samples.direction, angle))
+    return replace(render, normal=normal, samples=samples)
+
+
+def turn_mesh(mesh: Mesh, angle: Float[Tensor, ""]) -> Mesh:
+    """A mesh turned about the vertical axis."""
+    angle = angle.to(mesh.vertices.device)
+    normals = None if mesh.normals is None else turn(mesh.normals, angle)
+    return replace(mesh, vertices=turn(mesh.vertices, angle), normals=normals)
