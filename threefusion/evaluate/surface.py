@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from threefusion.renderer.heading import turn
 from threefusion.types import Mesh
 
 YAWS = 36
@@ -39,9 +40,7 @@ def surface_samples(mesh: Mesh, count: int, seed: int = 0) -> tuple[Float[Tensor
 
 def rotated(points: Float[Tensor, "N 3"], yaw: float) -> Float[Tensor, "N 3"]:
     """The points rotated about +z, from +x towards +y; radians."""
-    cosine, sine = torch.tensor(yaw).cos(), torch.tensor(yaw).sin()
-    x, y, z = points.unbind(-1)
-    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], -1)
+    return turn(points, torch.tensor(yaw))
 
 
 @dataclass(frozen=True)
