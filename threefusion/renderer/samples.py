@@ -23,7 +23,7 @@ def cone_gaussian(
     >>> along_x = torch.tensor([[1.0, 0.0, 0.0]])
     >>> mean, covariance = cone_gaussian(along_x, torch.tensor([[0.1]]), torch.tensor([1.0]), torch.tensor([2.0]))
     >>> round(mean.item(), 4), [round(value, 4) for value in covariance[0].tolist()]
-    (1.6071, [0.0727, 0.0066, 0.0066])
+    (1.6071, [0.0742, 0.0066, 0.0066])
     """
     middle, half = 0.5 * (t_start + t_end), 0.5 * (t_end - t_start)
     middle2, half2 = middle.square(), half.square()
