@@ -97,6 +97,13 @@ def test_shading_follows_the_recipe():
     assert torch.allclose(share, torch.tensor([0.25, 0.375, 0.375]), atol=0.03)
 
 
+def test_the_probabilities_are_those_of_their_names():
+    shading = many(albedo_steps=0, lit_probability=0.9, textureless_probability=0.2).shading
+    share = torch.bincount(shading, minlength=3) / len(shading)
+    expected = {Shading.ALBEDO: 0.1, Shading.LIT: 0.72, Shading.TEXTURELESS: 0.18}
+    assert all(abs(share[int(mode)] - probability) < 0.03 for mode, probability in expected.items())
+
+
 def test_light_of_an_albedo_view_is_ambient_and_otherwise_sums_to_one():
     batch = many(albedo_steps=0, ambient_range=(0.2, 0.6))
     assert torch.allclose(batch.light.ambient + batch.light.color, torch.ones(4000, 3))
