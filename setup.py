@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "threefusion" / "__init__.
 setup(
     name="threefusion",
     version=VERSION,
-    description="Words into 3-D by score distillation: a modular PyTorch Lightning toolkit that runs anywhere with pip alone",
+    description="Text-to-3D by score distillation: a modular PyTorch Lightning toolkit that runs anywhere with pip alone",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

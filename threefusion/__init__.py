@@ -1,4 +1,4 @@
-"""threefusion: words into 3-D by score distillation."""
+"""threefusion: text-to-3D by score distillation."""
 
 from __future__ import annotations
 

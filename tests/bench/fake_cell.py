@@ -20,5 +20,5 @@ def at_work(out: Path) -> list[psutil.Process]:
 
 
 if __name__ == "__main__":
-    cell.Orders = partial(cell.Orders, program=(sys.executable, str(Path(__file__).with_name("fake_program.py"))))
+    cell.CellOptions = partial(cell.CellOptions, program=(sys.executable, str(Path(__file__).with_name("fake_program.py"))))
     cell.main()

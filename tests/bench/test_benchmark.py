@@ -122,8 +122,8 @@ def test_other_settings_are_refused_or_made_anew(plan_file: Callable[..., Path],
     with pytest.raises(UserError) as error:
         make(changed, out)
     assert str(error.value) == (
-        f"{out}: fast · a red ball · seed 0 and 3 more: made with other settings (optimizer.lr was 0.02, now 0.03). "
-        "Give another --out, or --redo to make such cells anew"
+        f"{out}: fast · a red ball · seed 0 and 3 more: run with other settings (optimizer.lr was 0.02, now 0.03). "
+        "Use another --out, or --redo to run such cells again"
     )
     assert table(out) == old
     new = make(changed, out, redo=True)
@@ -140,7 +140,7 @@ def test_runs_of_a_prior_that_was_trained_on_are_refused_or_made_anew(plan_file:
     assert make(file, out) == old
     (prior / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"trained on")
     with pytest.raises(
-        UserError, match=r"own · a red ball · seed 0 and 1 more: made with other settings \(the prior had other weights\)"
+        UserError, match=r"own · a red ball · seed 0 and 1 more: run with other settings \(the prior had other weights\)"
     ):
         make(file, out)
     assert table(out) == old
@@ -282,7 +282,7 @@ def test_ctrl_c_stops_the_runs_and_says_how_to_go_on(number: int, plan_file: Cal
     _, errors = process.communicate(timeout=100)
     assert (process.returncode, at_work(out)) == (130, [])
     assert time.monotonic() - began < GRACE_SECONDS
-    assert errors == f"stopped. Go on with: python launch.py bench --config {file} --out {out} --jobs 2\n"
+    assert errors == f"stopped. Resume with: python launch.py bench --config {file} --out {out} --jobs 2\n"
     assert {row["state"] for row in table(out)} == {"waiting"}
     assert without_cost(make(file, out)) == without_cost(make(file, tmp_path / "whole"))
 
@@ -292,7 +292,7 @@ def test_two_benchmarks_cannot_be_at_work_in_one_folder(plan_file: Callable[...,
     process = start(file, out, 0.5)
     try:
         wait_until(lambda: list(out.glob("cells/*/*/run/checkpoints/*.ckpt")))
-        with pytest.raises(UserError, match="another benchmark is at work there"):
+        with pytest.raises(UserError, match="another benchmark is running there"):
             make(file, out)
     finally:
         process.terminate()
@@ -307,7 +307,7 @@ def test_exit_codes_and_output(plan_file: Callable[..., Path], tmp_path: Path) -
     assert printed.rstrip() == (tmp_path / "out/table.md").read_text(encoding="utf-8").rstrip()
     first, last = errors.splitlines()
     assert first == "[1/1] slow · a ball that breaks · seed 0: failed: RuntimeError: the network is made of cheese"
-    assert last.startswith("1 of 1 cells failed. Once that is mended: python launch.py bench --config ")
+    assert last.startswith("1 of 1 cells failed. After fixing the cause: python launch.py bench --config ")
 
 
 def test_neither_the_benchmark_nor_a_cell_loads_torch() -> None:
@@ -327,14 +327,13 @@ def test_a_job_that_cannot_start_is_a_failed_cell(plan_file: Callable[..., Path]
 
 
 def test_a_cell_that_is_finished_is_not_touched(tmp_path: Path) -> None:
-    from threefusion.bench.cell import Orders
-    from threefusion.bench.cell import make as make_cell
+    from threefusion.bench.cell import CellOptions, run_cell
 
     folder = CellFolder(tmp_path)
     folder.run.mkdir()
     folder.write_record(Record("finished", True, evaluated_with(["--views", "3"]), attempts=1))
     (folder.run / "evaluation.json").write_text("{}")
-    assert make_cell(folder, Orders(program=("/nowhere",), evaluate=("--views", "3"))) == 0
+    assert run_cell(folder, CellOptions(program=("/nowhere",), evaluate=("--views", "3"))) == 0
     assert folder.record().attempts == 1
 
 

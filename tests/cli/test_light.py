@@ -81,7 +81,7 @@ def test_answers_load_nothing_heavy(words, good):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lst"], "error: no command is called 'lst'. Did you mean 'list'?"),
+        (["lst"], "error: unknown command 'lst'. Did you mean 'list'?"),
         (["eval"], "error: the following arguments are required: RUN. See: python launch.py eval --help"),
         (["bench", "--config", "GOOD"], "GOOD:1: prompt: no such key of a benchmark. Did you mean 'prompts'?"),
         (["bench", "--config", "configs/bench/quick.yaml", "--jobs", "0"], "error: --jobs: at least 1"),
@@ -100,7 +100,7 @@ def test_answers_load_nothing_heavy(words, good):
             "command line: renderer.sampler.samples_per_rays: no such field of 'uniform'. Did you mean 'samples_per_ray'?",
         ),
         (["plan", "GOOD", "GOOD"], "error: 'GOOD': expected key=value; one config at a time"),
-        (["evaluate"], "error: no command is called 'evaluate'. Did you mean 'eval'?"),
+        (["evaluate"], "error: unknown command 'evaluate'. Did you mean 'eval'?"),
         (["eval", "tests"], "error: tests: not a run folder (it has no config.yaml)"),
         (["eval", ".", "--views", "2"], "error: --views: expected 4 to 120"),
         (["train"], "error: train needs --config FILE or --resume RUN. See: python launch.py train --help"),
@@ -115,7 +115,7 @@ def test_answers_load_nothing_heavy(words, good):
         (["train", "--resume", "nowhere"], "error: nowhere: no such run folder"),
         (
             ["train", "--resume", ".", "--config", "GOOD"],
-            "error: --resume RUN takes its config and its folder from RUN: leave --config and --out away",
+            "error: --resume RUN takes its config and its folder from RUN: omit --config and --out",
         ),
         (
             ["check", "GOOD", "loss.sparsity.weigth=3"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import threefusion
 from threefusion.bench.executor import Ended, Executor, Job
-from threefusion.bench.folder import CellFolder, cell_folder, change, locked, open_folder
+from threefusion.bench.folder import CellFolder, cell_folder, changed_setting, locked, open_folder
 from threefusion.bench.html import as_html
 from threefusion.bench.markdown import as_markdown
 from threefusion.bench.plan import Cell, Plan
@@ -27,32 +27,32 @@ CELL_COMMAND = (sys.executable, "-m", "threefusion.bench.cell")
 def run_benchmark(
     plan: Plan, folder: Path, executor: Executor, redo: bool = False, command: Sequence[str] = CELL_COMMAND
 ) -> Report:
-    """Make the cells that are missing and keep table.csv, table.md and index.html up to date. Returns the last report.
+    """Run the missing cells and keep table.csv, table.md and index.html up to date. Returns the last report.
 
-    `command` makes a cell: it is given the cell's folder and the options of `eval`.
+    `command` runs a cell; it gets the cell's folder and the options of `eval` as arguments.
 
     Raises:
-        UserError: another benchmark is at work in the folder, or, unless `redo`, cells were made with other settings.
+        UserError: another benchmark is running in the folder, or, unless `redo`, cells were run with other settings.
     """
     folder = folder.absolute()
     open_folder(folder, plan.name)
-    with locked(folder / "lock", 0.0, f"--out {folder}: another benchmark is at work there"):
-        cells = _left(plan, folder, redo)
+    with locked(folder / "lock", 0.0, f"--out {folder}: another benchmark is running there"):
+        cells = _unfinished(plan, folder, redo)
         done = len(plan.cells) - len(cells)
         report = write(plan, folder)
         with closing(executor.submit([_job(plan, folder, cell, command) for cell in cells.values()])) as ending:
             for ended in ending:
                 done += 1
-                place = cell_folder(folder, cells[ended.job.name])
-                _settle(place, ended)
+                target = cell_folder(folder, cells[ended.job.name])
+                _mark_if_died(target, ended)
                 report = write(plan, folder)
-                print(f"[{done}/{len(plan.cells)}] {ended.job.name}: {_outcome(place)}", file=sys.stderr, flush=True)
+                print(f"[{done}/{len(plan.cells)}] {ended.job.name}: {_outcome(target)}", file=sys.stderr, flush=True)
         track(report, plan.logger, folder)
     return report
 
 
 def write(plan: Plan, folder: Path) -> Report:
-    """Write the tables as far as the cells have come."""
+    """Write the tables of all cells so far."""
     report = make_report(plan, folder)
     write_atomically(folder / "table.csv", as_csv(report.table))
     write_atomically(folder / "table.md", as_markdown(report))
@@ -60,45 +60,45 @@ def write(plan: Plan, folder: Path) -> Report:
     return report
 
 
-def _left(plan: Plan, folder: Path, redo: bool) -> dict[str, Cell]:
-    """The cells that are not finished, by name, ready to be started."""
+def _unfinished(plan: Plan, folder: Path, redo: bool) -> dict[str, Cell]:
+    """The unfinished cells by name, ready to be started."""
     cells = {str(cell): cell for cell in plan.in_running_order()}
-    places = {name: cell_folder(folder, cell) for name, cell in cells.items()}
-    changed = {name: text for name, cell in cells.items() if (text := change(places[name], cell))}
+    targets = {name: cell_folder(folder, cell) for name, cell in cells.items()}
+    changed = {name: text for name, cell in cells.items() if (text := changed_setting(targets[name], cell))}
     if changed and not redo:
         name, text = next(iter(changed.items()))
         others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise UserError(
-            f"{folder}: {name}{others}: made with other settings ({text}). Give another --out, or --redo to make such cells anew"
+            f"{folder}: {name}{others}: run with other settings ({text}). Use another --out, or --redo to run such cells again"
         )
     for name in changed:
-        places[name].clear()
-    left = {name: cell for name, cell in cells.items() if not places[name].is_finished(plan.evaluation.words())}
-    for name, cell in left.items():
-        places[name].prepare(cell)
-        record = places[name].record()
+        targets[name].clear()
+    unfinished = {name: cell for name, cell in cells.items() if not targets[name].is_finished(plan.evaluation.words())}
+    for name, cell in unfinished.items():
+        targets[name].prepare(cell)
+        record = targets[name].record()
         if record.state == "finished":
-            # until it is evaluated again its numbers are no part of the table
-            places[name].write_record(replace(record, state="waiting"))
-    return left
+            # until it is evaluated again its numbers do not belong in the table
+            targets[name].write_record(replace(record, state="waiting"))
+    return unfinished
 
 
 def _job(plan: Plan, folder: Path, cell: Cell, command: Sequence[str]) -> Job:
-    place = cell_folder(folder, cell)
+    target = cell_folder(folder, cell)
     # Wherever the current directory is, the child must find the package that this process runs.
     roots = [str(Path(threefusion.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"PYTHONPATH": os.pathsep.join(roots)}
-    return Job(str(cell), (*command, str(place.path), *plan.evaluation.words()), place.output, Path.cwd(), environment)
+    return Job(str(cell), (*command, str(target.path), *plan.evaluation.words()), target.output, Path.cwd(), environment)
 
 
-def _settle(place: CellFolder, ended: Ended) -> None:
-    """Note that a cell's process is gone if it could not note that itself."""
-    record = place.record()
+def _mark_if_died(target: CellFolder, ended: Ended) -> None:
+    """Mark the cell failed if its process died without updating its record."""
+    record = target.record()
     if ended.code and record.state != "failed":
-        reason = ended.problem or f"the cell's process ended with exit code {ended.code}; see {place.output}"
-        place.write_record(replace(record, state="failed", reason=reason))
+        reason = ended.problem or f"the cell's process ended with exit code {ended.code}; see {target.output}"
+        target.write_record(replace(record, state="failed", reason=reason))
 
 
-def _outcome(place: CellFolder) -> str:
-    record = place.record()
+def _outcome(target: CellFolder) -> str:
+    record = target.record()
     return f"{record.state}{f': {record.trouble}' if record.trouble else ''}"

@@ -1,6 +1,6 @@
-"""One cell, from whatever is there to its evaluation: `python -m threefusion.bench.cell FOLDER`. Loads no torch.
+"""Trains and evaluates one cell: `python -m threefusion.bench.cell FOLDER`. Loads no torch.
 
-It may be started any number of times: what is finished stays, a half-trained run is resumed from its newest checkpoint.
+It can be started any number of times: finished work is kept, an interrupted run is resumed from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from threefusion.run.folder import RUN_VARIABLE, latest_checkpoint
 
 PROGRAM = (sys.executable, "-m", "threefusion")
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
-"""Exit codes of a run that was asked to stop: nothing has failed."""
+"""Exit codes of a run that was interrupted, not of a failure."""
 EMPTY_SCENE = 2
-"""Exit code of a training that ended with nothing to export; its report is there."""
+"""Exit code of a training that finished with nothing to export; it wrote its report."""
 
 
 @dataclass(frozen=True)
-class Orders:
-    """How a cell is made."""
+class CellOptions:
+    """How a cell is run."""
 
     program: tuple[str, ...] = PROGRAM
     train: tuple[str, ...] = ()
@@ -36,80 +36,80 @@ class Orders:
     evaluate: tuple[str, ...] = ()
     """Further arguments of `eval`."""
     stopped: threading.Event = field(default_factory=threading.Event)
-    """Set when somebody wants it to end."""
+    """Set by a signal to stop."""
 
 
 def main() -> None:
-    """Do what is left of the cell in the folder that the command line names; what follows are arguments of `eval`."""
+    """Run the cell in the given folder; further arguments are passed to `eval`."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--anyway", action="store_true", help="train although the prior does not know the prompt's words")
     arguments, evaluate = parser.parse_known_args()
-    orders = Orders(train=("--anyway",) if arguments.anyway else (), evaluate=tuple(evaluate))
-    die_with_starter()
-    # Handlers, unlike ignored signals, are not inherited: the run hears SIGTERM itself, saves and ends; this process sees that.
+    options = CellOptions(train=("--anyway",) if arguments.anyway else (), evaluate=tuple(evaluate))
+    exit_with_parent()
+    # Handlers, unlike ignored signals, are not inherited: the run receives SIGTERM itself, saves and exits.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: orders.stopped.set())
-    sys.exit(make(CellFolder(arguments.folder), orders))
+        signal.signal(number, lambda *_: options.stopped.set())
+    sys.exit(run_cell(CellFolder(arguments.folder), options))
 
 
-def die_with_starter() -> None:
-    """Kill this process and its run as soon as whoever started it is gone: the other end of stdin closes then."""
+def exit_with_parent() -> None:
+    """Kill this process and its run when the parent exits, which closes the other end of stdin."""
     leads_group = os.getpid() == os.getpgrp()
     if leads_group and stat.S_ISFIFO(os.fstat(0).st_mode):
-        threading.Thread(target=_wait_for_end, daemon=True).start()
+        threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _wait_for_end() -> None:
+def _wait_for_parent() -> None:
     while os.read(0, 1):
         pass
     os.killpg(0, signal.SIGKILL)
 
 
-def make(folder: CellFolder, orders: Orders) -> int:
-    """Train and evaluate what is missing, and note how it went in cell.json. Returns 0, 1 for a failure, 130 when interrupted."""
-    with locked(folder.path / "lock", 60.0, f"{folder.path}: another process is at work on this cell"):
-        if folder.is_finished(orders.evaluate):
+def run_cell(folder: CellFolder, options: CellOptions) -> int:
+    """Train and evaluate what is missing, and record it in cell.json. Returns 0, 1 for a failure, 130 when interrupted."""
+    with locked(folder.path / "lock", 60.0, f"{folder.path}: another process is working on this cell"):
+        if folder.is_finished(options.evaluate):
             return 0
         record = folder.record()
         record = replace(record, state="running", reason=None, attempts=record.attempts + 1)
         folder.write_record(record)
         if not record.trained:
-            code, record = _train(folder, record, orders)
+            code, record = _train(folder, record, options)
             if code:
                 return code
-        return 130 if orders.stopped.is_set() else _evaluate(folder, record, orders)
+        return 130 if options.stopped.is_set() else _evaluate(folder, record, options)
 
 
-def _train(folder: CellFolder, record: Record, orders: Orders) -> tuple[int, Record]:
+def _train(folder: CellFolder, record: Record, options: CellOptions) -> tuple[int, Record]:
     if latest_checkpoint(folder.run) is not None:
         words = ["--resume", str(folder.run)]
     else:
         shutil.rmtree(folder.run, ignore_errors=True)
         words = ["--config", str(folder.settings), "--out", str(folder.run)]
-    # A report of an attempt that was interrupted while it exported would say that there is no mesh.
+    # the report of an attempt that was interrupted during export says that there is no mesh
     (folder.run / "report.json").unlink(missing_ok=True)
-    code, last_line = _call(folder, [*orders.program, "train", *words, *orders.train])
-    reached_its_end = code == 0 or (code == EMPTY_SCENE and (folder.run / "report.json").is_file())
-    if not reached_its_end:
+    code, last_line = _call(folder, [*options.program, "train", *words, *options.train])
+    completed = code == 0 or (code == EMPTY_SCENE and (folder.run / "report.json").is_file())
+    if not completed:
         return _failed(folder, record, code, last_line), record
     record = replace(record, trained=True, remark=last_line if code else None)
     folder.write_record(record)
     return 0, record
 
 
-def _evaluate(folder: CellFolder, record: Record, orders: Orders) -> int:
-    code, last_line = _call(folder, [*orders.program, "eval", str(folder.run), "--json", *orders.evaluate])
+def _evaluate(folder: CellFolder, record: Record, options: CellOptions) -> int:
+    code, last_line = _call(folder, [*options.program, "eval", str(folder.run), "--json", *options.evaluate])
     if code:
         return _failed(folder, record, code, last_line)
     if folder.evaluation() is None:
-        return _failed(folder, record, 1, "the evaluation left no evaluation.json")
-    folder.write_record(replace(record, state="finished", evaluation=evaluated_with(orders.evaluate)))
+        return _failed(folder, record, 1, "the evaluation wrote no evaluation.json")
+    folder.write_record(replace(record, state="finished", evaluation=evaluated_with(options.evaluate)))
     return 0
 
 
 def _failed(folder: CellFolder, record: Record, code: int, last_line: str) -> int:
-    """Note a failure; an interruption is none."""
+    """Record a failure; an interruption is none."""
     if code in INTERRUPTED:
         return 130
     if code < 0:
@@ -120,7 +120,7 @@ def _failed(folder: CellFolder, record: Record, code: int, last_line: str) -> in
 
 
 def _call(folder: CellFolder, command: list[str]) -> tuple[int, str]:
-    """The exit code of a command and the last line that it wrote to stderr."""
+    """The exit code of a command and its last line on stderr."""
     environment = {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
     with folder.output.open("ab") as output, folder.errors.open("a+b") as errors:
         begin = errors.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Where cells run: the interface, and one process with everything it starts. Loads no torch."""
+"""The executor interface, and a process with all its children. Loads no torch."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GRACE_SECONDS = 30.0
-"""How long a run may take to save itself after it was asked to stop."""
+"""How long a run may take to save itself after SIGTERM."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command that may be started anywhere and any number of times."""
+    """A command that can be started on any machine, any number of times."""
 
     name: str
     command: tuple[str, ...]
     log: Path
-    """Receives what the command itself writes; absolute."""
+    """Receives the command's output; absolute."""
     folder: Path
-    """The directory it is run in; absolute."""
+    """Its working directory; absolute."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Added to that of the machine where it runs."""
+    """Added to the environment of the machine where it runs."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that is over."""
+    """A job that has ended."""
 
     job: Job
     code: int
-    """Exit code; negative: the number of the signal that killed it."""
+    """Exit code; negative for the signal that killed it."""
     problem: str | None = None
     """Why it could not be run at all."""
 
 
 class Executor(ABC):
-    """Runs jobs. To add one, write a class with this method and name it in threefusion/cli/bench.py."""
+    """Runs jobs. To add an executor, implement this method and list the class in threefusion/cli/bench.py."""
 
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         """Run all jobs, yielding each as it ends, in any order.
 
-        Closing the iterator, or an exception in it, stops those that run: first with SIGTERM, then by force.
+        Closing the iterator, or an exception in it, stops the running jobs: first with SIGTERM, then with SIGKILL.
         """
 
 
 class Process:
-    """A running job: the head of a process group of its own, which ends with it and with whoever started it."""
+    """A running job: the leader of its own process group, which ends with it and with its parent."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         with job.log.open("ab") as log:
-            # The pipe is never written to: that it closes tells the job that this process is gone.
+            # nothing is written to the pipe: when it closes, the job knows that this process has exited
             self._popen = subprocess.Popen(
                 job.command,
                 stdin=subprocess.PIPE,
@@ -70,7 +70,7 @@ class Process:
             )
 
     def code(self) -> int | None:
-        """The exit code, None while it runs; nothing of it is left afterwards."""
+        """The exit code, None while it runs; its remaining children are killed when it has ended."""
         code = self._popen.poll()
         if code is not None:
             self.signal(signal.SIGKILL)
@@ -84,10 +84,10 @@ class Process:
 
 
 def stop(processes: Iterable[Process], grace: float = GRACE_SECONDS) -> None:
-    """Ask processes to save and end, and kill those that have not after `grace` seconds or at a second Ctrl-C."""
+    """Send SIGTERM, and kill processes that still run after `grace` seconds or at a second Ctrl-C."""
     running = list(processes)
     for process in running:
-        process.signal(signal.SIGTERM)  # not SIGINT, which whatever a script starts in the background ignores
+        process.signal(signal.SIGTERM)  # not SIGINT, which processes started in the background ignore
     deadline = time.monotonic() + grace
     try:
         while (running := [process for process in running if process.code() is None]) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The folder of a benchmark and those of its cells: what is there, what is still to be done. Loads no torch."""
+"""The folders of a benchmark and its cells: what exists, what is missing. Loads no torch."""
 
 from __future__ import annotations
 
@@ -23,47 +23,47 @@ from threefusion.errors import UserError
 from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint, guiding_model, local_folder
 from threefusion.run.folder import latest_checkpoint, write_atomically
 
-MARK = "benchmark.json"
-"""Tells the folder of a benchmark from any other."""
+MARKER = "benchmark.json"
+"""Marks a folder as that of a benchmark."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """How far a cell has come: cell.json."""
+    """The state of a cell: cell.json."""
 
     state: str = "waiting"
     """waiting, running, finished or failed."""
     trained: bool = False
-    """Training and export are over; only the evaluation is missing."""
+    """Training and export are done; only the evaluation is missing."""
     evaluation: tuple[str, ...] = ()
     """How it was evaluated; see `evaluated_with`."""
     prior: str = ""
-    """The weights that guide it; see `guided_by`."""
+    """The weights of its prior; see `guided_by`."""
     attempts: int = 0
-    """How often it was started: more than 1 after an interruption or a failure."""
+    """How often it was started; more than 1 after an interruption or a failure."""
     reason: str | None = None
     """Why it failed."""
     remark: str | None = None
-    """What went wrong in a training that reached its end all the same."""
+    """What went wrong in a training that completed nevertheless."""
 
     @property
     def trouble(self) -> str | None:
-        """What there is to be said about it, failed or not."""
+        """Its problem, failed or not."""
         return self.reason or self.remark
 
 
 def evaluated_with(options: Sequence[str]) -> tuple[str, ...]:
-    """These options of `eval`, and what identifies the judge and the list of candidates: others give numbers of another kind."""
+    """These options of `eval` with fingerprints of the judge and the candidates; only equal ones give comparable numbers."""
     given = dict(zip(options[::2], options[1::2], strict=True))
     judge = Path(given["--clip"]) if "--clip" in given else BUNDLED_JUDGE
-    found = (*options, f"judge {fingerprint(judge, ('.',))}")
+    identity = (*options, f"judge {fingerprint(judge, ('.',))}")
     if "--candidates" in given:
-        found += (f"candidates {hashlib.sha256(Path(given['--candidates']).read_bytes()).hexdigest()[:32]}",)
-    return found
+        identity += (f"candidates {hashlib.sha256(Path(given['--candidates']).read_bytes()).hexdigest()[:32]}",)
+    return identity
 
 
 def guided_by(config: RunConfig) -> str:
-    """What identifies the weights that guide a run, its prior's folder; empty for a model that is not in a folder of its own."""
+    """The fingerprint of the prior's model folder; empty for a model without a local folder."""
     model = guiding_model(config)
     folder = None if model is None else local_folder(model)
     return "" if folder is None else fingerprint(folder, (".",))
@@ -71,7 +71,7 @@ def guided_by(config: RunConfig) -> str:
 
 @dataclass(frozen=True)
 class CellFolder:
-    """Where a cell lives: settings.yaml, cell.json, logs, and the run folder itself."""
+    """The files of a cell: settings.yaml, cell.json, logs, and the run folder itself."""
 
     path: Path
 
@@ -96,12 +96,12 @@ class CellFolder:
         return self.path / "stdout.log"
 
     def record(self) -> Record:
-        """How far the cell has come; an unreadable record counts as none."""
-        found = read_json(self.path / "cell.json") or {}
-        return Record(**{**found, "evaluation": tuple(found.get("evaluation", ()))})
+        """The cell's record; a fresh one if it is missing or unreadable."""
+        data = read_json(self.path / "cell.json") or {}
+        return Record(**{**data, "evaluation": tuple(data.get("evaluation", ()))})
 
     def write_record(self, record: Record) -> None:
-        """Note how far the cell has come."""
+        """Write cell.json."""
         write_atomically(self.path / "cell.json", json.dumps(asdict(record), indent=2) + "\n")
 
     def evaluation(self) -> dict[str, Any] | None:
@@ -109,16 +109,16 @@ class CellFolder:
         return read_json(self.run / "evaluation.json")
 
     def is_finished(self, evaluation: Sequence[str]) -> bool:
-        """Whether there is nothing left to do: trained, and evaluated with these options of `eval` by the judge as it is now."""
+        """Whether it is trained, and evaluated with these options of `eval` by the current judge."""
         record = self.record()
         return record.state == "finished" and record.evaluation == evaluated_with(evaluation) and self.evaluation() is not None
 
     def holds_work(self) -> bool:
-        """Whether something would be lost if it were made anew."""
+        """Whether running it from scratch would lose work."""
         return self.record().trained or latest_checkpoint(self.run) is not None
 
     def clear(self) -> None:
-        """Forget everything, at once: what is left of a folder that was half deleted could pass for work."""
+        """Delete everything atomically: a half-deleted folder could be taken for work."""
         trash = self.path.with_name(f"{self.path.name}.old")
         shutil.rmtree(trash, ignore_errors=True)
         if self.path.exists():
@@ -126,7 +126,7 @@ class CellFolder:
         shutil.rmtree(trash, ignore_errors=True)
 
     def prepare(self, cell: Cell) -> None:
-        """Write what the run is to be started with, and note what will guide it unless it has begun."""
+        """Write the settings of the run, and record the weights of its prior unless it has started."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.holds_work():
             self.write_record(replace(self.record(), prior=guided_by(cell.config)))
@@ -134,32 +134,32 @@ class CellFolder:
 
 
 def cell_folder(benchmark: Path, cell: Cell) -> CellFolder:
-    """The folder of a cell: cells/<variant>/<prompt>-<seed>, where a prompt that is more than small words gets a checksum."""
+    """The folder of a cell: cells/<variant>/<prompt>-<seed>, with a checksum unless the prompt is plain lower-case words."""
     slug = re.sub(r"[^a-z0-9]+", "-", cell.prompt.lower()).strip("-")[:60]
     if slug.replace("-", " ") != cell.prompt:
         slug = f"{slug}-{zlib.crc32(cell.prompt.encode()):08x}".lstrip("-")
     return CellFolder(benchmark / "cells" / cell.variant / f"{slug}-{cell.seed}")
 
 
-def change(folder: CellFolder, cell: Cell) -> str | None:
-    """The first setting in which a cell's work differs from what is wanted now; None where work can be gone on with."""
+def changed_setting(folder: CellFolder, cell: Cell) -> str | None:
+    """The first setting in which existing work differs from the plan; None if the existing work can be resumed."""
     if not folder.holds_work():
         return None
     try:
-        made = load_config(folder.settings, [])
+        existing = load_config(folder.settings, [])
     except ConfigError as error:
-        return f"its settings no longer load: {error}"
-    if made != cell.config:
-        return _first_difference(made, cell.config)
+        return f"its settings cannot be loaded: {error}"
+    if existing != cell.config:
+        return _first_difference(existing, cell.config)
     prior = folder.record().prior
     return "the prior had other weights" if prior and prior != guided_by(cell.config) else None
 
 
-def _first_difference(made: RunConfig, wanted: RunConfig) -> str:
-    before, now = (dict(_leaves(yaml.safe_load(config_to_yaml(config)), "")) for config in (made, wanted))
+def _first_difference(existing: RunConfig, planned: RunConfig) -> str:
+    before, now = (dict(_leaves(yaml.safe_load(config_to_yaml(config)), "")) for config in (existing, planned))
     for key in (*before, *now):
         if before.get(key) != now.get(key):
-            return f"{key} was {before.get(key, 'not there')}, now {now.get(key, 'not there')}"
+            return f"{key} was {before.get(key, 'missing')}, now {now.get(key, 'missing')}"
     return "written differently"
 
 
@@ -173,27 +173,27 @@ def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def open_folder(folder: Path, name: str) -> None:
-    """Make `folder` the folder of a benchmark.
+    """Create or open the folder of a benchmark.
 
     Raises:
-        UserError: something else is in it.
+        UserError: it holds something else.
     """
-    # a benchmark that was killed while it wrote its mark leaves a temporary file
-    others = [path for path in folder.iterdir() if not path.name.startswith(MARK)] if folder.is_dir() else []
-    if others and not (folder / MARK).is_file():
-        raise UserError(f"--out {folder}: the folder is not empty and holds no benchmark. Name another one")
+    # a benchmark that was killed while writing its marker leaves a temporary file
+    others = [path for path in folder.iterdir() if not path.name.startswith(MARKER)] if folder.is_dir() else []
+    if others and not (folder / MARKER).is_file():
+        raise UserError(f"--out {folder}: the folder is not empty and holds no benchmark. Choose another one")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}: is a file")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / MARK, json.dumps({"name": name}) + "\n")
+    write_atomically(folder / MARKER, json.dumps({"name": name}) + "\n")
 
 
 @contextmanager
 def locked(path: Path, seconds: float, problem: str) -> Iterator[None]:
-    """Nobody else holds the lock `path` while the block runs; the system takes it from processes that die.
+    """Hold the file lock `path` during the block; the system releases the locks of processes that die.
 
     Raises:
-        UserError: `problem`, when somebody held it for `seconds`.
+        UserError: `problem`, if another process holds it for `seconds`.
     """
     deadline = time.monotonic() + seconds
     with path.open("a") as file:
@@ -209,9 +209,9 @@ def locked(path: Path, seconds: float, problem: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None when it is missing or half written."""
+    """The object in a JSON file; None if it is missing or incomplete."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None

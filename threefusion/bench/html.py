@@ -69,7 +69,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> st
     """A table whose first `text` columns are words; cells are HTML."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        kinds = [' class="text"' if place < text else "" for place in range(len(cells))]
+        kinds = [' class="text"' if column < text else "" for column in range(len(cells))]
         return "<tr>" + "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)) + "</tr>"
 
     body = "\n".join(line("td", cells) for cells in rows)
@@ -96,15 +96,15 @@ def _with_soft_interval(text: str) -> str:
 
 def _differences(report: Report) -> str:
     rows = []
-    for (first, second), found in report.pairs().items():
-        values = [_difference(found[column]) if column in found else "–" for column in report.compared]
-        rows.append([f"<b>{escape(first)}</b> − {escape(second)}", shared_cells(found.values()), *values])
+    for (first, second), comparisons in report.pairs().items():
+        values = [_difference(comparisons[column]) if column in comparisons else "–" for column in report.compared]
+        rows.append([f"<b>{escape(first)}</b> − {escape(second)}", shared_cells(comparisons.values()), *values])
     return _table(["variants", "cells", *_heads(report.compared)], rows, 1)
 
 
-def _difference(found: Comparison) -> str:
-    kind = "sure" if found.p_holm < LEVEL else "soft"
-    return f'{difference(found)}<br><span class="{kind}">{escape(probability(found))}</span>'
+def _difference(comparison: Comparison) -> str:
+    kind = "sure" if comparison.p_holm < LEVEL else "soft"
+    return f'{difference(comparison)}<br><span class="{kind}">{escape(probability(comparison))}</span>'
 
 
 def _pictures(report: Report) -> str:
@@ -129,7 +129,7 @@ def _figure(row: Row, report: Report) -> str:
 
 @lru_cache(maxsize=4096)
 def _data_uri(path: Path, changed: int) -> str:
-    """A picture as part of a page; `changed` tells versions of a file apart. JPEG is a fifth of PNG here."""
+    """A picture as part of a page; `changed` distinguishes versions of a file. JPEG is a fifth of PNG here."""
     from PIL import Image
 
     written = io.BytesIO()

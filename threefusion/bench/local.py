@@ -39,11 +39,11 @@ class LocalExecutor(Executor):
 
 
 def workers(jobs: int | None, threads: int) -> list[dict[str, str]]:
-    """The environments of the workers: one per GPU, else one per `threads` cores; `jobs` says how many instead."""
+    """The environments of the workers: `jobs` of them, by default one per GPU, or one per `threads` cores."""
     gpus = visible_gpus()
     count = jobs or len(gpus) or max(1, cores() // threads)
     shares = [{"OMP_NUM_THREADS": str(threads)} for _ in range(count)]
-    return [share | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}) for place, share in enumerate(shares)]
+    return [share | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}) for index, share in enumerate(shares)]
 
 
 def cores() -> int:
@@ -52,11 +52,11 @@ def cores() -> int:
 
 
 def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES can be set to for one GPU each; the driver's tool is asked, not torch."""
+    """Values of CUDA_VISIBLE_DEVICES for one GPU each, from nvidia-smi rather than torch."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    asked = subprocess.run([tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
-    return asked.stdout.split() if asked.returncode == 0 else []
+    listed = subprocess.run([tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    return listed.stdout.split() if listed.returncode == 0 else []

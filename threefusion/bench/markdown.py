@@ -47,15 +47,15 @@ def _variants(report: Report) -> str:
 
 def _differences(report: Report) -> str:
     rows = []
-    for (first, second), found in report.pairs().items():
-        values = [_difference(found[column]) if column in found else "–" for column in report.compared]
-        rows.append([f"{first} − {second}", shared_cells(found.values()), *values])
+    for (first, second), comparisons in report.pairs().items():
+        values = [_difference(comparisons[column]) if column in comparisons else "–" for column in report.compared]
+        rows.append([f"{first} − {second}", shared_cells(comparisons.values()), *values])
     return _table(["variants", "cells", *headings(report.compared)], rows)
 
 
-def _difference(found: Comparison) -> str:
-    text = f"{difference(found)}, {probability(found)}"
-    return f"**{text}**" if found.p_holm < LEVEL else text
+def _difference(comparison: Comparison) -> str:
+    text = f"{difference(comparison)}, {probability(comparison)}"
+    return f"**{text}**" if comparison.p_holm < LEVEL else text
 
 
 def _cells(report: Report) -> str:

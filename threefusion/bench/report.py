@@ -12,12 +12,12 @@ from threefusion.bench.statistics import Comparison, Estimate, by_prompt, compar
 from threefusion.bench.table import Row, Table, chosen_columns, collect
 
 LEVEL = 0.05
-"""A corrected p below it is called a difference."""
+"""Corrected p below which a difference is significant."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the files show."""
+    """The content of the table files."""
 
     plan: Plan
     table: Table
@@ -33,13 +33,13 @@ class Report:
         return estimate(by_prompt([row for row in self.table.of(variant) if row.prompt == prompt], column))
 
     def finished(self, variant: str) -> str:
-        """How many of a variant's cells have numbers."""
+        """Finished cells of a variant, such as 3/4."""
         rows = self.table.of(variant)
         return f"{sum(row.state == 'finished' for row in rows)}/{len(rows)}"
 
     @property
     def progress(self) -> str:
-        """How far the benchmark has come, in words."""
+        """The progress of the benchmark, in words."""
         table = self.table
         parts = [f"{table.count('finished')} of {len(table.rows)} cells finished"]
         parts += [f"{count} {state}" for state in ("failed", "running", "waiting") if (count := table.count(state))]
@@ -47,10 +47,10 @@ class Report:
 
     def pairs(self) -> dict[tuple[str, str], dict[str, Comparison]]:
         """The comparisons by pair of variants, then by column."""
-        found: dict[tuple[str, str], dict[str, Comparison]] = {}
+        pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
         for comparison in self.comparisons:
-            found.setdefault((comparison.first, comparison.second), {})[comparison.column] = comparison
-        return found
+            pairs.setdefault((comparison.first, comparison.second), {})[comparison.column] = comparison
+        return pairs
 
     @property
     def compared(self) -> list[str]:
@@ -59,12 +59,12 @@ class Report:
 
     @property
     def remarks(self) -> list[tuple[Row, str]]:
-        """Cells that failed, or finished with something to be said."""
+        """Cells that failed or finished with a problem."""
         return [(row, row.reason) for row in self.table.rows if row.reason]
 
 
 def make_report(plan: Plan, benchmark: Path) -> Report:
-    """The report as far as the cells have come."""
+    """The report of all cells so far."""
     table = collect(plan, benchmark)
     columns = chosen_columns(plan, table)
     return Report(plan, table, columns, compare(table, plan.variants, columns, plan.baseline))
@@ -73,7 +73,7 @@ def make_report(plan: Plan, benchmark: Path) -> Report:
 def as_data(report: Report, folder: Path) -> dict[str, Any]:
     """The report for programs."""
     estimates = {
-        variant: {column: asdict(found) for column in report.columns if (found := report.of_variant(variant, column)) is not None}
+        variant: {column: asdict(mean) for column in report.columns if (mean := report.of_variant(variant, column)) is not None}
         for variant in report.plan.variants
     }
     rows = [
@@ -105,11 +105,11 @@ def numbers(row: Row, columns: Sequence[str]) -> list[str]:
     return [number(row.numbers[column]) if column in row.numbers else "–" for column in columns]
 
 
-def interval(found: Estimate | None) -> str:
+def interval(value: Estimate | None) -> str:
     """`mean ± half width`."""
-    if found is None:
+    if value is None:
         return "–"
-    return number(found.mean) + ("" if found.half_width is None else f" ± {number(found.half_width, found.mean)}")
+    return number(value.mean) + ("" if value.half_width is None else f" ± {number(value.half_width, value.mean)}")
 
 
 def short(column: str) -> str:
@@ -119,26 +119,26 @@ def short(column: str) -> str:
 
 def headings(columns: Sequence[str]) -> list[str]:
     """Short headings; where two would be the same, whole ones: `truth silhouette iou`, `fidelity silhouette iou`."""
-    found = [short(column) for column in columns]
+    names = [short(column) for column in columns]
     return [
-        name if found.count(name) == 1 else column.replace(".", " ").replace("_", " ")
-        for name, column in zip(found, columns, strict=True)
+        name if names.count(name) == 1 else column.replace(".", " ").replace("_", " ")
+        for name, column in zip(names, columns, strict=True)
     ]
 
 
-def difference(found: Comparison) -> str:
+def difference(value: Comparison) -> str:
     """A difference with its sign."""
-    return f"{found.difference:+.3f}".replace("-", "−")
+    return f"{value.difference:+.3f}".replace("-", "−")
 
 
-def probability(found: Comparison) -> str:
+def probability(value: Comparison) -> str:
     """A comparison's corrected p."""
-    return "p < 0.001" if found.p_holm < 0.001 else f"p {found.p_holm:.3f}"
+    return "p < 0.001" if value.p_holm < 0.001 else f"p {value.p_holm:.3f}"
 
 
-def shared_cells(found: Iterable[Comparison]) -> str:
+def shared_cells(comparisons: Iterable[Comparison]) -> str:
     """Over how many cells two variants were compared, from the fewest to the most."""
-    counts = sorted({comparison.count for comparison in found})
+    counts = sorted({comparison.count for comparison in comparisons})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 

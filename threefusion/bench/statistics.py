@@ -109,16 +109,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """p values corrected for their number so that the chance of a single false alarm stays below the level (Holm 1979)."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected, largest = [1.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
     return corrected
 
 
 def compare(table: Table, variants: Sequence[str], columns: Sequence[str], baseline: str | None) -> list[Comparison]:
     """Every pair of variants, or each with the baseline, in every column but the costs, over their shared cells."""
     pairs = [(name, baseline) for name in variants if name != baseline] if baseline else list(combinations(variants, 2))
-    found = []
+    comparisons = []
     for column in columns:
         if column.startswith(COST):
             continue
@@ -129,6 +129,6 @@ def compare(table: Table, variants: Sequence[str], columns: Sequence[str], basel
             differences = [value - theirs[key] for key, value in ours.items() if key in theirs]
             if differences:
                 p = sign_flip_p(differences)
-                found.append(Comparison(column, first, second, len(differences), sum(differences) / len(differences), p, p))
-    corrected = holm([comparison.p for comparison in found])
-    return [replace(comparison, p_holm=p) for comparison, p in zip(found, corrected, strict=True)]
+                comparisons.append(Comparison(column, first, second, len(differences), sum(differences) / len(differences), p, p))
+    corrected = holm([comparison.p for comparison in comparisons])
+    return [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected, strict=True)]

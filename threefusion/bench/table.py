@@ -27,12 +27,12 @@ USUAL_COLUMNS = (
 COST = "cost."
 """Columns that begin so depend on the machine and on interruptions."""
 NOT_MEASURED = ("run", "notes")
-"""Sections of an evaluation that say how it was made."""
+"""Sections of an evaluation about how it was done."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell and what is known of it."""
+    """One cell and its numbers."""
 
     variant: str
     prompt: str
@@ -40,9 +40,9 @@ class Row:
     state: str
     """waiting, running, finished or failed."""
     reason: str | None
-    """Why it failed, or what went wrong in a cell that finished all the same."""
+    """Why it failed, or what went wrong in a cell that finished nevertheless."""
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """By column, such as `truth.silhouette_iou`; what could not be measured is not there. True is 1."""
+    """By column, such as `truth.silhouette_iou`; missing where it could not be measured. True is 1."""
     picture: Path | None = None
     """Four sides and their normals."""
     folder: Path = Path()
@@ -50,7 +50,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What cells of different variants share."""
+        """Prompt and seed, which cells of different variants share."""
         return self.prompt, self.seed
 
 
@@ -64,8 +64,8 @@ class Table:
     @property
     def all_columns(self) -> list[str]:
         """Every column that some cell has, costs last."""
-        found = dict.fromkeys(column for row in self.rows for column in row.numbers)
-        return sorted(found, key=lambda column: column.startswith(COST))
+        names = dict.fromkeys(column for row in self.rows for column in row.numbers)
+        return sorted(names, key=lambda column: column.startswith(COST))
 
     def count(self, state: str) -> int:
         """How many cells are in a state."""
@@ -77,7 +77,7 @@ class Table:
 
 
 def collect(plan: Plan, benchmark: Path) -> Table:
-    """The table as far as it has come."""
+    """The table of all cells so far."""
     rows = []
     for cell in plan.cells:
         folder = cell_folder(benchmark, cell)

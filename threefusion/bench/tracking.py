@@ -31,7 +31,7 @@ def track(report: Report, logger: Mapping[str, Any], folder: Path) -> None:
     run.log({"cells": cells})
     for variant in report.plan.variants:
         for column in report.columns:
-            found = report.of_variant(variant, column)
-            if found is not None:
-                run.summary[f"{variant}/{column}"] = found.mean
+            mean = report.of_variant(variant, column)
+            if mean is not None:
+                run.summary[f"{variant}/{column}"] = mean.mean
     run.finish()

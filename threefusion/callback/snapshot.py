@@ -59,7 +59,7 @@ class Interrupt(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop when asked to, at the end of a step; several processes agree at logged ones only, because to agree they wait."""
+        """Stop at the end of a step after an interrupt; several processes synchronise for this at logged steps only."""
         if module.batches_seen % trainer.accumulate_grad_batches:
             return
         stop = self.requested

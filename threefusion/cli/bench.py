@@ -1,4 +1,4 @@
-"""The verb `bench`. Loads no torch."""
+"""The command `bench`. Loads no torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bench_arguments(parser: Parser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of every run that differ from its config")
 
 
-def bench(arguments: argparse.Namespace) -> int:
+def bench_command(arguments: argparse.Namespace) -> int:
     """Check every run of a benchmark, then make what is missing. Returns 0, or 1 if a cell failed."""
     from threefusion.bench.plan import load_plan
 
@@ -54,20 +54,20 @@ def bench(arguments: argparse.Namespace) -> int:
     try:
         report = run_benchmark(plan, folder, executor, arguments.redo, command)
     except KeyboardInterrupt:
-        print(f"stopped. Go on with: {how_to_go_on(arguments, folder)}", file=sys.stderr)
+        print(f"stopped. Resume with: {resume_command(arguments, folder)}", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
     print(json.dumps(as_data(report, folder), indent=2, ensure_ascii=False) if arguments.json else as_markdown(report))
     failed = report.table.count("failed")
     if failed:
-        again = how_to_go_on(arguments, folder)
-        print(f"{failed} of {len(report.table.rows)} cells failed. Once that is mended: {again}", file=sys.stderr)
+        again = resume_command(arguments, folder)
+        print(f"{failed} of {len(report.table.rows)} cells failed. After fixing the cause: {again}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def choose_executor(name: str, jobs: int | None, plan: Plan) -> Executor:
-    """The executor that is called `name`.
+    """The executor of this name.
 
     Raises:
         MissingPackageError: it needs a package that is not installed.
@@ -81,7 +81,7 @@ def choose_executor(name: str, jobs: int | None, plan: Plan) -> Executor:
     return LocalExecutor(workers(jobs, plan.threads))
 
 
-def how_to_go_on(arguments: argparse.Namespace, folder: Path) -> str:
+def resume_command(arguments: argparse.Namespace, folder: Path) -> str:
     """The command line that continues a benchmark."""
     import shlex
 
@@ -99,7 +99,7 @@ def _as_interrupt(*_: object) -> NoReturn:
 BENCH = Verb(
     "Compare variants over prompts and seeds: many runs, one table.",
     bench_arguments,
-    bench,
+    bench_command,
     (
         "bench --config configs/bench/quick.yaml",
         "bench --config configs/bench/toyworld.yaml --out runs/bench/toyworld --executor ray",

@@ -17,11 +17,11 @@ def list_arguments(parser: Parser) -> None:
 
 
 def list_command(arguments: argparse.Namespace) -> int:
-    """Print every component, and plugins that cannot be used."""
+    """Print every component, and plugins that failed to load."""
     from threefusion.cli.describe import as_table, components, problems
 
-    found, wrong = components(arguments.kind), problems()
-    print(as_json({"components": found, "problems": wrong}) if arguments.json else as_table(found))
+    listed, wrong = components(arguments.kind), problems()
+    print(as_json({"components": listed, "problems": wrong}) if arguments.json else as_table(listed))
     for problem in [] if arguments.json else wrong:
         print(problem, file=sys.stderr)
     return 0
@@ -49,11 +49,11 @@ def doctor_arguments(parser: Parser) -> None:
 
 
 def doctor_command(arguments: argparse.Namespace) -> int:
-    """Print what this machine has."""
+    """Print what is installed on this machine."""
     from threefusion.cli.doctor import as_page, examine
 
-    found = examine()
-    print(as_json(found) if arguments.json else as_page(found))
+    report = examine()
+    print(as_json(report) if arguments.json else as_page(report))
     return 0
 
 
@@ -73,4 +73,4 @@ DESCRIBE = Verb(
 )
 
 
-DOCTOR = Verb("Say what this machine has and what is missing.", doctor_arguments, doctor_command, ("doctor", "doctor --json"))
+DOCTOR = Verb("Report what this machine has and what is missing.", doctor_arguments, doctor_command, ("doctor", "doctor --json"))

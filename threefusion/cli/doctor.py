@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and the command that gets it."""
+"""What is installed on this machine, what is missing, and the command that installs it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PACKAGES = (
     "jaxtyping",
     "pyyaml",
 )
-"""Distributions that are always needed."""
+"""Required distributions."""
 
 
 def examine() -> dict[str, Any]:
@@ -60,37 +60,37 @@ def _version(distribution: str) -> str | None:
 
 
 def devices() -> list[dict[str, Any]]:
-    """What torch can compute on; the processor comes first."""
+    """Devices that torch can use, the CPU first."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: list[dict[str, Any]] = [{"name": "cpu", "cores": cores}]
+    devices: list[dict[str, Any]] = [{"name": "cpu", "cores": cores}]
     try:
         import torch
     except ImportError:
-        return found
+        return devices
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found.append({"name": f"cuda:{index}", "model": properties.name, "memory_bytes": properties.total_memory})
+        devices.append({"name": f"cuda:{index}", "model": properties.name, "memory_bytes": properties.total_memory})
     if torch.backends.mps.is_available():
-        found.append({"name": "mps", "model": platform.processor()})
-    return found
+        devices.append({"name": "mps", "model": platform.processor()})
+    return devices
 
 
-def as_page(found: dict[str, Any]) -> str:
+def as_page(report: dict[str, Any]) -> str:
     """`doctor` for people."""
-    lines = [f"threefusion {found['threefusion']}, Python {found['python']}, {found['platform']}", "", "devices"]
-    lines += [f"  {_device(device)}" for device in found["devices"]]
+    lines = [f"threefusion {report['threefusion']}, Python {report['python']}, {report['platform']}", "", "devices"]
+    lines += [f"  {_device(device)}" for device in report["devices"]]
     lines += ["", "packages"]
-    missing = [name for name, installed in found["packages"].items() if installed is None]
-    lines += ["  " + ", ".join(f"{name} {installed}" for name, installed in found["packages"].items() if installed)]
+    missing = [name for name, installed in report["packages"].items() if installed is None]
+    lines += ["  " + ", ".join(f"{name} {installed}" for name, installed in report["packages"].items() if installed)]
     lines += [f"  MISSING {name}: {sys.executable} -m pip install {name}" for name in missing]
     lines += ["", "optional"]
-    for name, part in found["optional"].items():
-        lines.append(f"  {name:<12} {part['version'] or 'not installed; get it with: ' + part['command']}")
+    for name, part in report["optional"].items():
+        lines.append(f"  {name:<12} {part['version'] or 'not installed; install it with: ' + part['command']}")
     lines += ["", "models"]
-    for name, model in found["models"].items():
+    for name, model in report["models"].items():
         lines.append(f"  {name:<26} {_model(model)}")
-    if found["problems"]:
-        lines += ["", "plugins", *(f"  {problem}" for problem in found["problems"])]
+    if report["problems"]:
+        lines += ["", "plugins", *(f"  {problem}" for problem in report["problems"])]
     return "\n".join(lines)
 
 
@@ -104,4 +104,4 @@ def _device(device: dict[str, Any]) -> str:
 def _model(model: dict[str, Any]) -> str:
     if model["available"]:
         return f"{model['prior']}, in {model['folder']}"
-    return f"{model['prior']}, not here; get it with: {model['command']}"
+    return f"{model['prior']}, not here; install it with: {model['command']}"

@@ -26,7 +26,7 @@ def eval_arguments(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
+def eval_command(arguments: argparse.Namespace) -> int:
     """Evaluate runs, write each evaluation.json, and print the results."""
     from threefusion.machine.process import prepare_process
     from threefusion.run.folder import open_run
@@ -66,6 +66,6 @@ def without_seed(config: RunConfig) -> str:
 EVAL = Verb(
     "Evaluate the result of a run.",
     eval_arguments,
-    evaluate,
+    eval_command,
     ("eval RUN", "eval runs/quickstart/* --json", "eval RUN --clip models/clip-vit-base-patch32 --candidates captions.txt"),
 )

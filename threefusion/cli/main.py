@@ -1,4 +1,4 @@
-"""The command line. It answers questions without loading torch, and prepares the process before a verb that needs it."""
+"""The command line. Loads no torch before a command needs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave the process with its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    """Run the command line and leave the process with its exit code: 0, 2 for a user error, 130 for Ctrl-C."""
     try:
         sys.exit(run(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
@@ -45,10 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Do what `arguments` say and return the exit code.
+    """Run the command that `arguments` name and return its exit code.
 
     Raises:
-        UserError: they say nothing that can be done.
+        UserError: they name no command, or its arguments are wrong.
     """
     for text in arguments:
         try:
@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in VERBS:
-        raise UserError(f"no command is called {name!r}{nearest(name, VERBS)}")
+        raise UserError(f"unknown command {name!r}{nearest(name, VERBS)}")
     return VERBS[name].action(parse(VERBS, name, rest))
 
 

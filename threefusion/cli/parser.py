@@ -1,4 +1,4 @@
-"""How a command line is read: verbs, options, examples, and mistakes answered in one line."""
+"""Parsing of command lines: commands, options, examples, and one-line errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Action = Callable[[argparse.Namespace], int]
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes become one line with the nearest valid name."""
+    """Raises a `UserError` of one line instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True)
 class Verb:
-    """One command: what it does, its arguments, examples, and the function that does it."""
+    """One command: summary, arguments, examples, and the function that runs it."""
 
     summary: str
     arguments: Callable[[Parser], None]
@@ -62,7 +62,7 @@ def parse(verbs: Mapping[str, Verb], name: str, arguments: list[str]) -> argpars
 def overview(verbs: Mapping[str, Verb]) -> str:
     """`--help`."""
     lines = "\n".join(f"  {name:<9} {verb.summary}" for name, verb in verbs.items())
-    return f"""threefusion {threefusion.__version__}: words into 3-D by score distillation.
+    return f"""threefusion {threefusion.__version__}: text-to-3D by score distillation.
 
 usage: {PROGRAM} COMMAND …      (or: threefusion COMMAND …)
 

@@ -11,10 +11,10 @@ from threefusion.machine.process import prepare_process
 
 
 def run_folder(path: Path) -> Path:
-    """`path`, if a run lies there.
+    """`path`, checked to be a run folder.
 
     Raises:
-        UserError: none does.
+        UserError: it is none.
     """
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path}: {'not a run folder (it has no config.yaml)' if path.is_dir() else 'no such run folder'}")
@@ -26,17 +26,17 @@ def render_arguments(parser: Parser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("--views", type=int, default=60, metavar="N", help="frames of one turn (60)")
     parser.add_argument(
-        "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what is shown (color)"
+        "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what is rendered (color)"
     )
     parser.add_argument(
-        "--light", choices=("camera", "orbit"), default="camera", help="orbit: the light goes round the other way than the camera"
+        "--light", choices=("camera", "orbit"), default="camera", help="orbit: the light orbits against the camera"
     )
     parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width in pixels (256)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4 file, or a folder for .png files")
 
 
 def render_command(arguments: argparse.Namespace) -> int:
-    """Write a turntable."""
+    """Render a turntable of a run."""
     if arguments.views < 1 or arguments.size < 2 or arguments.size % 2:
         raise UserError("--views: at least 1; --size: an even number of at least 2")
     folder = run_folder(arguments.run)
@@ -65,7 +65,7 @@ def export_command(arguments: argparse.Namespace) -> int:
 
 
 RENDER = Verb(
-    "Film the result of a run from all sides.",
+    "Render a turntable of a run's result.",
     render_arguments,
     render_command,
     ("render RUN --mode normal", "render RUN --light orbit --size 512 --out relit.mp4"),

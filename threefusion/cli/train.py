@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def train_arguments(parser: Parser) -> None:
     """Arguments of `train`."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the YAML file that says how")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the config of the run, a YAML file")
     parser.add_argument("--prompt", metavar="TEXT", help="what to train_command; short for prompt.text=TEXT")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; default runs/<config>/<prompt>-<n>")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder; needs no --config")
@@ -37,10 +37,10 @@ def train_command(arguments: argparse.Namespace) -> int:
     if arguments.resume is None and arguments.config is None:
         raise UserError(f"train needs --config FILE or --resume RUN. See: {PROGRAM} train --help")
     if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
-        raise UserError("--resume RUN takes its config and its folder from RUN: leave --config and --out away")
+        raise UserError("--resume RUN takes its config and its folder from RUN: omit --config and --out")
     file = arguments.config or run_folder(arguments.resume) / "config.yaml"
     config = load_config(file, overrides)
-    if not (arguments.anyway or arguments.resume):  # words of a run that is continued were accepted when it began
+    if not (arguments.anyway or arguments.resume):  # a resumed run passed this check when it started
         check_words(config)
     prepare_process()
     from threefusion.run.folder import discard_unused, new_run_folder
@@ -57,10 +57,10 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 
 def check_words(config: RunConfig) -> None:
-    """Warn of words of the prompt that the prior does not know.
+    """Warn about words of the prompt that the prior was not trained on.
 
     Raises:
-        UserError: it knows no object in the prompt.
+        UserError: it knows no object of the prompt.
     """
     from threefusion.guidance.prior.vocabulary import unknown_words
 
@@ -69,7 +69,7 @@ def check_words(config: RunConfig) -> None:
 
 
 TRAIN = Verb(
-    "Make a scene from a prompt: train, then export.",
+    "Train a scene from a prompt, then export it.",
     train_arguments,
     train_command,
     (

@@ -1,4 +1,4 @@
-"""Optional packages are imported where they are used, and say how to get them."""
+"""Imports of optional packages, with the command that installs each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTALL = {
 
 
 class MissingPackageError(UserError):
-    """An optional package was asked for and is not installed."""
+    """An optional package is required and not installed."""
 
 
 def require(name: str) -> ModuleType:

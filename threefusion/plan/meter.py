@@ -56,7 +56,7 @@ class LiveTensors(TorchDispatchMode):
 
 
 class CudaAllocations:
-    """The same, asked of CUDA's caching allocator, which also knows what kernels allocate internally."""
+    """The same from CUDA's caching allocator, which also counts what kernels allocate internally."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

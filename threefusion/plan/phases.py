@@ -40,14 +40,14 @@ def phases(system: TextTo3D, views: int, steps: range) -> list[Phase]:
 
     Schedules are evaluated at and next to their knots: they are linear in between, so 0 or 1 only at a knot or throughout.
     """
-    found: list[Phase] = []
+    merged: list[Phase] = []
     starts = sorted({steps.start, *(step for step in change_points(system.config) if step in steps)})
     for first, after in zip(starts, [*starts[1:], steps.stop], strict=True):
         phase = phase_at(system, views, first)
-        if found and replace(phase, first=0, last=0) == replace(found[-1], first=0, last=0):
-            phase = replace(phase, first=found.pop().first)
-        found.append(replace(phase, last=after - 1))
-    return found
+        if merged and replace(phase, first=0, last=0) == replace(merged[-1], first=0, last=0):
+            phase = replace(phase, first=merged.pop().first)
+        merged.append(replace(phase, last=after - 1))
+    return merged
 
 
 def phase_at(system: TextTo3D, views: int, step: int) -> Phase:

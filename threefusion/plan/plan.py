@@ -87,8 +87,9 @@ def measure_run(config: RunConfig) -> Plan:
     system = trainer.precision_plugin.convert_module(system.to(device).train())
     optimizer = with_moments(system.configure_optimizers())
     steps = range(max(trainer_settings(config)["max_steps"], 1))
-    found = phases(system, max(system.camera.batch_size // trainer.world_size, 1), steps)
-    measured = tuple(measure_phase(system, optimizer, phase, device, trainer.precision_plugin.forward_context) for phase in found)
+    needed = phases(system, max(system.camera.batch_size // trainer.world_size, 1), steps)
+    precision = trainer.precision_plugin.forward_context
+    measured = tuple(measure_phase(system, optimizer, phase, device, precision) for phase in needed)
     image = measure_image(system, max(config.output.image_size, config.output.turntable_size if config.exporter else 0), device)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = [value for values in optimizer.state.values() for value in values.values() if torch.is_tensor(value)]

@@ -14,7 +14,7 @@ from threefusion.config import RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
 
 RUN_VARIABLE = "THREEFUSION_RUN"
-"""Tells the other processes of a multi-device run which folder the first one chose."""
+"""Names the run folder for the other processes of a multi-device run."""
 
 
 def new_run_folder(config: RunConfig, out: Path | None) -> Path:
@@ -83,8 +83,8 @@ def open_run(run: Path) -> RunConfig:
 
 def latest_checkpoint(run: Path) -> Path | None:
     """The newest checkpoint of a run folder, None when it has none yet."""
-    found = sorted((run / "checkpoints").glob("step-*.ckpt"))
-    return found[-1] if found else None
+    checkpoints = sorted((run / "checkpoints").glob("step-*.ckpt"))
+    return checkpoints[-1] if checkpoints else None
 
 
 def checkpoint_step(checkpoint: Path | None) -> int:

@@ -87,7 +87,7 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, Renderer, CameraSampler]:
     config = open_run(run)
     checkpoint = latest_checkpoint(run)
     if checkpoint is None:
-        raise UserError(f"{run}: the run has saved no checkpoint yet. Go on with: python launch.py train --resume {run}")
+        raise UserError(f"{run}: the run has saved no checkpoint yet. Resume with: python launch.py train --resume {run}")
     scene, renderer = build_scene(config)
     restore_scene(scene, renderer, read_checkpoint(checkpoint)["state_dict"])
     return config, scene, renderer, build(config.camera)

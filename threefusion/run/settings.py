@@ -11,9 +11,9 @@ from threefusion.run.folder import write_config
 
 
 class KeepSettings(pl.Callback):
-    """Notes what a run is continued with, lest the next resume go back to the old settings.
+    """Writes the settings of a resumed run to its config.yaml, so that the next resume keeps them.
 
-    Not before the checkpoint has been taken: settings that do not fit it would take the place of those that do.
+    Not before the checkpoint is loaded: settings that do not fit it would overwrite those that do.
     """
 
     def __init__(self, run: Path, config: RunConfig) -> None:

@@ -17,7 +17,7 @@ SMALL_LAYER = 2**21
 
 
 def is_small(rays: int, layer: int) -> bool:
-    """Whether one thread is enough for `rays` rays a step, judged by a network whose largest layer holds `layer` numbers."""
+    """Whether one thread is enough for `rays` rays a step, with a network whose largest layer holds `layer` numbers."""
     return rays <= SMALL_RENDER and layer <= SMALL_LAYER
 
 

@@ -48,7 +48,7 @@ def train(config: RunConfig, run: Path) -> int:
         if not trainer.is_global_zero:
             return 0
         if interrupt.requested and trainer.global_step < trainer.max_steps:
-            print(f"stopped at step {trainer.global_step}. Go on with: python launch.py train --resume {run}", file=sys.stderr)
+            print(f"stopped at step {trainer.global_step}. Resume with: python launch.py train --resume {run}", file=sys.stderr)
             return 130
         device = trainer.strategy.root_device
         report = cost(system, spent, trainer.global_step, first, device)
