@@ -29,6 +29,7 @@ setup(
         "safetensors>=0.4",
         "huggingface_hub>=0.30",
         "pyyaml>=6",
+        "omegaconf>=2.4,<3",
         "numpy>=1.26",
         "scipy>=1.11",
         "scikit-image>=0.22",

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.config import choose
 from threefusion.guidance.noise import add_noise
 from threefusion.guidance.prior.models import BUNDLED
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.prior.settings import PixelConfig
 from threefusion.machine.process import prepare_process
 from threefusion.registry import build
 from threefusion.toyworld.captions import describe
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=Path(".training"))
     arguments = parser.parse_args()
     prepare_process()
-    prior = build(choose("prior", "pixel", model=str(arguments.folder)))
+    prior = build(PixelConfig(model=str(arguments.folder)))
     render_shards(arguments.state / "test-views", 2, TEST_SEED)
     store, rises = ViewStore(arguments.state / "test-views"), []
     for name in (name for name in NAMES if name not in ROUND):

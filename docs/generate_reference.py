@@ -9,11 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from threefusion import config, source
-from threefusion.check import PARTS
 from threefusion.cli import describe
 from threefusion.config import RunConfig
-from threefusion.discovery import BUILT_IN
+from threefusion.config.catalogue import BUILT_IN
+from threefusion.config.run import NAMED, PARTS, SECTIONS
 from threefusion.registry import KINDS
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -35,14 +34,14 @@ The keys at the top of a config. A component that is not named is the default; a
 |---|---|---|
 """
 
-NESTED = {"encoding": "geometry", "sampler": "renderer"}
+NESTED = {"encoding": "geometry", "sampler": "renderer", "logger": "logging-and-devices"}
 """Kinds that are told on the page of the kind that holds them."""
 
 
 def page() -> str:
     """The whole page."""
     parts = [INTRODUCTION, contents(), run_keys()]
-    parts += [section(name) for name in describe.SECTIONS]
+    parts += [section(name) for name in SECTIONS]
     parts += [kind_section(kind) for kind in KINDS]
     return "\n".join(parts)
 
@@ -70,9 +69,9 @@ def run_keys() -> str:
         ("name", "the file's name", run_sentence("name")),
         ("extends", "", "A config, or a list of them, that this one is laid over; relative to this file."),
         *((f"[{kind}](#{kind})", f"`{name}`", component) for kind, name in PARTS.items()),
+        *((f"[{kind}](#{kind})", f"`{name}`", f"{component} Or several by name.") for kind, name in NAMED.items()),
         ("[loss](#loss)", "none", "Terms by name; the name is the component unless the term has a `type`. `null` takes one out."),
-        ("trainer", "", "Arguments of `pytorch_lightning.Trainer`, checked against its signature."),
-        ("[logger](#loggercsv)", "`csv`", "Where scalars and pictures go beside metrics.csv: csv, wandb or tensorboard."),
+        ("[trainer](#trainer)", "", "Arguments of `pytorch_lightning.Trainer`."),
         ("[output](#output)", "", "Pictures, checkpoints and the video of a run."),
         ("[ops](#ops)", "", "What computes the hot operations."),
         ("[facing](#facing)", "", "Whether to look which way the scene faces."),
@@ -83,20 +82,18 @@ def run_keys() -> str:
 
 def run_sentence(name: str) -> str:
     """The sentence under a field of the whole run's config."""
-    module = source.read("threefusion.config", Path(config.__file__))
-    return source.fields(source.find(module, RunConfig.__name__))[name].sentence
+    return describe.field_sources(RunConfig)[name][1]
 
 
 def section(name: str) -> str:
     """A part of a config that is no component."""
-    cls = describe.SECTIONS[name]
+    cls = SECTIONS[name]
     return f"### {name}\n\n{cls.__doc__}\n\n{table(describe.describe_section(name))}"
 
 
 def kind_section(kind: str) -> str:
     """One kind with all its components."""
-    module, _, base = KINDS[kind].partition(":")
-    head = f"## {kind}\n\n[What it is and how to write one]({NESTED.get(kind, kind)}.md). Base class: `{module}.{base}`.\n"
+    head = f"## {kind}\n\n[What it is and how to write one]({NESTED.get(kind, kind)}.md). Settings: `{KINDS[kind]}`.\n"
     return "\n".join([head, *(component_section(component) for component in built_in(kind))])
 
 
@@ -113,6 +110,7 @@ def table(fields: list[dict[str, Any]]) -> str:
     rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
     for field in fields:
         options = f" One of: {', '.join(field['options'])}." if field["options"] else ""
+        options += f" Range: {field['range']}." if field["range"] else ""
         cells = (f"`{field['name']}`", f"`{escaped(field['type'])}`", default(field), escaped(field["sentence"] + options))
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"

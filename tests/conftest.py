@@ -16,14 +16,6 @@ def tiny() -> Path:
     return Path(__file__).parent / "tiny.yaml"
 
 
-@pytest.fixture(autouse=True)
-def plugins_are_looked_for_anew():
-    """No test sees the plugin folders of another one."""
-    from threefusion import discovery
-
-    discovery.refresh()
-
-
 def pytest_collection_modifyitems(items):
     """Tests marked `gpu` are skipped where torch sees none."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

@@ -6,20 +6,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from threefusion.config import Choice, choose, slot
+    from threefusion.config import Schedule, Settings, bounded, slot
     from threefusion.registry import register
-    from threefusion.schedule import Schedule
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Choice": "threefusion.config",
-    "choose": "threefusion.config",
+    "Settings": "threefusion.config",
+    "bounded": "threefusion.config",
     "slot": "threefusion.config",
     "register": "threefusion.registry",
-    "Schedule": "threefusion.schedule",
+    "Schedule": "threefusion.config",
 }
-__all__ = ["Choice", "Schedule", "__version__", "choose", "register", "slot"]
+__all__ = ["Schedule", "Settings", "__version__", "bounded", "register", "slot"]
 
 
 def __getattr__(name: str) -> Any:

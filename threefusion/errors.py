@@ -1,7 +1,41 @@
-"""The errors that a user can mend: printed as one line, exit code 2, no traceback."""
+"""Errors that a user can fix: printed as one line, exit code 2, no traceback; and the nearest valid name for their messages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(ValueError):
-    """Something the user asked for cannot be done; the message says what was expected and what to change."""
+    """A request that cannot be met; the message says what was expected and what to change."""
+
+
+class ConfigError(UserError):
+    """An error in a config; the message begins with the file and line, or with `command line`."""
+
+    def __init__(self, problem: str, place: object) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.problem = problem
+        self.place = place
+
+
+def is_override(word: str) -> bool:
+    """Whether a word of a command line is `key=value`, `+key=value` or `~key`, and no file."""
+    return "=" in word or (word.startswith("~") and "/" not in word)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`. Did you mean 'x'?`, or nothing if no known name is close; case and underscores do not count."""
+    by_form = {_form(candidate): candidate for candidate in known}
+    close = get_close_matches(_form(name), by_form, 1, 0.6)
+    return f". Did you mean {by_form[close[0]]!r}?" if close else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did_you_mean`, or all known names."""
+    known = list(known)
+    return did_you_mean(name, known) or f". Available: {', '.join(known) or 'none'}"
+
+
+def _form(name: str) -> str:
+    return name.lower().replace("_", "-")

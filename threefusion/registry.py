@@ -1,150 +1,152 @@
-"""(kind, name) -> class. The kind comes from the base class, the config type from the constructor's annotation."""
+"""(kind, name) -> settings class, and settings class -> component class. Loads no torch until a component is built."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
 import inspect
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from threefusion.config import Choice
-from threefusion.errors import UserError
+from threefusion.errors import UserError, nearest
 
 KINDS: dict[str, str] = {
-    "prompt": "threefusion.prompt.processor:PromptProcessor",
-    "camera": "threefusion.camera.sampler:CameraSampler",
-    "encoding": "threefusion.geometry.encoding.encoding:Encoding",
-    "geometry": "threefusion.geometry.geometry:Geometry",
-    "material": "threefusion.material.material:Material",
-    "background": "threefusion.background.background:Background",
-    "sampler": "threefusion.renderer.sampler.sampler:RaySampler",
-    "renderer": "threefusion.renderer.renderer:Renderer",
-    "prior": "threefusion.guidance.prior.prior:DiffusionPrior",
-    "guidance": "threefusion.guidance.guidance:Guidance",
-    "loss": "threefusion.loss.loss:LossTerm",
-    "optimizer": "threefusion.optimizer.optimizer:OptimizerFactory",
-    "exporter": "threefusion.exporter.exporter:Exporter",
+    "prompt": "threefusion.prompt.settings",
+    "camera": "threefusion.camera.settings",
+    "encoding": "threefusion.geometry.encoding.settings",
+    "geometry": "threefusion.geometry.settings",
+    "material": "threefusion.material.settings",
+    "background": "threefusion.background.settings",
+    "sampler": "threefusion.renderer.sampler.settings",
+    "renderer": "threefusion.renderer.settings",
+    "prior": "threefusion.guidance.prior.settings",
+    "guidance": "threefusion.guidance.settings",
+    "loss": "threefusion.loss.settings",
+    "optimizer": "threefusion.optimizer.settings",
+    "exporter": "threefusion.exporter.settings",
+    "logger": "threefusion.config.sections",
 }
-"""Every kind, in the order the data travels, with its base class."""
+"""Every kind, in the order the data travels, with the module that declares its settings."""
+
+
+class RegistryError(UserError):
+    """A component is unknown or cannot be used, or one name was taken twice."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered class and the module it came from."""
+    """A registered component."""
 
-    cls: type
-    origin: str
+    kind: str
+    name: str
+    settings: type
+    target: str
+    """`module:Class` of the component, imported when it is built."""
+    gives: tuple[str, ...]
+    """What a geometry offers: density, canvas, ..."""
+    needs: tuple[str, ...]
+    """What a renderer or an exporter must be given by the geometry."""
+    file: Path
+    """Where it was declared."""
+
+    def load(self) -> Callable:
+        """The component class, or the function that makes the component."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
 
 
-_entries: dict[tuple[str, str], Entry] = {}
+entries: dict[tuple[str, str, Path], Entry] = {}
+"""Everything declared so far, by kind, name and file; `Catalogue` decides what a config sees of it."""
+_by_settings: dict[type, Entry] = {}
 
 
-class RegistryError(UserError):
-    """A component is unknown, or one name was taken twice."""
-
-
-def register(name: str) -> Callable[[type], type]:
-    """Class decorator: make a component available in YAML under `name`.
+def component(
+    kind: str, name: str, target: str, gives: tuple[str, ...] = (), needs: tuple[str, ...] = ()
+) -> Callable[[type], type]:
+    """Decorator of a frozen settings dataclass: they are the settings of the component `name`, whose class is `module:Class`.
 
     Raises:
-        RegistryError: the class has no kind, or another module registered the same (kind, name).
+        RegistryError: no such kind, the class cannot be set in a config, or it belongs to another component.
+    """
+
+    def declare(cls: type) -> type:
+        if kind not in KINDS:
+            raise RegistryError(f"{cls.__name__}: unknown kind {kind!r}{nearest(kind, KINDS)}")
+        _check_settings(cls)
+        taken = _by_settings.get(cls)
+        if taken is not None and (taken.kind, taken.name) != (kind, name):
+            raise RegistryError(
+                f"{cls.__name__} belongs to the {taken.kind} {taken.name!r}; derive a settings class of its own for {name!r}"
+            )
+        file = Path(getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__).resolve()
+        entries[kind, name, file] = _by_settings[cls] = Entry(kind, name, cls, target, gives, needs, file)
+        return cls
+
+    return declare
+
+
+def register(name: str, gives: tuple[str, ...] = (), needs: tuple[str, ...] = ()) -> Callable[[type], type]:
+    """Decorator of a component class whose constructor is annotated `cfg: SomeFrozenDataclass`; for plugins in one file.
+
+    Raises:
+        RegistryError: the class has no kind, or its settings cannot be used.
     """
 
     def add(cls: type) -> type:
         kind = getattr(cls, "kind", "")
         if kind not in KINDS:
-            raise RegistryError(f"{cls.__module__}.{cls.__qualname__} derives from no component base class: {', '.join(KINDS)}")
-        known = _entries.get((kind, name))
-        if known is not None and known.origin != cls.__module__:
-            raise RegistryError(f"{kind} {name!r} is registered by both {known.origin} and {cls.__module__}")
-        _entries[kind, name] = Entry(cls, cls.__module__)
-        cls.registered_name = name  # type: ignore[attr-defined]
+            raise RegistryError(f"{cls.__qualname__} has no component base class ({', '.join(KINDS)})")
+        settings = _constructor_settings(cls)
+        component(kind, name, f"{cls.__module__}:{cls.__qualname__}", gives, needs)(settings)
         return cls
 
     return add
 
 
-def config_class(cls: type) -> type:
-    """The dataclass that a component's first constructor parameter `cfg` is annotated with."""
+def _constructor_settings(cls: type) -> type:
+    """The dataclass that the constructor's parameter `cfg` is annotated with."""
     constructor = inspect.unwrap(cls.__init__)
-    annotation = constructor.__annotations__["cfg"]
-    # Only this annotation: the others may name things that are imported for type checkers alone.
+    annotation = getattr(constructor, "__annotations__", {}).get("cfg")
+    if annotation is None:
+        raise RegistryError(f"the constructor of {cls.__name__} needs `cfg: SomeFrozenDataclass` as its first parameter")
+    # only this annotation: others may name what is imported for type checkers alone
     return eval(annotation, constructor.__globals__) if isinstance(annotation, str) else annotation
 
 
-def lookup(kind: str, name: str) -> type:
-    """The class registered as `name`, importing the module that declares it if need be.
-
-    Raises:
-        RegistryError: no such component, or its module cannot be imported.
-    """
-    if (kind, name) not in _entries:
-        from threefusion.discovery import BUILT_IN, find_declaration
-
-        declaration = find_declaration(kind, name)
-        module = declaration.source.module.name
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            if declaration.origin == BUILT_IN:
-                raise
-            reason = f"{type(error).__name__}: {error}"
-            raise RegistryError(f"{kind} {name!r} of plugin {declaration.origin} could not be imported: {reason}") from error
-    return _entries[kind, name].cls
-
-
-def names(kind: str) -> list[str]:
-    """The names of one kind, declared in files or registered by running code, sorted."""
-    from threefusion.discovery import catalogue
-
-    return sorted({*catalogue().names(kind), *(name for known, name in _entries if known == kind)})
-
-
-def config_type(kind: str, name: str) -> type:
-    """The config dataclass of a component, without importing its module if the source is enough.
-
-    Raises:
-        RegistryError: no such component.
-    """
-    from threefusion.declarations import config_source
-    from threefusion.discovery import find_declaration
-    from threefusion.slicing import SliceError, execute
-
-    if (kind, name) in _entries:
-        return sound(config_class(_entries[kind, name].cls))
-    try:
-        return sound(execute(config_source(find_declaration(kind, name).source)))
-    except SliceError:
-        return sound(config_class(lookup(kind, name)))
-
-
-def sound(cls: type) -> type:
-    """`cls`, if a config can be made of it.
-
-    Raises:
-        RegistryError: it is no frozen dataclass, an annotation names nothing, or a field is called `type`.
-    """
+def _check_settings(cls: type) -> None:
     if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:
-        raise RegistryError(
-            f"{cls.__name__} has to be a dataclass with frozen=True, because configs are never written after loading"
-        )
+        raise RegistryError(f"{cls.__name__} must be a dataclass with frozen=True: configs are never changed after loading")
+    if not any((base.__module__, base.__name__) == ("threefusion.config.fields", "Settings") for base in cls.__mro__):
+        raise RegistryError(f"{cls.__name__} must derive from threefusion.Settings")
     try:
         hints = typing.get_type_hints(cls)
     except (NameError, TypeError, AttributeError) as error:
-        raise RegistryError(f"{cls.__name__}: a field's type cannot be told: {error}") from error
+        raise RegistryError(f"{cls.__name__}: the type of a field cannot be resolved: {error}") from error
     if "type" in hints:
         raise RegistryError(f"{cls.__name__}: no field can be called 'type', which names the component")
-    return cls
 
 
-def settings(choice: Choice) -> typing.Any:
-    """The typed config of the component that `choice` names; nothing is built."""
-    return config_type(choice.kind, choice.name)(**dict(choice.settings))
+def entry_of(settings: type | object) -> Entry:
+    """The entry that a settings class (or an instance of it) belongs to.
+
+    Raises:
+        RegistryError: it belongs to no component.
+    """
+    cls = settings if isinstance(settings, type) else type(settings)
+    if cls not in _by_settings:
+        raise RegistryError(f"{cls.__name__} is not registered: decorate it with @component, or its component with @register")
+    return _by_settings[cls]
 
 
-def build(choice: Choice, *dependencies: object) -> typing.Any:
-    """The component that `choice` names: its class called with its typed config and `dependencies`."""
-    cls = lookup(choice.kind, choice.name)
-    return cls(config_class(cls)(**dict(choice.settings)), *dependencies)
+def is_component(settings: object) -> bool:
+    """Whether settings belong to a component."""
+    return type(settings) in _by_settings
+
+
+def build(cfg: object, *dependencies: object) -> Any:
+    """The component that the settings `cfg` are for: its class called with them and `dependencies`."""
+    return entry_of(cfg).load()(cfg, *dependencies)

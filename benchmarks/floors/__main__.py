@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from threefusion.cli.parser import Parser
 from threefusion.cli.perf import check, chosen_sizes, perf_arguments, show
-from threefusion.errors import UserError
+from threefusion.errors import UserError, did_you_mean
 from threefusion.guidance.prior.architectures import ARCHITECTURES
 from threefusion.machine.process import prepare_process
-from threefusion.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import torch

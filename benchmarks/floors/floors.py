@@ -25,8 +25,8 @@ from benchmarks.floors.work import (
     step_work,
 )
 from threefusion.camera.projection import clip_coordinates
-from threefusion.config import choose
 from threefusion.guidance.prior.architectures import ARCHITECTURES
+from threefusion.guidance.prior.settings import PixelConfig
 from threefusion.perf.guidance import CONDITIONS
 from threefusion.perf.rendering import CHANNELS, ball_mesh
 from threefusion.perf.report import RATIOS, Report, described, ratio, rounded, table
@@ -95,7 +95,7 @@ WORK: dict[str, Callable[[Row], Work]] = {
 
 @cache
 def _bundled_flops() -> tuple[int, str]:
-    prior = build(choose("prior", "pixel", model="toyworld-pixel"))
+    prior = build(PixelConfig(model="toyworld-pixel"))
     tokens = prior.text_encoder().encode([""])
     return unet_flops(prior.settings("unet"), CONDITIONS, tuple(tokens.shape[1:])), str(prior.dtype).removeprefix("torch.")
 

@@ -3,12 +3,12 @@
 import torch
 
 from threefusion.callback.spent import Spent
-from threefusion.config import choose
+from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
 
 
 def test_calls_and_pictures_are_counted_and_nothing_is_changed():
-    prior = build(choose("prior", "gaussian", image_size=4))
+    prior = build(GaussianConfig(image_size=4))
     z, timesteps, tokens = torch.randn(6, 3, 4, 4), torch.full((6,), 500), prior.text_encoder().encode(["a"]).expand(6, -1, -1)
     expected = prior.predict_noise(z, timesteps, tokens)
     asked = Spent()

@@ -144,12 +144,12 @@ def test_presets_differ_from_the_general_sampler_in_defaults_only():
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("batch_size", 0, "at least 1"),
+        ("batch_size", 0, r"in \[1, 4096\]"),
         ("distance_range", (2.0, 1.0), "increasing"),
-        ("elevation_range_deg", (-100.0, 0.0), "between -90 and 90"),
-        ("lit_probability", 1.5, "between 0 and 1"),
-        ("light_perturb", -1.0, "0 or more"),
-        ("light_cone_deg", 91.0, "between 0 and 90"),
+        ("elevation_range_deg", (-100.0, 0.0), r"increasing order in \[-90, 90\]"),
+        ("lit_probability", 1.5, r"in \[0, 1\]"),
+        ("light_perturb", -1.0, r"in \[0, 100\]"),
+        ("light_cone_deg", 91.0, r"in \[0, 90\]"),
     ],
 )
 def test_values_out_of_range_are_refused(field, value, words):

@@ -83,7 +83,7 @@ def test_answers_load_nothing_heavy(words, good):
     [
         (["lst"], "error: unknown command 'lst'. Did you mean 'list'?"),
         (["eval"], "error: the following arguments are required: RUN. See: python launch.py eval --help"),
-        (["bench", "--config", "GOOD"], "GOOD:1: prompt: no such key of a benchmark. Did you mean 'prompts'?"),
+        (["bench", "--config", "GOOD"], "GOOD:1: prompt: unknown key of a benchmark. Did you mean 'prompts'?"),
         (["bench", "--config", "configs/bench/quick.yaml", "--jobs", "0"], "error: --jobs: at least 1"),
         (
             ["perf", "st"],
@@ -97,7 +97,8 @@ def test_answers_load_nothing_heavy(words, good):
         ),
         (
             ["plan", "GOOD", "renderer.sampler.samples_per_rays=3"],
-            "command line: renderer.sampler.samples_per_rays: no such field of 'uniform'. Did you mean 'samples_per_ray'?",
+            "command line: renderer.sampler.samples_per_rays: unknown field of sampler 'uniform'. "
+            "Did you mean 'samples_per_ray'?",
         ),
         (["plan", "GOOD", "GOOD"], "error: 'GOOD': expected key=value; one config at a time"),
         (["evaluate"], "error: unknown command 'evaluate'. Did you mean 'eval'?"),
@@ -109,7 +110,7 @@ def test_answers_load_nothing_heavy(words, good):
             "error: train takes no option '--confg'. Did you mean '--config'? See: python launch.py train --help",
         ),
         (["train", "GOOD"], "error: 'GOOD': expected key=value. A config is given with --config GOOD"),
-        (["train", "--config", "GOOD", "sed=3"], "command line: sed: no such part of a run. Did you mean 'seed'?"),
+        (["train", "--config", "GOOD", "sed=3"], "command line: sed: unknown key of a run. Did you mean 'seed'?"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["train", "--config"], "error: argument --config: expected one argument. See: python launch.py train --help"),
         (["train", "--resume", "nowhere"], "error: nowhere: no such run folder"),
@@ -119,11 +120,11 @@ def test_answers_load_nothing_heavy(words, good):
         ),
         (
             ["check", "GOOD", "loss.sparsity.weigth=3"],
-            "command line: loss.sparsity.weigth: no such field of 'sparsity'. Did you mean 'weight'?",
+            "command line: loss.sparsity.weigth: unknown field of loss 'sparsity'. Did you mean 'weight'?",
         ),
         (["check", "seed=3"], "error: check needs at least one config file. See: python launch.py check --help"),
-        (["list", "los"], "error: no kind of component is called 'los'. Did you mean 'loss'?"),
-        (["describe", "guidance", "sdss"], "error: no guidance is called 'sdss'. Did you mean 'sds'?"),
+        (["list", "los"], "error: unknown kind of component 'los'. Did you mean 'loss'?"),
+        (["describe", "guidance", "sdss"], "error: unknown guidance type 'sdss'. Did you mean 'sds'?"),
         (["describe", "guidance"], "error: the following arguments are required: NAME. See: python launch.py describe --help"),
         (["render", "nowhere"], "error: nowhere: no such run folder"),
         (["render", "tests"], "error: tests: not a run folder (it has no config.yaml)"),
@@ -154,7 +155,7 @@ def test_check_looks_at_every_file(good, tmp_path):
     bad.write_text("sed: 3\n")
     out, errors, code, _ = ask("check", str(bad), good)
     assert (out.strip(), code) == (f"{good}: ok", 2)
-    assert errors == f"{bad}:1: sed: no such part of a run. Did you mean 'seed'?"
+    assert errors == f"{bad}:1: sed: unknown key of a run. Did you mean 'seed'?"
 
 
 def test_json_holds_what_people_see(good):

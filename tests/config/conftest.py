@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from threefusion import discovery
+from threefusion.config import catalogue
 
 DATA = Path(__file__).parent / "data"
 
@@ -14,10 +14,8 @@ def workplace(tmp_path, monkeypatch):
     """An empty current directory with the zoo plugin and base.yaml, and no plugins but its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(discovery, "_installed_plugins", lambda: [])
+    monkeypatch.setattr(catalogue, "_installed_plugins", lambda: [])
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
-    discovery.refresh()
     yield tmp_path
-    discovery.refresh()
     for name in [name for name, module in sys.modules.items() if str(tmp_path) in str(getattr(module, "__file__", ""))]:
         del sys.modules[name]

@@ -33,12 +33,9 @@ def test_every_default_is_written_out(workplace):
 
 
 def test_a_run_can_be_opened_from_anywhere(workplace, tmp_path_factory, monkeypatch):
-    from threefusion import discovery
-
     config = load_config(Path("base.yaml"), [])
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
     monkeypatch.chdir(elsewhere)
-    discovery.refresh()
     assert load_config(Path("config.yaml"), []) == config
     assert config.plugins == (str(workplace / "plugins"),)

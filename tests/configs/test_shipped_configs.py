@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from threefusion.bench.plan import load_plan
-from threefusion.config import RunConfig, config_to_yaml, load_config
+from threefusion.config import RunConfig, Schedule, config_to_yaml, load_config
 from threefusion.guidance.prior.models import MODELS
-from threefusion.registry import settings
-from threefusion.schedule import Schedule
+from threefusion.registry import entry_of
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("plugins/*/configs/**/*.yaml")])
@@ -54,9 +53,9 @@ def test_a_shipped_benchmark_is_right_in_every_cell(path: Path) -> None:
 
 def test_every_config_that_is_said_to_run_a_real_model_does_so() -> None:
     for config, prior in REAL.items():
-        choice = settings(load_config(ROOT / "configs" / f"{config}.yaml", []).guidance).prior
-        model = MODELS[settings(choice).model]
-        assert choice.name == model.prior == prior
+        chosen = load_config(ROOT / "configs" / f"{config}.yaml", []).guidance["guidance"].prior
+        model = MODELS[chosen.model]
+        assert entry_of(chosen).name == model.prior == prior
         assert model.sources
 
 
@@ -74,13 +73,14 @@ PAPER = {
 
 @pytest.mark.parametrize("kind", PAPER)
 def test_the_papers_config_has_the_numbers_that_its_page_says(kind: str) -> None:
-    chosen = settings(getattr(load_config(ROOT / "configs" / "dreamfusion-paper.yaml", []), kind))
+    chosen = getattr(load_config(ROOT / "configs" / "dreamfusion-paper.yaml", []), kind)
+    chosen = chosen["guidance"] if kind == "guidance" else chosen
     assert {name: getattr(chosen, name) for name in PAPER[kind]} == PAPER[kind]
 
 
 def test_threestudios_guidance_scales_are_converted() -> None:
     scales = {
-        name: settings(load_config(ROOT / "configs" / f"dreamfusion-{name}.yaml", []).guidance).guidance_scale
+        name: load_config(ROOT / "configs" / f"dreamfusion-{name}.yaml", []).guidance["guidance"].guidance_scale
         for name in ("if", "sd")
     }
     assert scales == {"if": Schedule.constant(20 + 1), "sd": Schedule.constant(100 + 1)}

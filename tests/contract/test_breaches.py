@@ -10,7 +10,7 @@ from torch import nn
 from threefusion import registry
 from threefusion.background.background import Background
 from threefusion.camera.sampler import CameraSampler
-from threefusion.config import Choice, slot
+from threefusion.config import Settings, slot
 from threefusion.geometry.encoding.encoding import Encoding
 from threefusion.guidance.guidance import Guidance
 from threefusion.guidance.settings import GuidanceConfig
@@ -22,13 +22,13 @@ from threefusion.types import GuidanceOutput
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Settings):
     pass
 
 
 @dataclass(frozen=True)
 class Judge(GuidanceConfig):
-    prior: Choice = slot("prior", "gaussian")  # noqa: RUF009 (frozen)
+    prior: Settings = slot("prior", "gaussian")
 
 
 class PixelSum(LossTerm):
@@ -158,11 +158,18 @@ BREACHES = {
 }
 
 
+def forget(kind):
+    """Take the component `breach` out of the registry."""
+    for key in [key for key in registry.entries if key[:2] == (kind, "breach")]:
+        del registry.entries[key]
+
+
 @pytest.mark.parametrize(("cls", "message"), BREACHES.items(), ids=lambda value: getattr(value, "__name__", None))
 def test_breach_is_noticed(cls, message):
-    registry.register("breach")(cls)
+    fresh = type("Settings", (registry._constructor_settings(cls),), {"__module__": __name__})
+    registry.component(cls.kind, "breach", f"{__name__}:{cls.__name__}")(dataclass(frozen=True)(fresh))
     try:
         with pytest.raises(AssertionError, match=message):
             check_component(cls.kind, "breach")
     finally:
-        del registry._entries[cls.kind, "breach"]
+        forget(cls.kind)

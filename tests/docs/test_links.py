@@ -9,11 +9,11 @@ import pytest
 from doc_blocks import PAGES, ROOT, anchors, prose
 
 from threefusion.cli import describe
-from threefusion.discovery import BUILT_IN
+from threefusion.config.catalogue import BUILT_IN
 from threefusion.registry import KINDS
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-TOLD_ELSEWHERE = {"encoding": "geometry", "sampler": "renderer"}
+TOLD_ELSEWHERE = {"encoding": "geometry", "sampler": "renderer", "logger": "logging-and-devices"}
 
 
 def broken(page: Path) -> list[str]:

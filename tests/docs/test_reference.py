@@ -9,7 +9,7 @@ import pytest
 from doc_blocks import ROOT
 
 from threefusion.cli import describe
-from threefusion.discovery import BUILT_IN
+from threefusion.config.catalogue import BUILT_IN
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from doc_blocks import PAGES, ROOT, prose
 
 from threefusion.cli import describe
-from threefusion.cli.describe import SECTIONS
+from threefusion.config.run import SECTIONS
 from threefusion.guidance.prior.models import MODELS, download_command
 from threefusion.registry import KINDS
 

@@ -22,11 +22,13 @@ from unittest import mock
 
 from doc_blocks import ROOT, Block
 
-from threefusion import discovery, registry
+from threefusion import registry
 from threefusion.bench.plan import check_file
 from threefusion.cli.main import run
 from threefusion.cli.perf import TAKES
 from threefusion.config import RunConfig, load_config
+from threefusion.geometry.encoding.settings import HashGridConfig
+from threefusion.renderer.settings import VolumeConfig
 
 COPIED = ("configs", "plugins", "examples")
 TINY = ["trainer.max_steps=1", "trainer.accelerator=cpu", "output.image_size=8", "output.image_interval=1"]
@@ -65,7 +67,6 @@ class Workspace:
         if block.file:
             Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(block.text, encoding="utf-8")
-            discovery.refresh()
         if not block.file or not block.file.startswith("plugins/"):
             exec(compile(block.text, str(block), "exec"), self.namespace.__dict__)
 
@@ -127,11 +128,10 @@ def quick(words: list[str]) -> list[str]:
 
 def sizes(config: RunConfig) -> list[str]:
     """Overrides that make renders and tables small, where the chosen components have such settings."""
-    found = [f"camera.{side}=8" for side in ("height", "width") if side in dict(config.camera.settings)]
-    if config.renderer.name == "volume":
+    found = [f"camera.{side}=8" for side in ("height", "width") if hasattr(config.camera, side)]
+    if isinstance(config.renderer, VolumeConfig):
         found.append("renderer.sampler.samples_per_ray=8")
-    encoding = dict(config.geometry.settings).get("encoding")
-    if encoding is not None and encoding.name == "hash-grid":
+    if isinstance(getattr(config.geometry, "encoding", None), HashGridConfig):
         found.append("geometry.encoding.log2_table_size=8")
     return found
 
@@ -150,25 +150,20 @@ def inside(module: ModuleType, folder: Path) -> bool:
 @contextmanager
 def alone() -> Iterator[None]:
     """The plugins of the current directory in place of those that other tests have loaded, and nothing of them afterwards."""
-    entries, path = dict(registry._entries), list(sys.path)
+    entries, path = dict(registry.entries), list(sys.path)
     others = {name: module for name, module in sys.modules.items() if inside(module, ROOT / "plugins")}
     sys.path[:] = [folder for folder in path if not Path(folder).is_relative_to(ROOT / "plugins")]
     for name in others:
         del sys.modules[name]
-    for key in [key for key, entry in entries.items() if entry.origin in others]:
-        del registry._entries[key]
-    discovery.refresh()
     try:
         yield
     finally:
         for name in [name for name, module in sys.modules.items() if inside(module, Path.cwd())]:
             del sys.modules[name]
-        kept = {key: entry for key, entry in registry._entries.items() if entry.origin in sys.modules}
-        registry._entries.clear()
-        registry._entries.update(kept | entries)
+        registry.entries.clear()
+        registry.entries.update(entries)
         sys.modules.update(others)
         sys.path[:] = path
-        discovery.refresh()
 
 
 def furnish(folder: Path) -> None:

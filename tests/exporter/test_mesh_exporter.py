@@ -158,11 +158,11 @@ def test_the_same_scene_gives_the_same_file(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"formats": ["fbx"]}, "formats: a list of glb, obj, ply, stl"),
-        ({"resolution": 8}, "resolution: 16 to 1024"),
-        ({"level": -1.0}, "level: above 0"),
-        ({"texture_size": 10_000}, "texture_size: 64 to 8192"),
-        ({"unwrap_seconds": 0.0}, "unwrap_seconds: above 0"),
+        ({"formats": []}, "formats: expected at least one"),
+        ({"resolution": 8}, r"resolution: expected a value in \[16, 1024\]"),
+        ({"level": -1.0}, r"level: expected a value in \(0, "),
+        ({"texture_size": 10_000}, r"texture_size: expected a value in \[64, 8192\]"),
+        ({"unwrap_seconds": 0.0}, r"unwrap_seconds: expected a value in \(0, "),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from threefusion.config import choose
+from threefusion.config.catalogue import settings_class
 from threefusion.geometry.density_field import DensityField
 from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.normals import central_gradient, downhill
@@ -17,7 +17,9 @@ SMALL = {
 
 def field(encoding="hash-grid", **settings):
     torch.manual_seed(0)
-    made = DensityField(DensityFieldConfig(encoding=choose("encoding", encoding, **SMALL[encoding]), **settings), BuildContext(3))
+    made = DensityField(
+        DensityFieldConfig(encoding=settings_class("encoding", encoding)(**SMALL[encoding]), **settings), BuildContext(3)
+    )
     for name, parameter in made.named_parameters():
         if "table" in name:
             torch.nn.init.normal_(parameter, std=0.5)

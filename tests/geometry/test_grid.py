@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from threefusion.config import Schedule
 from threefusion.geometry.encoding.dense_grid import DenseGrid
 from threefusion.geometry.encoding.encoding import Encoding
 from threefusion.geometry.encoding.hash_grid import HashGrid
 from threefusion.geometry.encoding.settings import DenseGridConfig, HashGridConfig
-from threefusion.schedule import Schedule
 
 
 def hash_grid(**settings):

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from threefusion.config import choose
+from threefusion.exporter.settings import MeshExporterConfig
+from threefusion.geometry.encoding.settings import FrequencyConfig
+from threefusion.geometry.settings import DensityFieldConfig
 from threefusion.registry import build
 from threefusion.testing import small_scene
 
@@ -38,10 +40,10 @@ def validate(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The GLB of an untrained scene of the shipped components: Magic3D's blob in arbitrary colours."""
-    encoding = choose("encoding", "frequency")
-    scene = small_scene(geometry=choose("geometry", "density-field", encoding=encoding))
+    encoding = FrequencyConfig()
+    scene = small_scene(geometry=DensityFieldConfig(encoding=encoding))
     small = {"resolution": 48, "texture_size": 128, "max_faces": 3000, "views": 3, "view_size": 24}
-    exporter = build(choose("exporter", "mesh", **small))
+    exporter = build(MeshExporterConfig(**small))
     return exporter.export(*scene, tmp_path_factory.mktemp("gltf")).paths[0]
 
 

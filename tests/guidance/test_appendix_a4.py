@@ -4,13 +4,13 @@ import pytest
 import torch
 from views import gaussian_embedding, make_batch
 
+from threefusion.config import Schedule
 from threefusion.guidance.noise import signal_and_noise
 from threefusion.guidance.prior.conversion import alphas_cumprod
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.guidance.sds import SDS
 from threefusion.guidance.settings import SDSConfig
-from threefusion.schedule import Schedule
 
 MEAN, STD = 0.6, 0.4
 TABLE = alphas_cumprod({"beta_schedule": "squaredcos_cap_v2"}).double()

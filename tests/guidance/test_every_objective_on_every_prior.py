@@ -5,11 +5,12 @@ import torch
 from oracles import disguised_gaussian
 from views import gaussian_embedding, make_batch
 
-from threefusion.config import choose
+from threefusion.config import Schedule
+from threefusion.config.catalogue import settings_class
 from threefusion.guidance.prior.gaussian import GaussianPrior
-from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.guidance.prior.settings import GaussianConfig, PixelConfig
+from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig
 from threefusion.registry import build
-from threefusion.schedule import Schedule
 
 OBJECTIVES = {"sds": {"guidance_scale": Schedule.constant(7.5)}, "full-gradient": {"guidance_scale": Schedule.constant(2.0)}}
 PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "latent", "sd-v": "latent"}
@@ -17,7 +18,7 @@ PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "late
 
 def step(objective, prior, embedding, batch):
     image = torch.rand(len(batch), 32, 32, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    output = build(choose("guidance", objective, **OBJECTIVES[objective]), prior)(image, embedding, batch)
+    output = build(settings_class("guidance", objective)(**OBJECTIVES[objective]), prior)(image, embedding, batch)
     output.loss.backward()
     return output, image.grad
 
@@ -25,8 +26,8 @@ def step(objective, prior, embedding, batch):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("name", PRIORS)
 def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselves(pipelines, name, objective):
-    prior = build(choose("prior", PRIORS[name], model=str(pipelines[name]), dtype="float32"))
-    prompt = build(choose("prompt", "interpolated", text="a red ball", negative="ugly"), prior.text_encoder())
+    prior = build(settings_class("prior", PRIORS[name])(model=str(pipelines[name]), dtype="float32"))
+    prompt = build(InterpolatedConfig(text="a red ball", negative="ugly"), prior.text_encoder())
     batch = make_batch(2)
     output, gradient = step(objective, prior, prompt(batch.camera), batch)
     assert output.loss.dtype == gradient.dtype == torch.float32
@@ -50,12 +51,14 @@ def test_networks_that_know_the_same_gaussian_judge_alike(objective, prediction_
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_two_batches_of_one_are_a_batch_of_two_on_a_network(pipelines, objective):
-    prior = build(choose("prior", "pixel", model=str(pipelines["if-6"]), dtype="float32", image_size=32))
-    prompt = build(choose("prompt", "binned", text="a red ball"), prior.text_encoder())
+    prior = build(PixelConfig(model=str(pipelines["if-6"]), dtype="float32", image_size=32))
+    prompt = build(BinnedConfig(text="a red ball"), prior.text_encoder())
     _, whole = step(objective, prior, prompt(make_batch(2).camera), make_batch(2))
     image = torch.rand(2, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     for place in (0, 1):
         alone = image[place : place + 1].clone().requires_grad_()
         batch = make_batch(1, first=place)
-        build(choose("guidance", objective, **OBJECTIVES[objective]), prior)(alone, prompt(batch.camera), batch).loss.backward()
+        build(settings_class("guidance", objective)(**OBJECTIVES[objective]), prior)(
+            alone, prompt(batch.camera), batch
+        ).loss.backward()
         torch.testing.assert_close(whole[place : place + 1], alone.grad / 2, rtol=1e-3, atol=1e-4 * whole.abs().max().item())

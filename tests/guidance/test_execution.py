@@ -8,17 +8,18 @@ import pytest
 import torch
 from views import make_batch
 
-from threefusion.config import choose
+from threefusion.config.catalogue import settings_class
 from threefusion.errors import UserError
 from threefusion.guidance.prior.execution import Graphed, Offloaded, missing_for_compiling, runner
 from threefusion.guidance.prior.settings import LatentConfig
+from threefusion.prompt.settings import PlainConfig
 from threefusion.registry import build
 
 RGB = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
 
 
 def latent(pipelines, device="cpu", **settings):
-    return build(choose("prior", "latent", model=str(pipelines["sd-epsilon"]), **{"dtype": "float32"} | settings)).to(device)
+    return build(LatentConfig(model=str(pipelines["sd-epsilon"]), **{"dtype": "float32"} | settings)).to(device)
 
 
 def judgement(prior, device="cpu"):
@@ -137,7 +138,7 @@ def test_a_move_forgets_what_was_prepared(pipelines):
 
 @pytest.mark.parametrize("kind, model", [("pixel", "toyworld-pixel"), ("latent", "toyworld-latent")])
 def test_the_bundled_networks_keep_channels_last_and_attend_by_sdpa(kind, model):
-    prior = build(choose("prior", kind, model=model, dtype="float32"))
+    prior = build(settings_class("prior", kind)(model=model, dtype="float32"))
     prior.load()
     unet = prior._networks["unet"]
     assert {type(processor).__name__ for processor in unet.attn_processors.values()} == {"AttnProcessor2_0"}
@@ -162,10 +163,12 @@ def test_no_loss_decodes(pipelines, monkeypatch):
     monkeypatch.setattr(type(prior), "decode", lambda *_: pytest.fail("decoded"))
     prior.load()
     prior._networks["vae"].decoder.register_forward_pre_hook(lambda *_: pytest.fail("decoded"))
-    prompt = build(choose("prompt", "plain", text="a red ball"), prior.text_encoder())
+    prompt = build(PlainConfig(text="a red ball"), prior.text_encoder())
     for objective in ("sds", "full-gradient"):
         batch = make_batch(2)
-        build(choose("guidance", objective), prior)(RGB.clone().requires_grad_(), prompt(batch.camera), batch).loss.backward()
+        build(settings_class("guidance", objective)(), prior)(
+            RGB.clone().requires_grad_(), prompt(batch.camera), batch
+        ).loss.backward()
 
 
 @pytest.mark.gpu

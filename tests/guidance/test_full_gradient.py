@@ -5,13 +5,13 @@ import torch
 from oracles import AnisotropicGaussian, Counting
 from views import gaussian_embedding, make_batch
 
+from threefusion.config import Schedule
 from threefusion.guidance.full_gradient import FullGradient
 from threefusion.guidance.noise import signal_and_noise
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.guidance.sds import SDS
 from threefusion.guidance.settings import FullGradientConfig, SDSConfig
-from threefusion.schedule import Schedule
 
 ONE = Schedule.constant(1.0)
 

@@ -4,7 +4,6 @@ import torch
 from oracles import disguised_gaussian
 from views import gaussian_embedding
 
-from threefusion.config import choose
 from threefusion.guidance.noise import add_noise, signal_and_noise
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
@@ -36,7 +35,7 @@ def test_the_residual_splits_into_its_mean_and_its_noise():
 
 
 def test_its_texts_are_colours():
-    prior = build(choose("prior", "gaussian", mean=(0.1, 0.2, 0.3), std=0.5, uncond_std=0.6))
+    prior = build(GaussianConfig(mean=(0.1, 0.2, 0.3), std=0.5, uncond_std=0.6))
     tokens = prior.text_encoder().encode(["a dog", ""])
     torch.testing.assert_close(tokens[:, 0], torch.tensor([[0.1, 0.2, 0.3, 0.5], [0.5, 0.5, 0.5, 0.6]]))
 

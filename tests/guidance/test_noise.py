@@ -6,10 +6,10 @@ import pytest
 import torch
 from views import make_batch
 
+from threefusion.config import Schedule
 from threefusion.guidance.noise import WEIGHTS, add_noise, draw_timesteps, timestep_range, weight
 from threefusion.guidance.prior.conversion import alphas_cumprod
 from threefusion.guidance.settings import GuidanceConfig
-from threefusion.schedule import Schedule
 
 STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 COSINE = {"beta_schedule": "squaredcos_cap_v2"}

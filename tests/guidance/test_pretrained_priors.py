@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from threefusion.config import choose
+from threefusion.config.catalogue import settings_class
 from threefusion.errors import UserError
 from threefusion.guidance.prior import precision
 from threefusion.registry import build
@@ -16,7 +16,7 @@ RGB = torch.rand(2, 20, 20, 3, generator=torch.Generator().manual_seed(0))
 
 
 def prior(kind, folder, **settings):
-    return build(choose("prior", kind, model=str(folder), **{"dtype": "float32"} | settings))
+    return build(settings_class("prior", kind)(model=str(folder), **{"dtype": "float32"} | settings))
 
 
 def test_the_pixel_prior_predicts_what_the_pipelines_network_predicts(pipelines):

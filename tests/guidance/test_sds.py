@@ -5,7 +5,7 @@ import torch
 from oracles import Counting
 from views import gaussian_embedding, make_batch
 
-from threefusion.config import choose
+from threefusion.config import Schedule
 from threefusion.errors import UserError
 from threefusion.guidance.conditions import predict
 from threefusion.guidance.noise import WEIGHTS, signal_and_noise
@@ -14,7 +14,6 @@ from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.guidance.sds import SDS
 from threefusion.guidance.settings import SDSConfig
 from threefusion.registry import build
-from threefusion.schedule import Schedule
 
 
 def sds(prior=None, scale=1.0, **settings):
@@ -200,5 +199,5 @@ def test_metrics_are_numbers_without_graph():
 
 
 def test_it_is_built_by_name():
-    guidance = build(choose("guidance", "sds", guidance_scale=Schedule.constant(20.0)), GaussianPrior(GaussianConfig()))
+    guidance = build(SDSConfig(guidance_scale=Schedule.constant(20.0)), GaussianPrior(GaussianConfig()))
     assert isinstance(guidance, SDS)

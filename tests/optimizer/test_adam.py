@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from threefusion.config import Schedule
 from threefusion.errors import UserError
 from threefusion.optimizer.optimizer import Adam
 from threefusion.optimizer.settings import AdamConfig
-from threefusion.schedule import Schedule
 from threefusion.types import Rewrite
 
 

@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 
 from threefusion.cli.main import run
-from threefusion.config import choose, load_config
+from threefusion.config import load_config
+from threefusion.config.catalogue import settings_class
 from threefusion.errors import UserError
 from threefusion.geometry.density_field import DensityField
 from threefusion.guidance.prior import models
@@ -100,7 +101,7 @@ def test_weights_by_shape_are_those_of_the_model(model):
         return {name: value for name, value in settings.items() if not name.startswith("_")}
 
     kind = model.removeprefix("toyworld-")
-    prior = build(choose("prior", kind, model=model, dtype="float32"))
+    prior = build(settings_class("prior", kind)(model=model, dtype="float32"))
     prior.load()
     architecture = Architecture(read("unet"), 64, read("vae") if kind == "latent" else None)
     # the bundled weights are stored in half precision, and are cast at their first use

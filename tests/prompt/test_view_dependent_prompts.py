@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from threefusion.config import choose
+from threefusion.config.catalogue import settings_class
 from threefusion.guidance.prior.prior import TextEncoder
+from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig, PlainConfig
 from threefusion.registry import build
 from threefusion.types import Cameras
 
@@ -33,7 +34,7 @@ def cameras(azimuths_deg, elevation_deg=15.0):
 
 def told(name, azimuths_deg, elevation_deg=15.0, **settings):
     """Shares of front, side, back and overhead in each view's embedding."""
-    prompt = build(choose("prompt", name, text="a car", **settings), OneHot())
+    prompt = build(settings_class("prompt", name)(text="a car", **settings), OneHot())
     return prompt(cameras(azimuths_deg, elevation_deg)).text[:, 0, :4]
 
 
@@ -80,7 +81,7 @@ def test_bins_can_be_moved():
 
 
 def test_plain_prompts_tell_every_view_the_same():
-    prompt = build(choose("prompt", "plain", text="a car"), encoder := OneHot())
+    prompt = build(PlainConfig(text="a car"), encoder := OneHot())
     text = prompt(cameras([0, 180], 80)).text
     assert encoder.texts == ["a car", ""]
     assert torch.equal(text[0], text[1])
@@ -88,7 +89,7 @@ def test_plain_prompts_tell_every_view_the_same():
 
 def test_texts_follow_the_template_and_what_overrides_it():
     encoder = OneHot()
-    build(choose("prompt", "binned", text="a {car}: 1", template="{view} view of {prompt}", side="from the side"), encoder)
+    build(BinnedConfig(text="a {car}: 1", template="{view} view of {prompt}", side="from the side"), encoder)
     assert encoder.texts == [
         "front view of a {car}: 1",
         "from the side",
@@ -99,14 +100,14 @@ def test_texts_follow_the_template_and_what_overrides_it():
 
 
 def test_the_empty_prompt_is_always_there_and_the_negative_one_apart():
-    prompt = build(choose("prompt", "interpolated", text="a car", negative="ugly"), encoder := OneHot())
+    prompt = build(InterpolatedConfig(text="a car", negative="ugly"), encoder := OneHot())
     embeddings = prompt(cameras([0, 90, 180]))
     assert encoder.texts[-2:] == ["", "ugly"]
     assert embeddings.uncond.shape == embeddings.text.shape == (3, 1, 8)
     assert embeddings.uncond[:, 0, 4].tolist() == [1, 1, 1]
     assert embeddings.negative.shape == (3, 1, 1, 8)
     assert embeddings.negative[:, 0, 0, 5].tolist() == [1, 1, 1]
-    assert build(choose("prompt", "plain", text="a car"), OneHot())(cameras([0])).negative is None
+    assert build(PlainConfig(text="a car"), OneHot())(cameras([0])).negative is None
 
 
 @pytest.mark.parametrize(
@@ -115,15 +116,15 @@ def test_the_empty_prompt_is_always_there_and_the_negative_one_apart():
         ("plain", {"text": " "}, "text: must be given"),
         ("binned", {"text": "a", "template": "{view} view"}, "template: must contain"),
         ("binned", {"text": "a", "front_deg": 100.0, "back_deg": 90.0}, "front_deg"),
-        ("interpolated", {"text": "a", "overhead_deg": 91.0}, "overhead_deg: 0 to 90"),
+        ("interpolated", {"text": "a", "overhead_deg": 91.0}, r"overhead_deg: expected a value in \[0, 90\]"),
     ],
 )
 def test_nonsense_is_refused(name, settings, message):
     with pytest.raises(ValueError, match=message):
-        build(choose("prompt", name, **settings), OneHot())
+        build(settings_class("prompt", name)(**settings), OneHot())
 
 
 def test_embeddings_are_in_no_checkpoint_but_follow_the_module():
-    prompt = build(choose("prompt", "interpolated", text="a car", negative="ugly"), OneHot())
+    prompt = build(InterpolatedConfig(text="a car", negative="ugly"), OneHot())
     assert prompt.state_dict() == {}
     assert prompt.to("meta").tokens.device.type == "meta"

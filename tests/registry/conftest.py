@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from threefusion import discovery, registry
+from threefusion import registry
+from threefusion.config import catalogue
 
 
 @pytest.fixture
@@ -10,15 +11,13 @@ def plugins(tmp_path, monkeypatch):
     """An empty `plugins` folder of an empty current directory; everything it brings in is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(discovery, "_installed_plugins", lambda: [])
-    loaded = set(sys.modules)
-    discovery.refresh()
+    monkeypatch.setattr(catalogue, "_installed_plugins", lambda: [])
+    loaded, declared = set(sys.modules), dict(registry.entries)
     (tmp_path / "plugins").mkdir()
     yield tmp_path / "plugins"
-    discovery.refresh()
-    for key, entry in list(registry._entries.items()):
-        if not entry.origin.startswith("threefusion"):
-            del registry._entries[key]
+    for key, entry in list(registry.entries.items()):
+        if key not in declared and not entry.settings.__module__.startswith("threefusion."):
+            del registry.entries[key]
     for name in set(sys.modules) - loaded:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

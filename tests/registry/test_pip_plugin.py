@@ -43,7 +43,7 @@ def test_checked(installed):
     assert ask(installed, "check", "run.yaml").stdout == "run.yaml: ok\n"
     told = ask(installed, "check", "run.yaml", "guidance.text_scal=3")
     assert told.returncode == 2
-    assert told.stderr == f"command line: guidance.text_scal: no such field of '{NAME}'. Did you mean 'text_scale'?\n"
+    assert told.stderr == f"command line: guidance.text_scal: unknown field of guidance '{NAME}'. Did you mean 'text_scale'?\n"
 
 
 def test_built_and_held_to_its_contract(installed):
@@ -58,14 +58,14 @@ def test_a_second_copy_in_plugins_is_an_error_that_names_both(installed):
     config.write_text(f"prompt: {{text: a cat}}\nguidance: {NAME}\n")
     told = ask(installed, "check", "twice/run.yaml")
     assert told.returncode == 2 and told.stderr.count("\n") == 1
-    assert "is declared twice" in told.stderr and "site/classifier_score_distillation.py" in told.stderr
+    assert "is registered twice" in told.stderr and "site/classifier_score_distillation/settings.py" in told.stderr
     assert "plugins/classifier_score_distillation" in told.stderr
 
 
 def test_an_entry_point_without_its_module_is_named(installed):
     broken = installed / "broken"
     shutil.copytree(installed / "site", broken)
-    (broken / "classifier_score_distillation.py").unlink()
+    shutil.rmtree(broken / "classifier_score_distillation")
     environment = {"PYTHONPATH": f"{broken}:{ROOT}", "PATH": "/usr/bin:/bin"}
     command = [sys.executable, str(ROOT / "launch.py"), "describe", "guidance", NAME]
     told = subprocess.run(command, capture_output=True, text=True, cwd=installed, env=environment, timeout=60)

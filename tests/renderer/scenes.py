@@ -6,7 +6,7 @@ import torch
 
 from threefusion.background.settings import SolidConfig
 from threefusion.background.solid import Solid
-from threefusion.config import choose
+from threefusion.config.catalogue import settings_class
 from threefusion.geometry.density_field import DensityField
 from threefusion.geometry.geometry import BuildContext, HasDensity
 from threefusion.geometry.settings import DensityFieldConfig
@@ -52,7 +52,7 @@ class Rendered:
 
 
 def volume(geometry, sampler="uniform", samples_per_ray=64, background=None, sampling=None, **settings):
-    choice = choose("sampler", sampler, samples_per_ray=samples_per_ray, **(sampling or {}))
+    choice = settings_class("sampler", sampler)(samples_per_ray=samples_per_ray, **(sampling or {}))
     scene = Scene(geometry, Diffuse(DiffuseConfig()), background or Solid(SolidConfig(color="#000000")))
     return Rendered(scene, Volume(VolumeConfig(sampler=choice, **settings)))
 
@@ -60,7 +60,7 @@ def volume(geometry, sampler="uniform", samples_per_ray=64, background=None, sam
 def small_field(encoding="dense-grid", **settings):
     torch.manual_seed(0)
     size = {"dense-grid": {"levels": 1, "features": 4, "base_resolution": 8}, "integrated": {"frequencies": 3}}[encoding]
-    config = DensityFieldConfig(encoding=choose("encoding", encoding, **size), hidden_width=16, **settings)
+    config = DensityFieldConfig(encoding=settings_class("encoding", encoding)(**size), hidden_width=16, **settings)
     field = DensityField(config, BuildContext(feature_width=3))
     for name, parameter in field.named_parameters():
         if "table" in name:

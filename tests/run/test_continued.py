@@ -49,7 +49,7 @@ def test_settings_are_kept_once_they_fit_and_the_optimiser_follows_them(tiny: Pa
         ("geometry.encoding.base_resolution=8", "made with another config"),
         ("geometry.encoding.type=frequency", "made with another config"),
         ("optimizer.groups={geometry.encoding: 0.001}", "optimizer.groups: the checkpoint was made with others"),
-        ("trainer.devices=0", "trainer: "),
+        ("trainer.devices=0", "trainer.devices: "),
     ):
         with pytest.raises(UserError, match=said):
             train(continued(run, wrong), run)

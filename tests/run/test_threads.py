@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from threefusion.config import choose, load_config
+from threefusion.config import load_config
+from threefusion.config.catalogue import settings_class
+from threefusion.guidance.prior.settings import LatentConfig
 from threefusion.ops.parallel import threads
 from threefusion.registry import build
 from threefusion.run.threads import training_threads
@@ -32,7 +34,7 @@ def test_one_thread_for_small_steps_and_as_before_after_them(small, environment,
 
 def test_the_bundled_priors_are_small_at_the_quickstarts_batch_and_larger_images_are_not(tiny):
     for kind in ("pixel", "latent"):
-        assert build(choose("prior", kind, model=f"toyworld-{kind}")).largest_layer(4) < 2**20
-    assert build(choose("prior", "latent", model="toyworld-latent", image_size=512)).largest_layer(4) > 2**22
+        assert build(settings_class("prior", kind)(model=f"toyworld-{kind}")).largest_layer(4) < 2**20
+    assert build(LatentConfig(model="toyworld-latent", image_size=512)).largest_layer(4) > 2**22
     assert small_steps(build_system(load_config(tiny, [])))
     assert not small_steps(build_system(load_config(tiny, ["camera.height=64", "camera.width=64"])))

@@ -10,11 +10,9 @@ from threefusion.background.background import Background
 from threefusion.background.settings import EnvironmentConfig
 from threefusion.geometry.encoding.frequency import phases
 from threefusion.geometry.mlp import plain_network
-from threefusion.registry import register
 from threefusion.types import ViewBatch
 
 
-@register("environment")
 class Environment(Background):
     """A small network from the encoded direction to a colour (DreamFusion, arXiv 2209.14988)."""
 

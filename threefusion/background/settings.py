@@ -4,40 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from threefusion.config.fields import Settings, bounded
+from threefusion.registry import component
 
+
+@component("background", "solid", "threefusion.background.solid:Solid")
 @dataclass(frozen=True)
-class SolidConfig:
+class SolidConfig(Settings):
     """Which colour."""
 
     color: str = "#ffffff"
     """The colour as #rrggbb; a learned one starts there."""
     learned: bool = False
     """Let the optimiser move the colour."""
-    random_probability: float = 0.0
+    random_probability: float = bounded(0.0, 0, 1)
     """Probability, in training, that a view gets a random colour instead."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.color) != 7 or self.color[0] != "#" or not all(c in "0123456789abcdefABCDEF" for c in self.color[1:]):
-            raise ValueError("color: # and six hexadecimal digits")
-        if not 0 <= self.random_probability <= 1:
-            raise ValueError("random_probability: between 0 and 1")
+            raise ValueError("color: expected # and six hexadecimal digits")
 
 
+@component("background", "environment", "threefusion.background.environment:Environment")
 @dataclass(frozen=True)
-class EnvironmentConfig:
+class EnvironmentConfig(Settings):
     """Size of the panorama's network."""
 
-    frequencies: int = 4
+    frequencies: int = bounded(4, 1, 16)
     """Octaves of the encoding of the direction; few, so that the panorama stays too smooth to paint the object."""
-    hidden_width: int = 64
+    hidden_width: int = bounded(64, 1, 1024)
     """Width of the hidden layers, DreamFusion's."""
-    hidden_layers: int = 2
+    hidden_layers: int = bounded(2, 0, 8)
     """Number of hidden layers; with the output layer DreamFusion's three."""
-    random_probability: float = 0.5
+    random_probability: float = bounded(0.5, 0, 1)
     """Probability, in training, that a view gets a random flat colour instead."""
-
-    def __post_init__(self) -> None:
-        limits = {"frequencies": (1, 16), "hidden_width": (1, 1024), "hidden_layers": (0, 8), "random_probability": (0, 1)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: between {low} and {high}")

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from threefusion.background.background import Background
 from threefusion.background.settings import SolidConfig
-from threefusion.registry import register
 from threefusion.types import ViewBatch
 
 
-@register("solid")
 class Solid(Background):
     """One colour: fixed, learned, or random per view in training."""
 

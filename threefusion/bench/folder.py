@@ -20,7 +20,7 @@ import yaml
 from threefusion.bench.plan import Cell
 from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint, guiding_model, local_folder
+from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint, guiding_models, local_folder
 from threefusion.run.folder import latest_checkpoint, write_atomically
 
 MARKER = "benchmark.json"
@@ -63,10 +63,9 @@ def evaluated_with(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def guided_by(config: RunConfig) -> str:
-    """The fingerprint of the prior's model folder; empty for a model without a local folder."""
-    model = guiding_model(config)
-    folder = None if model is None else local_folder(model)
-    return "" if folder is None else fingerprint(folder, (".",))
+    """The fingerprints of the priors' model folders; empty for models without a local folder."""
+    folders = [local_folder(model) for model in guiding_models(config)]
+    return " ".join(fingerprint(folder, (".",)) for folder in folders if folder is not None)
 
 
 @dataclass(frozen=True)

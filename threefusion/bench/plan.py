@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+
+import yaml
+from omegaconf import DictConfig
 
 from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
-from threefusion.config import LOGGERS, ConfigError, RunConfig, load_config
-from threefusion.document import COMMAND_LINE, Mapping, Place, read_file
-from threefusion.errors import UserError
+from threefusion.config import ConfigError, RunConfig, Settings, bounded, literal, load_config, slot
+from threefusion.config.catalogue import Catalogue, plugin_folders
+from threefusion.config.document import COMMAND_LINE, Place, entries, place, read_file
+from threefusion.config.sections import CsvConfig, WandbConfig
+from threefusion.config.tree import Tree, mappings, under
+from threefusion.errors import UserError, did_you_mean, nearest
 from threefusion.evaluate.keys import SECTIONS
-from threefusion.fields import check_fields, leaf, resolve, under
-from threefusion.suggest import did_you_mean, nearest
-from threefusion.values import got
 
-KEYS = ("name", "config", "overrides", "variants", "prompts", "seeds", "threads", "evaluation", "columns", "baseline", "logger")
-"""Top-level keys of a benchmark."""
 ATTEMPTS = "cost.attempts"
 """The one column that comes from the benchmark itself and not from `eval`: how often a cell was started."""
 
@@ -38,10 +38,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
-    """How finished cells are looked at: options of `eval`."""
+class EvaluationOptions(Settings):
+    """How finished cells are evaluated: options of `eval`."""
 
-    views: int | None = None
+    views: int | None = bounded(None, 4, 120)
     """Views of pictures; null is what `eval` takes by itself."""
     clip: Path | None = None
     """Folder of a CLIP model that judges; null is the bundled judge."""
@@ -49,8 +49,7 @@ class EvaluationOptions:
     """A file of captions, one per line, among which a prompt must be found."""
 
     def __post_init__(self) -> None:
-        if self.views is not None and not 4 <= self.views <= 120:
-            raise ValueError("views: 4 to 120")
+        super().__post_init__()
         for name, path, is_there in (("clip", self.clip, Path.is_dir), ("candidates", self.candidates, Path.is_file)):
             if path is not None and not is_there(path.expanduser()):
                 raise ValueError(f"{name}: {path} is not there; relative paths count from the folder where bench is started")
@@ -77,8 +76,8 @@ class Plan:
     """Shown in table.md and index.html and compared between variants; empty for the usual ones. table.csv holds all."""
     baseline: str | None
     """The variant that the others are compared with; None compares all pairs."""
-    logger: dict[str, Any]
-    """`type` and those of its fields that are not empty: where the table goes beside the files."""
+    logger: Settings
+    """Where the table goes beside the files."""
     cells: tuple[Cell, ...]
     """In the order of the table: by variant, prompt, seed."""
     warnings: tuple[str, ...]
@@ -90,13 +89,30 @@ class Plan:
         return sorted(self.cells, key=lambda cell: (self.seeds.index(cell.seed), place[cell.prompt], place[cell.variant]))
 
 
+@dataclass(frozen=True)
+class Benchmark(Settings):
+    """The keys of a benchmark that hold for all of its runs."""
+
+    name: str = ""
+    prompts: list[str] = literal(MISSING)
+    seeds: list[int] = bounded([0], 0, 2**63 - 1)
+    threads: int = bounded(2, 1, 4096)
+    columns: list[str] = literal([])
+    baseline: str | None = None
+    logger: Settings = slot("logger", "csv")
+
+
+RUN_KEYS = ("config", "overrides", "variants")
+"""Keys that say what the runs are; `variants` reads them."""
+
+
 def check_file(path: Path, overrides: list[str]) -> None:
     """Check a run config or a benchmark, whichever `path` is.
 
     Raises:
-        ConfigError: the first thing that is wrong.
+        ConfigError: the first error.
     """
-    if path.is_file() and "variants" in read_file(path).entries:
+    if path.is_file() and "variants" in entries(read_file(path)):
         load_plan(path, overrides, anyway=True)
     else:
         load_config(path, overrides)
@@ -111,101 +127,80 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name.
     """
     document = read_file(path)
-    for key in document.entries:
-        if key not in KEYS:
-            raise ConfigError(f"{key}: no such key of a benchmark{nearest(key, KEYS)}", document.key_place(key))
+    known = [field.name for field in fields(Benchmark)] + [*RUN_KEYS, "evaluation"]
+    for key, (node, _) in entries(document).items():
+        if key not in known:
+            raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", place(node))
     refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
     variants = read_variants(document)
-    prompts = _distinct(document, "prompts", str)
-    seeds = _distinct(document, "seeds", int) if "seeds" in document.entries else [(0, document.place)]
+    benchmark, evaluation = _read(document, path)
+    _check(benchmark, document, tuple(variant.name for variant in variants))
     cells, warnings = [], {}
     for variant in variants:
-        for prompt, place in prompts:
-            config = run_config(variant, Text(prompt, place), overrides)
-            warnings |= {} if anyway else dict.fromkeys(_unknown_words(config, place))
-            cells += [Cell(variant.name, prompt, seed, replace(config, seed=seed)) for seed, _ in seeds]
-    names = tuple(variant.name for variant in variants)
+        for prompt, where in zip(benchmark.prompts, _items(document, "prompts"), strict=True):
+            config = run_config(variant, Text(prompt, where), overrides)
+            warnings |= {} if anyway else dict.fromkeys(_unknown_words(config, where))
+            cells += [Cell(variant.name, prompt, seed, replace(config, seed=seed)) for seed in benchmark.seeds]
     return Plan(
-        name=_name(document, path),
-        variants=names,
-        prompts=tuple(prompt for prompt, _ in prompts),
-        seeds=tuple(seed for seed, _ in seeds),
-        threads=_at_least_one(document, "threads", 2),
-        evaluation=_evaluation(document),
-        columns=_columns(document),
-        baseline=_baseline(document, names),
-        logger=_logger(document),
+        name=benchmark.name or path.stem,
+        variants=tuple(variant.name for variant in variants),
+        prompts=tuple(benchmark.prompts),
+        seeds=tuple(benchmark.seeds),
+        threads=benchmark.threads,
+        evaluation=evaluation,
+        columns=tuple(benchmark.columns),
+        baseline=benchmark.baseline,
+        logger=benchmark.logger,
         cells=tuple(cells),
         warnings=tuple(warnings),
     )
 
 
-def _name(document: Mapping, path: Path) -> str:
-    name = leaf(under([document], "name"), str, "name", path.stem)
-    if not is_folder_name(name):
-        raise ConfigError(f"name: expected letters, digits, '-', '_' or '.', got {name!r}", document.key_place("name"))
-    return name
+def _read(document: yaml.MappingNode, path: Path) -> tuple[Benchmark, EvaluationOptions]:
+    """The benchmark's own keys and the options of `eval`, by type and range."""
+    tree, top = Tree(Catalogue(plugin_folders(path))), Place(document.start_mark.file, 1)
+    pairs = [pair for pair in document.value if pair[0].value not in (*RUN_KEYS, "evaluation")]
+    conf: DictConfig = tree.section(Benchmark, [yaml.MappingNode(document.tag, pairs, top)], "", "a benchmark", top)
+    benchmark = tree.instance(conf, "")
+    options = mappings(under([document], "evaluation"), "evaluation")
+    return benchmark, tree.instance(tree.section(EvaluationOptions, options, "evaluation", "evaluation", top), "evaluation")
 
 
-def _at_least_one(document: Mapping, key: str, default: int) -> int:
-    value = leaf(under([document], key), int, key, default)
-    if value < 1:
-        raise ConfigError(f"{key}: at least 1, got {value}", document.key_place(key))
-    return value
+def _items(document: yaml.MappingNode, key: str) -> list[Place]:
+    """Where each item of a list was written; nothing for a list that is left out."""
+    found = entries(document).get(key)
+    return [place(item) for item in found[1].value] if found else []
 
 
-def _distinct(document: Mapping, key: str, kind: type) -> list[tuple[Any, Place]]:
-    """The values of a list that must not be empty, each with its place."""
-    node = document.entries.get(key)
-    if node is None:
-        raise ConfigError(f"{key}: a benchmark needs a list of them", document.place)
-    values = leaf([(node, document.key_place(key))], list[kind], key)
-    places = [item.place for item in node.items]
-    if not values:
-        raise ConfigError(f"{key}: at least one", document.key_place(key))
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ConfigError(f"{key}[{index}]: {value!r} is given twice", places[index])
-    return list(zip(values, places, strict=True))
+def _check(benchmark: Benchmark, document: yaml.MappingNode, variants: tuple[str, ...]) -> None:
+    """What types and ranges cannot say.
 
-
-def _columns(document: Mapping) -> tuple[str, ...]:
-    """The chosen columns, each of which an evaluation has."""
-    columns = leaf(under([document], "columns"), list[str], "columns", [])
+    Raises:
+        ConfigError: the first error.
+    """
+    if not is_folder_name(benchmark.name or "x"):
+        problem = f"name: expected letters, digits, '-', '_' or '.', got {benchmark.name!r}"
+        raise ConfigError(problem, place(entries(document)["name"][0]))
+    for key in ("prompts", "seeds"):
+        values = getattr(benchmark, key)
+        if not values:
+            raise ConfigError(f"{key}: expected at least one", place(entries(document)[key][0]))
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                raise ConfigError(f"{key}[{index}]: {value!r} is given twice", _items(document, key)[index])
     known = [f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys] + [ATTEMPTS]
-    for index, column in enumerate(columns):
+    for column, (index, where) in zip(benchmark.columns, enumerate(_items(document, "columns")), strict=True):
         if column not in known:
             hint = did_you_mean(column, known) or ". docs/evaluation.md lists them"
-            place = document.entries["columns"].items[index].place
-            raise ConfigError(f"columns[{index}]: no evaluation has {column!r}{hint}", place)
-    return tuple(columns)
+            raise ConfigError(f"columns[{index}]: no evaluation has {column!r}{hint}", where)
+    if benchmark.baseline is not None and benchmark.baseline not in variants:
+        problem = f"baseline: unknown variant {benchmark.baseline!r}{nearest(benchmark.baseline, variants)}"
+        raise ConfigError(problem, place(entries(document)["baseline"][0]))
+    if not isinstance(benchmark.logger, CsvConfig | WandbConfig):
+        raise ConfigError("logger: expected csv or wandb", place(entries(document)["logger"][0]))
 
 
-def _baseline(document: Mapping, variants: tuple[str, ...]) -> str | None:
-    name = leaf(under([document], "baseline"), str | None, "baseline")
-    if name is not None and name not in variants:
-        raise ConfigError(f"baseline: no variant is called {name!r}{nearest(name, variants)}", document.key_place("baseline"))
-    return name
-
-
-def _evaluation(document: Mapping) -> EvaluationOptions:
-    node, place = document.entries.get("evaluation", Mapping({}, document.place, {})), document.key_place("evaluation")
-    if not isinstance(node, Mapping):
-        raise ConfigError(f"evaluation: expected 'option: value' lines, got {got(node)}", place)
-    return EvaluationOptions(**check_fields([node], EvaluationOptions, "evaluation", "evaluation", place))
-
-
-def _logger(document: Mapping) -> dict[str, Any]:
-    layers = under([document], "logger")
-    named = resolve(layers, "csv", "logger", document.place)
-    known = {name: LOGGERS[name] for name in ("csv", "wandb")}
-    if named.name not in known:
-        raise ConfigError(f"{named.path}: a table goes to no {named.name!r}{nearest(str(named.name), known)}", named.place)
-    fields = check_fields(named.mappings, known[named.name], "logger", named.name, named.place)
-    return {"type": named.name, **{key: value for key, value in fields.items() if value not in (None, [])}}
-
-
-def _unknown_words(config: RunConfig, place: Place) -> Iterator[str]:
+def _unknown_words(config: RunConfig, where: Place) -> Iterator[str]:
     """Warnings about words that the prior does not know.
 
     Raises:
@@ -216,4 +211,4 @@ def _unknown_words(config: RunConfig, place: Place) -> Iterator[str]:
     try:
         yield from unknown_words(config)
     except UserError as error:
-        raise ConfigError(f"prompts: {error}", place) from error
+        raise ConfigError(f"prompts: {error}", where) from error

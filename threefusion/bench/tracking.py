@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from threefusion.bench.report import Report
 from threefusion.bench.table import cells_of
+from threefusion.config import Settings
+from threefusion.config.sections import WandbConfig
 from threefusion.machine.optional import require
 
 
-def track(report: Report, logger: Mapping[str, Any], folder: Path) -> None:
+def track(report: Report, logger: Settings, folder: Path) -> None:
     """Log `cells`, a W&B table with all columns and a picture per cell, and each variant's means; nothing for another logger."""
-    if logger["type"] != "wandb":
+    if not isinstance(logger, WandbConfig):
         return
     wandb = require("wandb")
     os.environ.setdefault("WANDB_SILENT", "true")
-    options = {"project": "threefusion", "name": report.plan.name, "job_type": "benchmark", "dir": folder, **logger}
-    del options["type"]
+    options = {"project": "threefusion", "name": report.plan.name, "job_type": "benchmark", "dir": folder, **logger.given()}
     plan = report.plan
     run = wandb.init(**options, config={"variants": plan.variants, "prompts": plan.prompts, "seeds": plan.seeds})
     columns = report.table.all_columns

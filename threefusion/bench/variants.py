@@ -6,11 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from threefusion.config import ConfigError, RunConfig, load_config
-from threefusion.document import COMMAND_LINE, Mapping, Node, Place, Scalar, Sequence
-from threefusion.fields import leaf, under
-from threefusion.suggest import did_you_mean, nearest
-from threefusion.values import got
+from threefusion.config.document import COMMAND_LINE, Place, construct, entries, is_null, place
+from threefusion.config.values import got
+from threefusion.errors import did_you_mean, nearest
 
 VARIANT_KEYS = ("config", "overrides")
 GRID_KEYS = ("seed", "prompt.text")
@@ -35,63 +36,64 @@ class Variant:
     overrides: tuple[Text, ...]
 
 
-def read_variants(document: Mapping) -> list[Variant]:
+def read_variants(document: yaml.MappingNode) -> list[Variant]:
     """The variants of a benchmark, with what is said once for all of them.
 
     Raises:
         ConfigError: no variants, an unknown key, a config that is not there.
     """
-    node, place = document.entries.get("variants"), document.key_place("variants")
+    key, node = entries(document).get("variants", (document, None))
+    form = "'name: {config: FILE, overrides: [key=value, …]}' lines"
     if node is None:
-        raise ConfigError("variants: a benchmark needs 'name: {config: FILE, overrides: [key=value, …]}' lines", place)
-    if isinstance(node, Mapping) and not node.entries:
-        raise ConfigError("variants: at least one", place)
-    if not isinstance(node, Mapping):
-        raise ConfigError(f"variants: expected 'name: {{config: FILE, overrides: [key=value, …]}}' lines, got {got(node)}", place)
+        raise ConfigError(f"variants: a benchmark needs {form}", place(key))
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"variants: expected {form}, got {got(construct(node))}", place(key))
+    if not node.value:
+        raise ConfigError("variants: expected at least one", place(key))
     shared = _overrides(document, "overrides")
-    return [_variant(document, name, entry, node.key_place(name), shared) for name, entry in node.entries.items()]
+    return [_variant(document, name, entry, shared) for name, entry in entries(node).items()]
 
 
-def _variant(document: Mapping, name: str, node: Node, place: Place, shared: list[Text]) -> Variant:
-    path = f"variants.{name}"
+def _variant(document: yaml.MappingNode, name: str, entry: tuple[yaml.Node, yaml.Node], shared: list[Text]) -> Variant:
+    path, (key, node) = f"variants.{name}", entry
     if not is_folder_name(name):
-        raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place)
-    if isinstance(node, Scalar) and node.is_null:
-        node = Mapping({}, place, {})
-    if not isinstance(node, Mapping):
-        raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(node)}", place)
-    for key in node.entries:
-        if key not in VARIANT_KEYS:
-            raise ConfigError(f"{path}.{key}: no such key of a variant{nearest(key, VARIANT_KEYS)}", node.key_place(key))
-    holder, where = (node, f"{path}.config") if "config" in node.entries else (document, "config")
-    if "config" not in holder.entries:
-        raise ConfigError(f"{path}.config: name the run config, here or once under 'config'", place)
+        raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place(key))
+    if is_null(node):
+        node = yaml.MappingNode(document.tag, [], place(key))
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(construct(node))}", place(key))
+    for word, (written, _) in entries(node).items():
+        if word not in VARIANT_KEYS:
+            raise ConfigError(f"{path}.{word}: unknown key of a variant{nearest(word, VARIANT_KEYS)}", place(written))
+    holder, where = (node, f"{path}.config") if "config" in entries(node) else (document, "config")
+    if "config" not in entries(holder):
+        raise ConfigError(f"{path}.config: name the run config, here or once under 'config'", place(key))
     return Variant(name, _config_file(holder, where), (*shared, *_overrides(node, f"{path}.overrides")))
 
 
-def _config_file(holder: Mapping, path: str) -> Path:
+def _config_file(holder: yaml.MappingNode, path: str) -> Path:
     """The run config that is named under `config`: relative to the file that names it."""
-    text, place = leaf(under([holder], "config"), str, path), holder.key_place("config")
-    folder = Path(place.file).parent
-    file = Path(os.path.normpath(folder / Path(text).expanduser()))
+    key, node = entries(holder)["config"]
+    if not isinstance(node, yaml.ScalarNode) or is_null(node):
+        raise ConfigError(f"{path}: expected a file, got {got(construct(node))}", place(key))
+    folder = Path(place(key).file).parent
+    file = Path(os.path.normpath(folder / Path(node.value).expanduser()))
     if not file.is_file():
         beside = [os.path.relpath(other, folder) for other in file.parent.glob("*.yaml")]
-        raise ConfigError(f"{path}: no file {text!r} as seen from {Path(place.file).name}{did_you_mean(text, beside)}", place)
+        problem = f"no file {node.value!r} as seen from {Path(place(key).file).name}{did_you_mean(node.value, beside)}"
+        raise ConfigError(f"{path}: {problem}", place(key))
     return file
 
 
-def _overrides(mapping: Mapping, path: str) -> list[Text]:
-    if "overrides" not in mapping.entries:
+def _overrides(mapping: yaml.MappingNode, path: str) -> list[Text]:
+    key, node = entries(mapping).get("overrides", (mapping, None))
+    if node is None:
         return []
-    node = mapping.entries["overrides"]
-    texts = leaf([(node, mapping.key_place("overrides"))], list[str], path)
-    written = [Text(text, item.place) for text, item in zip(texts, _items(node), strict=True)]
+    if not isinstance(node, yaml.SequenceNode) or not all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        raise ConfigError(f"{path}: expected a list of texts, got {got(construct(node))}", place(key))
+    written = [Text(item.value, place(item)) for item in node.value]
     refuse_grid_keys(written, path)
     return written
-
-
-def _items(node: Node) -> tuple[Node, ...]:
-    return node.items if isinstance(node, Sequence) else ()
 
 
 def refuse_grid_keys(overrides: list[Text], path: str) -> None:
@@ -101,7 +103,7 @@ def refuse_grid_keys(overrides: list[Text], path: str) -> None:
         ConfigError: it names the list to use instead.
     """
     for override in overrides:
-        key = override.text.partition("=")[0]
+        key = override.text.partition("=")[0].lstrip("+~")
         if key in GRID_KEYS:
             listed = "seeds" if key == "seed" else "prompts"
             raise ConfigError(f"{path}: {override.text!r}: the benchmark sets {key}. List it under {listed!r}", override.place)

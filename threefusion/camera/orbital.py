@@ -12,11 +12,9 @@ from threefusion.camera.light import around_camera_direction, cone_about_camera
 from threefusion.camera.projection import look_at, sphere_position, wrap_angle
 from threefusion.camera.sampler import CameraSampler, between, normal_numbers, uniform_numbers
 from threefusion.camera.settings import OrbitalConfig
-from threefusion.registry import register
 from threefusion.types import Cameras, Lights, Shading, ViewBatch
 
 
-@register("orbital")
 class OrbitalCameras(CameraSampler):
     """Cameras round the object that look at its middle, with a point light each; every range is a field."""
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from threefusion.camera.orbital import OrbitalCameras
 from threefusion.camera.settings import DreamFusionCamerasConfig, ThreestudioCamerasConfig
-from threefusion.registry import register
 
 
-@register("dreamfusion")
 class DreamFusionCameras(OrbitalCameras):
     """DreamFusion's cameras, lights and shading."""
 
@@ -15,7 +13,6 @@ class DreamFusionCameras(OrbitalCameras):
         super().__init__(cfg)
 
 
-@register("threestudio")
 class ThreestudioCameras(OrbitalCameras):
     """The cameras, lights and shading of threestudio's DreamFusion configs, so that results and speeds can be compared."""
 

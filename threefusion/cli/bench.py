@@ -35,6 +35,7 @@ def bench_arguments(parser: Parser) -> None:
 def bench_command(arguments: argparse.Namespace) -> int:
     """Check every run of a benchmark, then make what is missing. Returns 0, or 1 if a cell failed."""
     from threefusion.bench.plan import load_plan
+    from threefusion.config.sections import WandbConfig
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UserError("--jobs: at least 1")
@@ -42,7 +43,7 @@ def bench_command(arguments: argparse.Namespace) -> int:
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     executor = choose_executor(arguments.executor, arguments.jobs, plan)
-    if plan.logger["type"] == "wandb":
+    if isinstance(plan.logger, WandbConfig):
         require("wandb")
     from threefusion.bench.benchmark import CELL_COMMAND, run_benchmark
     from threefusion.bench.markdown import as_markdown

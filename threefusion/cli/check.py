@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from threefusion.cli.parser import PROGRAM, Parser, Verb
-from threefusion.errors import UserError
+from threefusion.errors import UserError, is_override
 
 
 def check_arguments(parser: Parser) -> None:
@@ -20,8 +20,8 @@ def check_command(arguments: argparse.Namespace) -> int:
     from threefusion.bench.plan import check_file
     from threefusion.config import ConfigError
 
-    overrides = [word for word in arguments.words if "=" in word]
-    files = [word for word in arguments.words if "=" not in word]
+    overrides = [word for word in arguments.words if is_override(word)]
+    files = [word for word in arguments.words if not is_override(word)]
     if not files:
         raise UserError(f"check needs at least one config file. See: {PROGRAM} check --help")
     wrong = 0

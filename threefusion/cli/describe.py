@@ -1,28 +1,23 @@
-"""What there is and what it can be set to, for `list`, `describe` and the generated reference. Loads no torch."""
+"""Every component and its fields, for `list`, `describe` and the generated reference. Loads no torch."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib.util
+import inspect
 import json
+import textwrap
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from threefusion import config, registry, source
-from threefusion.config import LOGGERS, Choice, FacingConfig, OpsConfig, OutputConfig
-from threefusion.declarations import Declaration, config_source, shown
-from threefusion.discovery import BUILT_IN, catalogue, find_declaration
-from threefusion.dump import plain
-from threefusion.errors import UserError
-from threefusion.suggest import nearest
-
-SECTIONS: dict[str, type] = {
-    "output": OutputConfig,
-    "ops": OpsConfig,
-    "facing": FacingConfig,
-    **{f"logger.{name}": cls for name, cls in LOGGERS.items()},
-}
-"""Parts of a config that are no components but are described like them."""
+from threefusion.config.catalogue import BUILT_IN, Catalogue, plugin_folders, shown
+from threefusion.config.run import SECTIONS
+from threefusion.config.values import plain
+from threefusion.errors import UserError, nearest
+from threefusion.registry import KINDS, Entry
 
 
 def check_kind(kind: str) -> None:
@@ -31,82 +26,111 @@ def check_kind(kind: str) -> None:
     Raises:
         UserError: with the nearest kind.
     """
-    if kind not in registry.KINDS:
-        raise UserError(f"no kind of component is called {kind!r}{nearest(kind, registry.KINDS)}")
+    if kind not in KINDS:
+        raise UserError(f"unknown kind of component {kind!r}{nearest(kind, KINDS)}")
 
 
 def components(kind: str | None = None) -> list[dict[str, Any]]:
     """Every component (of one kind), in the order the data travels, with its one-line summary and where it comes from."""
     if kind is not None:
         check_kind(kind)
-    order = {name: place for place, name in enumerate(registry.KINDS)}
-    found = [d for d in catalogue().declarations.values() if kind in (None, d.kind)]
-    return [_summary(d) for d in sorted(found, key=lambda d: (order[d.kind], d.name))]
+    known = catalogue()
+    return [_summary(entry, known) for entry in known.entries() if kind in (None, entry.kind)]
+
+
+def catalogue() -> Catalogue:
+    """What a config in the current directory can name."""
+    return Catalogue(plugin_folders())
 
 
 def problems() -> list[str]:
     """Plugins that cannot be used and names that are taken twice."""
-    known = catalogue()
-    return [*map(str, known.failures), *known.clashes.values()]
+    return catalogue().problems()
 
 
-def _summary(declaration: Declaration) -> dict[str, Any]:
-    module = declaration.source.module
+def _summary(entry: Entry, known: Catalogue) -> dict[str, Any]:
+    file, node = component_source(entry.target)
     return {
-        "kind": declaration.kind,
-        "name": declaration.name,
-        "summary": declaration.source.doc.partition("\n\n")[0].replace("\n", " "),
-        "origin": declaration.origin,
-        "file": str(shown(module.path)),
-        "line": declaration.source.node.lineno,
+        "kind": entry.kind,
+        "name": entry.name,
+        "summary": (ast.get_docstring(node) or "").partition("\n\n")[0].replace("\n", " "),
+        "origin": known.origin(entry),
+        "file": str(shown(file)),
+        "line": node.lineno,
+        **{name: list(value) for name, value in (("gives", entry.gives), ("needs", entry.needs)) if value},
     }
 
 
+def component_source(target: str) -> tuple[Path, ast.ClassDef | ast.FunctionDef]:
+    """The file and the syntax tree of a component, which is not imported."""
+    module, _, name = target.partition(":")
+    file = Path(importlib.util.find_spec(module).origin)
+    defined = {node.name: node for node in _parsed(file).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    return file, defined[name]
+
+
+@cache
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """One component: its docstring and its fields with types, defaults and the sentence under each.
+    """One component: its docstring and its fields with types, ranges, defaults and the sentence under each.
 
     Raises:
         UserError: no such kind or component.
     """
     check_kind(kind)
-    declaration = find_declaration(kind, name)
-    written = config_source(declaration.source)
-    return {
-        **_summary(declaration),
-        "doc": declaration.source.doc,
-        "fields": describe_fields(registry.config_type(kind, name), source.fields(written)),
-    }
+    known = catalogue()
+    entry = known.find(kind, name)
+    doc = ast.get_docstring(component_source(entry.target)[1]) or ""
+    return {**_summary(entry, known), "doc": doc, "fields": describe_fields(entry.settings, known)}
 
 
 def describe_section(name: str) -> list[dict[str, Any]]:
     """The fields of one of `SECTIONS`."""
-    cls = SECTIONS[name]
-    module = source.read("threefusion.config", Path(config.__file__))
-    return describe_fields(cls, source.fields(source.find(module, cls.__name__)))
+    return describe_fields(SECTIONS[name], catalogue())
 
 
-def describe_fields(config_type: type, written: dict[str, source.FieldSource]) -> list[dict[str, Any]]:
-    """Name, type, default, whether it must be given, and sentence of every field of a config dataclass."""
-    described = []
-    for field in dataclasses.fields(config_type):
+def describe_fields(settings: type, known: Catalogue) -> list[dict[str, Any]]:
+    """Name, type, range, default, whether it must be given, and sentence of every field of a settings class."""
+    described, sources = [], field_sources(settings)
+    for field in dataclasses.fields(settings):
         default, required = _default(field)
         kind = field.metadata.get("kind")
+        annotation, sentence = sources[field.name]
         described.append(
             {
                 "name": field.name,
-                "type": written[field.name].annotation.replace("Choice", kind or "Choice"),
-                "options": registry.names(kind) if kind else None,
+                "type": annotation.replace("Settings", kind or "Settings"),
+                "range": str(field.metadata["range"]) if "range" in field.metadata else None,
+                "options": known.names(kind) if kind else None,
                 "default": default,
                 "required": required,
-                "sentence": written[field.name].sentence,
+                "sentence": sentence,
             }
         )
     return described
 
 
+def field_sources(settings: type) -> dict[str, tuple[str, str]]:
+    """Annotation and sentence of every field, from the source of a settings class and its bases."""
+    found: dict[str, tuple[str, str]] = {}
+    for cls in reversed([cls for cls in settings.__mro__ if dataclasses.is_dataclass(cls)]):
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                sentence = inspect.cleandoc(after.value.value).replace("\n", " ") if is_text else ""
+                found[statement.target.id] = ast.unparse(statement.annotation), sentence
+    return found
+
+
 def _default(field: dataclasses.Field) -> tuple[Any, bool]:
+    if "kind" in field.metadata:
+        return field.metadata["default"], False
     if field.default is not dataclasses.MISSING:
-        return field.default.name if isinstance(field.default, Choice) else plain(field.default), False
+        return plain(field.default), False
     if field.default_factory is not dataclasses.MISSING:
         return plain(field.default_factory()), False
     return None, True
@@ -128,9 +152,10 @@ def as_table(found: list[dict[str, Any]]) -> str:
 def as_page(described: dict[str, Any]) -> str:
     """`describe` for people."""
     lines = [f"{described['kind']} {described['name']}  ({described['file']}:{described['line']})", "", described["doc"], ""]
+    lines += [f"{word}: {', '.join(described[word])}\n" for word in ("gives", "needs") if word in described]
     for field in described["fields"]:
         default = "required" if field["required"] else f"= {as_text(field['default'])}"
-        options = f"  one of: {', '.join(field['options'])}" if field["options"] else ""
+        options = f"  one of: {', '.join(field['options'])}" if field["options"] else f"  {field['range'] or ''}".rstrip()
         lines += [f"  {field['name']}: {field['type']} {default}{options}", f"      {field['sentence']}"]
     return "\n".join(lines)
 

@@ -32,6 +32,7 @@ PACKAGES = (
     "rich",
     "jaxtyping",
     "pyyaml",
+    "omegaconf",
 )
 """Required distributions."""
 

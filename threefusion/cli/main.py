@@ -15,8 +15,7 @@ from threefusion.cli.perf import PERF
 from threefusion.cli.plan import PLAN
 from threefusion.cli.results import EXPORT, RENDER
 from threefusion.cli.train import TRAIN
-from threefusion.errors import UserError
-from threefusion.suggest import nearest
+from threefusion.errors import UserError, nearest
 
 if TYPE_CHECKING:
     pass

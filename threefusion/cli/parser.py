@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import threefusion
-from threefusion.errors import UserError
-from threefusion.suggest import did_you_mean
+from threefusion.errors import UserError, did_you_mean
 
 PROGRAM = "python launch.py"
 Action = Callable[[argparse.Namespace], int]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.cli.parser import Parser, Verb
-from threefusion.errors import UserError
-from threefusion.suggest import did_you_mean
+from threefusion.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from threefusion.perf.suite import Sizes

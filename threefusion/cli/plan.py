@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from threefusion.cli.parser import Parser, Verb
-from threefusion.errors import UserError
+from threefusion.errors import UserError, is_override
 
 
 def plan_arguments(parser: Parser) -> None:
@@ -21,7 +21,7 @@ def plan_command(arguments: argparse.Namespace) -> int:
     """Measure one step of each phase of a run, and print the memory that it took."""
     from threefusion.config import load_config
 
-    if wrong := [text for text in arguments.overrides if "=" not in text]:
+    if wrong := [text for text in arguments.overrides if not is_override(text)]:
         raise UserError(f"{wrong[0]!r}: expected key=value; one config at a time")
     config = load_config(arguments.config, arguments.overrides)
     from threefusion.machine.process import prepare_process

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from threefusion.cli.parser import PROGRAM, Parser, Verb
 from threefusion.cli.results import run_folder
-from threefusion.errors import UserError
+from threefusion.errors import UserError, is_override
 from threefusion.machine.process import prepare_process
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Check the whole config, then train and export."""
     from threefusion.config import load_config
 
-    given = [text for text in arguments.overrides if "=" not in text]
+    given = [text for text in arguments.overrides if not is_override(text)]
     if given:
         raise UserError(f"{given[0]!r}: expected key=value. A config is given with --config {given[0]}")
     overrides = [*arguments.overrides, *([] if arguments.prompt is None else [f"prompt.text={arguments.prompt}"])]

@@ -146,7 +146,7 @@ def candidates(prompt: str, captions: list[str]) -> tuple[Candidates, Candidates
 
 def _sections(folder: Path, config: RunConfig, evaluation: Evaluation, notes: dict[str, str]) -> dict[str, Any]:
     """All sections of a run, by name."""
-    prompt = dict(config.prompt.settings).get("text", "")
+    prompt = config.text
     report = _read_report(folder, notes)
     mesh = _read_mesh(folder, report, notes)
     seen = _read_field(folder, evaluation.views, notes)

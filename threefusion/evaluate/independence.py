@@ -7,7 +7,7 @@ from pathlib import Path
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import guiding_model, local_folder
+from threefusion.guidance.prior.models import guiding_models, local_folder
 
 
 def refuse_guiding_model(config: RunConfig, judge: Path) -> None:
@@ -18,9 +18,9 @@ def refuse_guiding_model(config: RunConfig, judge: Path) -> None:
     Raises:
         UserError: they are the same model.
     """
-    model = guiding_model(config)
-    if model is not None and _is_same(model, judge):
-        raise UserError(f"--clip {judge}: this model guided the run ({model}) and cannot evaluate it; use another one")
+    for model in guiding_models(config):
+        if _is_same(model, judge):
+            raise UserError(f"--clip {judge}: this model guided the run ({model}) and cannot evaluate it; use another one")
 
 
 def _is_same(model: str, judge: Path) -> bool:

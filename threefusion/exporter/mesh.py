@@ -30,7 +30,6 @@ from threefusion.geometry.isosurface import (
     refine_density,
     sample_density,
 )
-from threefusion.registry import register
 from threefusion.renderer.heading import turn_mesh
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Mesh, Scene
@@ -43,7 +42,6 @@ BAND = 6.0
 """Largest ratio of the final level to the one from the coarse grid."""
 
 
-@register("mesh")
 class MeshExporter(Exporter):
     """Closed triangle mesh with a base-colour texture, as GLB and, if asked, OBJ, PLY, STL."""
 

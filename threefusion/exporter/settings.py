@@ -3,57 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-KNOWN_FORMATS = ("glb", "obj", "ply", "stl")
+from threefusion.config.fields import Settings, bounded
+from threefusion.registry import component
+
+Format = Literal["glb", "obj", "ply", "stl"]
 
 
+@component("exporter", "mesh", "threefusion.exporter.mesh:MeshExporter", needs=("density",))
 @dataclass(frozen=True)
-class MeshExporterConfig:
+class MeshExporterConfig(Settings):
     """Settings of the exporter `mesh`."""
 
-    formats: list[str] = field(default_factory=lambda: ["glb"])
-    """Files to write, of glb, obj, ply and stl; glb is always written."""
-    resolution: int = 128
-    """Samples of the density along each axis of the box round the scene, 16 to 1024."""
+    formats: list[Format] = field(default_factory=lambda: ["glb"])
+    """Files to write; glb is always written."""
+    resolution: int = bounded(128, 16, 1024)
+    """Samples of the density along each axis of the box round the scene."""
     sparse: bool = True
     """Look at a coarse grid first and refine only near the surface; false finds parts thinner than three fine cells too."""
-    level: float | None = None
+    level: float | None = bounded(None, 0, 1e9, open_low=True)
     """Density of the surface; none chooses the one whose silhouettes match the rendered opacity best."""
-    smallest_part: float = 0.05
+    smallest_part: float = bounded(0.05, 0, 1, open_low=True)
     """Separate parts that enclose less than this share of what the largest does are left out as floaters."""
-    max_faces: int = 50_000
-    """Upper limit of the number of triangles, at least 100; exceeded only where the surface would otherwise tear."""
-    smoothing: int = 3
-    """Passes of Taubin smoothing before decimation, 0 to 100."""
-    texture_size: int = 512
-    """Width and height of the texture in texels, 64 to 8192."""
-    color_samples: int = 2
-    """Points under each texel whose colours are blended, 1 to 64; they lie as deep as light gets into the field there."""
-    views: int = 8
-    """Views in which the level is chosen, and as many others in which the result is judged, 1 to 256."""
-    view_size: int = 64
-    """Width and height of those views in pixels, 16 to 1024."""
-    unwrap_seconds: float = 60.0
-    """After this time a slow unwrapping method gives way to the next one; above 0."""
+    max_faces: int = bounded(50_000, 100, 100_000_000)
+    """Upper limit of the number of triangles; exceeded only where the surface would otherwise tear."""
+    smoothing: int = bounded(3, 0, 100)
+    """Passes of Taubin smoothing before decimation."""
+    texture_size: int = bounded(512, 64, 8192)
+    """Width and height of the texture in texels."""
+    color_samples: int = bounded(2, 1, 64)
+    """Points under each texel whose colours are blended; they lie as deep as light gets into the field there."""
+    views: int = bounded(8, 1, 256)
+    """Views in which the level is chosen, and as many others in which the result is judged."""
+    view_size: int = bounded(64, 16, 1024)
+    """Width and height of those views in pixels."""
+    unwrap_seconds: float = bounded(60.0, 0, 1e6, open_low=True)
+    """After this time a slow unwrapping method gives way to the next one."""
 
     def __post_init__(self) -> None:
-        if not self.formats or not set(self.formats) <= set(KNOWN_FORMATS):
-            raise ValueError(f"formats: a list of {', '.join(KNOWN_FORMATS)}")
-        ranges = {
-            "resolution": (16, 1024),
-            "max_faces": (100, 100_000_000),
-            "smoothing": (0, 100),
-            "texture_size": (64, 8192),
-            "color_samples": (1, 64),
-            "views": (1, 256),
-            "view_size": (16, 1024),
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: {low} to {high}")
-        if not 0 < self.smallest_part <= 1:
-            raise ValueError("smallest_part: above 0, up to 1")
-        if self.level is not None and self.level <= 0:
-            raise ValueError("level: above 0")
-        if self.unwrap_seconds <= 0:
-            raise ValueError("unwrap_seconds: above 0")
+        super().__post_init__()
+        if not self.formats:
+            raise ValueError("formats: expected at least one")

@@ -8,10 +8,8 @@ from torch import Tensor, nn
 
 from threefusion.geometry.geometry import BuildContext, HasCanvas
 from threefusion.geometry.settings import CanvasConfig
-from threefusion.registry import register
 
 
-@register("image")
 class Canvas(HasCanvas):
     """A grid of free pixels, shown by the renderer `image`: the simplest scene there is, to see what a guidance does."""
 

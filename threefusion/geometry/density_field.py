@@ -13,11 +13,10 @@ from threefusion.geometry.geometry import BuildContext, HasDensity
 from threefusion.geometry.mlp import plain_network, residual_network
 from threefusion.geometry.normals import central_gradient, downhill
 from threefusion.geometry.settings import DensityFieldConfig
-from threefusion.registry import build, register
+from threefusion.registry import build
 from threefusion.types import FieldSample
 
 
-@register("density-field")
 class DensityField(HasDensity):
     """Density and features of a point from its encoding: density = activation(network + bias + blob)."""
 

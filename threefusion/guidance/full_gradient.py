@@ -9,11 +9,9 @@ from threefusion.guidance.conditions import guided_conditions, guided_noise, pre
 from threefusion.guidance.guidance import Guidance
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.settings import FullGradientConfig
-from threefusion.registry import register
 from threefusion.types import GuidanceOutput, PromptEmbeddings, ViewBatch
 
 
-@register("full-gradient")
 class FullGradient(Guidance):
     """w(t) ‖predicted noise - noise‖², differentiated through the network (arXiv 2209.14988, eq. 2).
 

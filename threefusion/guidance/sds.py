@@ -11,11 +11,9 @@ from threefusion.guidance.guidance import NoisedViews
 from threefusion.guidance.linear import LinearDistillation
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.settings import SDSConfig
-from threefusion.registry import register
 from threefusion.types import PromptEmbeddings
 
 
-@register("sds")
 class SDS(LinearDistillation):
     """The prediction under classifier-free guidance minus the added noise.
 

@@ -7,13 +7,11 @@ from torch import Tensor
 
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import OpaquenessConfig
-from threefusion.registry import register
 from threefusion.types import RenderOutput, ViewBatch
 
 _MARGIN = 1e-3
 
 
-@register("opaqueness")
 class Opaqueness(LossTerm):
     """Mean over pixels of the entropy of opacity, BCE(o, o): almost 0 where a pixel is opaque or empty, ln 2 halfway."""
 

@@ -10,11 +10,9 @@ from torch import Tensor
 from threefusion.errors import UserError
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import OrientationConfig
-from threefusion.registry import register
 from threefusion.types import RenderOutput, ViewBatch, Want
 
 
-@register("orientation")
 class Orientation(LossTerm):
     """Sum over a ray of sg(w) max(0, n . d)^2, averaged over the rays of a view (Ref-NeRF, arXiv 2112.03907).
 

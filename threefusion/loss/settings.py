@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threefusion.schedule import Schedule
+from threefusion.config.fields import Schedule, Settings, bounded
+from threefusion.registry import component
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Settings):
     """What every loss term has."""
 
-    weight: Schedule = Schedule(((0, 1.0),))  # noqa: RUF009 (frozen)
+    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
     """Factor of the term in the sum, by optimiser step; where it is 0 the term is not computed."""
 
 
+@component("loss", "sparsity", "threefusion.loss.sparsity:Sparsity")
 @dataclass(frozen=True)
 class SparsityConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = Schedule(((0, 1e-3),))  # noqa: RUF009 (frozen)
+    weight: Schedule = bounded(Schedule(((0, 1e-3),)), -1e9, 1e9)
     """Factor of the term in the sum, by optimiser step; 1e-3 in DreamFusion, 1 in threestudio."""
 
 
+@component("loss", "opaqueness", "threefusion.loss.opaqueness:Opaqueness")
 @dataclass(frozen=True)
 class OpaquenessConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = Schedule(((0, 1.0),))  # noqa: RUF009 (frozen)
+    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
     """Factor of the term in the sum, by optimiser step."""
 
 
+@component("loss", "orientation", "threefusion.loss.orientation:Orientation")
 @dataclass(frozen=True)
 class OrientationConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = Schedule(((0, 1e-4), (5000, 1e-2)))  # noqa: RUF009 (frozen)
+    weight: Schedule = bounded(Schedule(((0, 1e-4), (5000, 1e-2))), -1e9, 1e9)
     """Factor of the term in the sum, by optimiser step; DreamFusion raises it a hundredfold over 5000 steps."""

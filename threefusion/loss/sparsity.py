@@ -7,11 +7,9 @@ from torch import Tensor
 
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import SparsityConfig
-from threefusion.registry import register
 from threefusion.types import RenderOutput, ViewBatch
 
 
-@register("sparsity")
 class Sparsity(LossTerm):
     """Mean over pixels of sqrt(opacity^2 + 0.01) (DreamFusion, arXiv 2209.14988): empties space nobody needs."""
 

@@ -11,11 +11,9 @@ from torch.nn.functional import normalize
 
 from threefusion.material.material import Material
 from threefusion.material.settings import DiffuseConfig
-from threefusion.registry import register
 from threefusion.types import FieldSample, Lights, Shading
 
 
-@register("diffuse")
 class Diffuse(Material):
     """Lambertian surface: albedo = sigmoid(features), shown as it is, lit, or lit with the albedo replaced by white."""
 

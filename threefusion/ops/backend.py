@@ -17,10 +17,9 @@ from typing import get_args
 
 import torch
 
-from threefusion.config import Backend
-from threefusion.errors import UserError
+from threefusion.config.sections import Backend
+from threefusion.errors import UserError, did_you_mean
 from threefusion.machine.optional import INSTALL
-from threefusion.suggest import did_you_mean
 
 BACKENDS: tuple[str, ...] = get_args(Backend)
 VARIABLE = "THREEFUSION_OPS"

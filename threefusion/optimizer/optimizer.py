@@ -11,7 +11,6 @@ from torch import nn
 from threefusion.component import Component
 from threefusion.errors import UserError
 from threefusion.optimizer.settings import AdamConfig
-from threefusion.registry import register
 from threefusion.types import Rewrite
 
 
@@ -67,7 +66,6 @@ def take_over_settings(saved: list[dict[str, Any]], wanted: list[dict[str, Any]]
         old.update({name: new[name] for name in SETTINGS if name in old and name in new})
 
 
-@register("adam")
 class Adam(OptimizerFactory):
     """Adam or AdamW (arXiv 1412.6980, 1711.05101), fused where the device has it."""
 

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from threefusion.schedule import Schedule
+from threefusion.config.fields import Schedule, Settings, bounded
+from threefusion.registry import component
 
 
+@component("optimizer", "adam", "threefusion.optimizer.optimizer:Adam")
 @dataclass(frozen=True)
-class AdamConfig:
+class AdamConfig(Settings):
     """Adam and AdamW."""
 
-    lr: float = 0.01
+    lr: float = bounded(0.01, 0, 1e3, open_low=True)
     """Learning rate of every parameter that no group names."""
-    groups: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, float] = bounded({}, 0, 1e3)
     """Learning rates by component, e.g. {geometry.encoding: 0.02, background: 0.001}; the longest matching name wins."""
-    schedule: Schedule = Schedule.constant(1.0)  # noqa: RUF009 (frozen)
+    schedule: Schedule = bounded(Schedule.constant(1.0), 0, 1e6)
     """Multiplies all learning rates."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[float, float] = bounded((0.9, 0.99), 0, 1, open_high=True)
     """Decay rates of the two moments."""
-    eps: float = 1e-15
+    eps: float = bounded(1e-15, 0, 1)
     """Guards the division; the tiny value of hash-grid practice, because most table entries have tiny gradients."""
-    weight_decay: float = 0.0
+    weight_decay: float = bounded(0.0, 0, 1e3)
     """Decoupled weight decay, for adamw alone: under adam the rare gradients of a table would be drowned by it."""
     variant: Literal["adam", "adamw"] = "adam"
     """Which of the two update rules."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError("lr: above 0")
-        if self.weight_decay < 0:
-            raise ValueError("weight_decay: at least 0")
+        super().__post_init__()
         if self.weight_decay and self.variant != "adamw":
             raise ValueError("weight_decay: only with variant adamw")

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from threefusion.config import choose
 from threefusion.guidance.guidance import Guidance
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.prior.settings import PixelConfig
+from threefusion.guidance.settings import SDSConfig
 from threefusion.perf.scene import SEED, fixed_views
 from threefusion.perf.timing import Call, Candidate, plain
 from threefusion.registry import build
@@ -21,7 +22,7 @@ CONDITIONS = 2
 
 def guidance_candidates(batches: Sequence[int], device: torch.device) -> Iterator[Candidate]:
     """Score distillation with `toyworld-pixel`, and the call of its U-Net alone."""
-    prior = build(choose("prior", "pixel", model="toyworld-pixel")).to(device)
+    prior = build(PixelConfig(model="toyworld-pixel")).to(device)
     tokens = prior.text_encoder().encode(["", "a red mushroom"]).to(device)
     for batch in batches:
         yield from prior_candidates("torch", prior, tokens, batch, prior.shape[1])
@@ -40,7 +41,7 @@ def prior_candidates(name: str, prior: DiffusionPrior, tokens: Tensor, batch: in
 
 def guidance_call(prior: DiffusionPrior, tokens: Tensor, batch: int, resolution: int) -> Call:
     """The distillation loss of `batch` random images and its gradient with respect to them."""
-    guidance: Guidance = build(choose("guidance", "sds"), prior)
+    guidance: Guidance = build(SDSConfig(), prior)
     views = fixed_views(batch, resolution, tokens.device)
     uncond, text = (row.expand(batch, -1, -1) for row in tokens)
     embedding = PromptEmbeddings(text=text, uncond=uncond)

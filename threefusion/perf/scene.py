@@ -6,13 +6,18 @@ from math import pi, radians, sqrt
 
 import torch
 
+from threefusion.background.settings import SolidConfig
 from threefusion.camera.projection import camera_rays, look_at, sphere_position, wrap_angle
-from threefusion.config import choose
+from threefusion.geometry.encoding.settings import HashGridConfig
 from threefusion.geometry.geometry import BuildContext
+from threefusion.geometry.settings import DensityFieldConfig
+from threefusion.material.settings import DiffuseConfig
 from threefusion.ops.grid import Grid, hash_levels
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.sampler.sampler import ball_interval
+from threefusion.renderer.sampler.settings import OccupancyConfig
+from threefusion.renderer.settings import VolumeConfig
 from threefusion.types import Cameras, Lights, Scene, Shading, ViewBatch
 
 SEED = 0
@@ -45,14 +50,14 @@ def fixed_views(batch: int, resolution: int, device: torch.device, shading: Shad
 def fixed_scene(device: torch.device) -> tuple[Scene, Renderer]:
     """The field with an occupancy grid that holds the cells whose middle is in the ball; white behind it."""
     grid = {"levels": LEVELS, "features": FEATURES, "log2_table_size": LOG2_ROWS, "base_resolution": BASE, "growth": GROWTH}
-    encoding = choose("encoding", "hash-grid", **grid)
-    sampler = choose("sampler", "occupancy", samples_per_ray=STEPS, resolution=CELLS)
+    encoding = HashGridConfig(**grid)
+    sampler = OccupancyConfig(samples_per_ray=STEPS, resolution=CELLS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        material = build(choose("material", "diffuse"))
-        field = choose("geometry", "density-field", radius=RADIUS, encoding=encoding, hidden_width=HIDDEN)
-        scene = Scene(build(field, BuildContext(material.feature_width)), material, build(choose("background", "solid")))
-        renderer = build(choose("renderer", "volume", sampler=sampler))
+        material = build(DiffuseConfig())
+        field = DensityFieldConfig(radius=RADIUS, encoding=encoding, hidden_width=HIDDEN)
+        scene = Scene(build(field, BuildContext(material.feature_width)), material, build(SolidConfig()))
+        renderer = build(VolumeConfig(sampler=sampler))
     square = (((torch.arange(CELLS) + 0.5) * (2 / CELLS) - 1) * RADIUS).square()
     inside = square[:, None, None] + square[:, None] + square < BALL**2
     renderer.sampler.occupied.copy_(inside.flatten())

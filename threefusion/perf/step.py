@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from threefusion.camera.projection import camera_rays
-from threefusion.config import choose
+from threefusion.loss.settings import OrientationConfig
 from threefusion.ops.backend import backend
+from threefusion.optimizer.settings import AdamConfig
 from threefusion.perf.backends import runnable
 from threefusion.perf.scene import SEED, fixed_scene, fixed_views
 from threefusion.perf.timing import Call, Candidate, Mark
@@ -38,8 +39,8 @@ def step_call(name: str, batch: int, resolution: int, normals: bool, device: tor
     """One step of a scene of its own on backend `name`."""
     scene, renderer = fixed_scene(device)
     views = fixed_views(batch, resolution, device, Shading.LIT if normals else Shading.ALBEDO)
-    optimizer = build(choose("optimizer", "adam")).create(scene)
-    orientation = build(choose("loss", "orientation"))
+    optimizer = build(AdamConfig()).create(scene)
+    orientation = build(OrientationConfig())
     random = torch.Generator().manual_seed(SEED)
     gradient = (torch.randn(batch, resolution, resolution, 3, generator=random) / resolution**2).to(device)
 

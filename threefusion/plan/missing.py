@@ -6,14 +6,20 @@ from dataclasses import replace
 
 import torch
 
-from threefusion.config import Choice, RunConfig, choose
+from threefusion.config import RunConfig, Settings
 from threefusion.guidance.prior.architectures import ARCHITECTURES, Architecture
 from threefusion.guidance.prior.models import TEXT_PARTS, cached, complete, local_folder, sources
 from threefusion.guidance.prior.precision import HALF
 from threefusion.guidance.prior.pretrained import network_class
-from threefusion.registry import lookup, settings
+from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.registry import entry_of
 
 STAND_IN_SIZE = 64
+
+
+def prior_settings(config: RunConfig) -> Settings:
+    """The prior of a run's first objective."""
+    return next(iter(config.guidance.values())).prior
 
 
 def missing_model(config: RunConfig) -> str | None:
@@ -22,11 +28,10 @@ def missing_model(config: RunConfig) -> str | None:
     Raises:
         ModelError: the name is that of no model, or of a folder that does not exist.
     """
-    choice = settings(config.guidance).prior
-    parts = getattr(lookup("prior", choice.name), "parts", None)
+    chosen = prior_settings(config)
+    parts = getattr(entry_of(chosen).load(), "parts", None)
     if parts is None:
         return None
-    chosen = settings(choice)
     if local_folder(chosen.model) is not None:
         return None
     folders = [cached(source) for source in sources(chosen.model, chosen.revision)]
@@ -36,14 +41,13 @@ def missing_model(config: RunConfig) -> str | None:
 
 def with_stand_in(config: RunConfig) -> RunConfig:
     """The run with the closed-form prior, which has no networks, in place of its own."""
-    stand_in = choose("prior", "gaussian", image_size=STAND_IN_SIZE)
-    chosen = [(name, stand_in if name == "prior" else value) for name, value in config.guidance.settings]
-    return replace(config, guidance=Choice("guidance", config.guidance.name, tuple(chosen)))
+    stand_in = GaussianConfig(image_size=STAND_IN_SIZE)
+    return replace(config, guidance={name: replace(objective, prior=stand_in) for name, objective in config.guidance.items()})
 
 
 def missing_weights(config: RunConfig) -> int | None:
     """Bytes of the networks' weights, in half precision unless `guidance.prior.dtype` is set; None for an unknown shape."""
-    chosen = settings(settings(config.guidance).prior)
+    chosen = prior_settings(config)
     architecture = ARCHITECTURES.get(chosen.model)
     return None if architecture is None else weight_bytes(architecture, HALF.get(chosen.dtype, torch.float16))
 
@@ -58,7 +62,7 @@ def weight_bytes(architecture: Architecture, dtype: torch.dtype) -> int:
 
 def missing_note(config: RunConfig) -> str:
     """What the plan leaves out because of the missing model."""
-    model = settings(settings(config.guidance).prior).model
+    model = prior_settings(config).model
     if model in ARCHITECTURES:
         return f"{model} is not on this machine: its weights are counted by their shapes, its activations are not"
     return f"{model} is not on this machine and its shape is unknown: its networks are not counted"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from threefusion.config import Choice, RunConfig
-from threefusion.schedule import Schedule
+from threefusion.config import RunConfig, Schedule, Settings
 from threefusion.system.text_to_3d import TextTo3D
 from threefusion.types import ViewBatch
 
@@ -79,15 +78,15 @@ def change_points(config: RunConfig) -> Iterator[int]:
     for schedule in schedules((config.camera, config.geometry, config.guidance, *config.losses.values())):
         for knot, _ in schedule.knots:
             yield from (knot, knot + 1)
-    yield from (value for name, value in config.camera.settings if name.endswith("_steps") and isinstance(value, int))
+    yield from (value for name, value in vars(config.camera).items() if name.endswith("_steps") and isinstance(value, int))
 
 
 def schedules(value: Any) -> Iterator[Schedule]:
     """Every schedule in a component's settings, nested components included."""
     if isinstance(value, Schedule):
         yield value
-    elif isinstance(value, Choice):
-        yield from schedules([setting for _, setting in value.settings])
-    elif isinstance(value, Iterable) and not isinstance(value, str | dict):
-        for part in value:
+    elif isinstance(value, Settings):
+        yield from schedules(vars(value))
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
             yield from schedules(part)

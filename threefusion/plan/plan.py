@@ -18,7 +18,7 @@ from threefusion.plan.meter import metered
 from threefusion.plan.missing import missing_model, missing_note, missing_weights, with_stand_in
 from threefusion.plan.phases import Phase, largest_batch, phases
 from threefusion.renderer.views import render_views
-from threefusion.system.build import build_system, trainer_settings
+from threefusion.system.build import build_system
 from threefusion.system.text_to_3d import TextTo3D
 from threefusion.types import ViewBatch
 
@@ -86,11 +86,11 @@ def measure_run(config: RunConfig) -> Plan:
     device = trainer.strategy.root_device
     system = trainer.precision_plugin.convert_module(system.to(device).train())
     optimizer = with_moments(system.configure_optimizers())
-    steps = range(max(trainer_settings(config)["max_steps"], 1))
+    steps = range(max(config.trainer.max_steps, 1))
     needed = phases(system, max(system.camera.batch_size // trainer.world_size, 1), steps)
     precision = trainer.precision_plugin.forward_context
     measured = tuple(measure_phase(system, optimizer, phase, device, precision) for phase in needed)
-    image = measure_image(system, max(config.output.image_size, config.output.turntable_size if config.exporter else 0), device)
+    image = measure_image(system, max(config.output.image_size, config.output.turntable_size if config.exporters else 0), device)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = [value for values in optimizer.state.values() for value in values.values() if torch.is_tensor(value)]
     notes = ("the export after the training is not counted",)
@@ -112,7 +112,7 @@ def measure_run(config: RunConfig) -> Plan:
 def bare_trainer(config: RunConfig) -> pl.Trainer:
     """A trainer that chooses device, precision and processes as the run's own does, and writes nothing."""
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    return pl.Trainer(**(trainer_settings(config) | {"max_epochs": -1} | silent))
+    return pl.Trainer(**(config.trainer.arguments() | {"max_epochs": -1} | silent))
 
 
 def with_moments(optimizer: Optimizer) -> Optimizer:

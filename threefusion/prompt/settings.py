@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from threefusion.config.fields import Settings, bounded, literal
+from threefusion.registry import component
+
 
 @dataclass(frozen=True)
-class PromptConfig:
+class PromptConfig(Settings):
     """What to make."""
 
-    text: str = ""
+    text: str = literal("")
     """What to make, in words; must be given."""
-    negative: str = ""
+    negative: str = literal("")
     """What to keep away from, in words; takes the place of the empty prompt in classifier-free guidance."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.text.strip():
             raise ValueError("text: must be given, e.g. --prompt 'a red car'")
 
 
+@component("prompt", "plain", "threefusion.prompt.view_dependent:Plain")
 @dataclass(frozen=True)
 class PlainConfig(PromptConfig):
     """One text for all views."""
@@ -28,42 +33,42 @@ class PlainConfig(PromptConfig):
 class ViewDependentConfig(PromptConfig):
     """A text per view, made from one."""
 
-    template: str = "{prompt}, {view} view"
+    template: str = literal("{prompt}, {view} view")
     """How a view's text is made; {prompt} is the text, {view} is front, side, back or overhead."""
-    overhead_deg: float = 60.0
+    overhead_deg: float = bounded(60.0, 0, 90)
     """Elevation in degrees above which a view is overhead."""
-    front: str | None = None
+    front: str | None = literal(None)
     """The whole text of front views, if the template will not do."""
-    side: str | None = None
+    side: str | None = literal(None)
     """The whole text of side views, if the template will not do."""
-    back: str | None = None
+    back: str | None = literal(None)
     """The whole text of back views, if the template will not do."""
-    overhead: str | None = None
+    overhead: str | None = literal(None)
     """The whole text of overhead views, if the template will not do."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if "{prompt}" not in self.template:
             raise ValueError("template: must contain {prompt}")
-        if not 0 <= self.overhead_deg <= 90:
-            raise ValueError("overhead_deg: 0 to 90")
 
 
+@component("prompt", "interpolated", "threefusion.prompt.view_dependent:Interpolated")
 @dataclass(frozen=True)
 class InterpolatedConfig(ViewDependentConfig):
     """View-dependent texts, blended."""
 
 
+@component("prompt", "binned", "threefusion.prompt.view_dependent:Binned")
 @dataclass(frozen=True)
 class BinnedConfig(ViewDependentConfig):
     """View-dependent texts, one per view."""
 
-    front_deg: float = 45.0
+    front_deg: float = bounded(45.0, 0, 180)
     """Views less than this many degrees from the front are front views."""
-    back_deg: float = 45.0
+    back_deg: float = bounded(45.0, 0, 180)
     """Views less than this many degrees from the back are back views."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.front_deg, self.back_deg) < 0 or self.front_deg + self.back_deg > 180:
-            raise ValueError("front_deg: at least 0, and front_deg + back_deg at most 180")
+        if self.front_deg + self.back_deg > 180:
+            raise ValueError("front_deg: expected front_deg + back_deg of at most 180")

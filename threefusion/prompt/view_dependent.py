@@ -11,13 +11,11 @@ from torch import Tensor
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig, PlainConfig, ViewDependentConfig
-from threefusion.registry import register
 from threefusion.types import Cameras
 
 VIEWS = ("front", "side", "back", "overhead")
 
 
-@register("plain")
 class Plain(PromptProcessor):
     """Every view is told the same."""
 
@@ -57,7 +55,6 @@ class ViewDependent(PromptProcessor):
         raise NotImplementedError
 
 
-@register("interpolated")
 class Interpolated(ViewDependent):
     """DreamFusion's view-dependent prompts (arXiv 2209.14988): front, side and back, blended by azimuth.
 
@@ -73,7 +70,6 @@ class Interpolated(ViewDependent):
         return torch.stack([(1 - (quarters - centre).abs()).clamp(min=0) for centre in (0, 1, 2)], dim=1)
 
 
-@register("binned")
 class Binned(ViewDependent):
     """Each view is told one of the four texts, as threestudio does and as the bundled priors were trained."""
 

@@ -8,13 +8,11 @@ import torch
 
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, HasCanvas
-from threefusion.registry import register
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.settings import ImageConfig
 from threefusion.types import RenderOutput, Scene, ViewBatch, Want
 
 
-@register("image")
 class Image(Renderer):
     """The geometry's picture in every view, whatever the camera; material and background are not used."""
 

@@ -15,7 +15,7 @@ from threefusion.geometry.geometry import Geometry, HasDensity
 from threefusion.geometry.normals import downhill
 from threefusion.machine.memory import retry_on_oom
 from threefusion.ops.composite import packed_weights, weighted_sums
-from threefusion.registry import build, register
+from threefusion.registry import build
 from threefusion.renderer.memory import Chunk, recomputed
 from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.renderer import Renderer
@@ -27,7 +27,6 @@ MIN_NORMAL_OPACITY = 0.01
 """Opacity above which a pixel has a normal: where almost nothing is hit, the mean normal is noise."""
 
 
-@register("volume")
 class Volume(Renderer):
     """Emission and absorption along one ray per pixel, composited over the background."""
 

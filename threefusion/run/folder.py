@@ -32,8 +32,7 @@ def new_run_folder(config: RunConfig, out: Path | None) -> Path:
             )
         run = out
     else:
-        prompt = dict(config.prompt.settings).get("text", "")
-        stem = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "run"
+        stem = re.sub(r"[^a-z0-9]+", "-", config.text.lower()).strip("-")[:60] or "run"
         parent = Path("runs") / config.name
         number = 1
         while (parent / f"{stem}-{number}").exists():

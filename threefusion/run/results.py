@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     checkpoint = relative(latest_checkpoint(run), run)
     report = report | {"metrics": None, "artifacts": {"mesh": None, "video": None, "checkpoint": checkpoint}}
     try:
-        if config.exporter is None:
+        if not config.exporters:
             print(f"pictures: {run / 'images'}")
             return
         output = config.output
@@ -39,26 +41,29 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         write_video(video, render_views(system.renderer, system.scene, views))
         report["artifacts"]["video"] = relative(video, run)
         # a mesh that an earlier part of the run has exported is not this scene's
-        for old in (run / "mesh").glob("*"):
-            old.unlink()
-        exported = export_scene(config, system.scene, system.renderer, run / "mesh")
-        report["artifacts"]["mesh"] = relative(exported.paths[0], run)
-        report["export"] = exported.report
-        report["metrics"] = scores(config, exported.mesh)
-        print(f"mesh: {exported.paths[0]}")
+        shutil.rmtree(run / "mesh", ignore_errors=True)
+        results = export_scene(config, system.scene, system.renderer, run / "mesh")
+        first = next(iter(results.values()))
+        report["artifacts"]["mesh"] = relative(first.paths[0], run)
+        report["export"] = first.report if len(results) == 1 else {name: exported.report for name, exported in results.items()}
+        report["metrics"] = scores(config, first.mesh)
+        for exported in results.values():
+            print(f"mesh: {exported.paths[0]}")
     finally:
         write_report(run, report)
 
 
-def export_scene(config: RunConfig, scene: Scene, renderer: Renderer, folder: Path, formats: list[str] | None = None) -> Exported:
-    """Write the scene's mesh files."""
-    from threefusion.config import choose
+def export_scene(
+    config: RunConfig, scene: Scene, renderer: Renderer, folder: Path, formats: list[str] | None = None
+) -> dict[str, Exported]:
+    """What each exporter of the run wrote, by name; of several, each writes into a folder of its own."""
     from threefusion.registry import build
 
-    choice = config.exporter
+    chosen = config.exporters
     if formats:
-        choice = choose("exporter", choice.name, **{**dict(choice.settings), "formats": formats})
-    return build(choice).export(scene, renderer, folder)
+        chosen = {name: replace(cfg, formats=formats) for name, cfg in chosen.items() if hasattr(cfg, "formats")}
+    folders = {name: folder / name if len(config.exporters) > 1 else folder for name in chosen}
+    return {name: build(cfg).export(scene, renderer, folders[name]) for name, cfg in chosen.items()}
 
 
 def scores(config: RunConfig, mesh: Mesh | None) -> dict[str, Any] | None:
@@ -66,7 +71,7 @@ def scores(config: RunConfig, mesh: Mesh | None) -> dict[str, Any] | None:
     from threefusion.exporter.preview import rasterised_views
     from threefusion.toyworld.score import find_object, score, scoring_cameras
 
-    target = find_object(dict(config.prompt.settings).get("text", ""))
+    target = find_object(config.text)
     if target is None or mesh is None:
         return None
     cameras = scoring_cameras()
@@ -114,6 +119,6 @@ def render(run: Path, views: int, mode: str, light: str, size: int, out: Path | 
 def export(run: Path, formats: list[str]) -> list[Path]:
     """Write mesh files of a run again."""
     config, scene, renderer, _ = load_scene(run)
-    if config.exporter is None:
+    if not config.exporters:
         raise UserError(f"{run}: the config of this run has no exporter")
-    return export_scene(config, scene, renderer, run / "mesh", formats).paths
+    return [path for exported in export_scene(config, scene, renderer, run / "mesh", formats).values() for path in exported.paths]

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
@@ -22,9 +21,8 @@ from threefusion.callback.snapshot import Snapshot
 from threefusion.config import RunConfig, config_to_yaml
 from threefusion.errors import UserError
 from threefusion.machine.memory import is_out_of_memory
-from threefusion.machine.optional import require
+from threefusion.registry import build
 from threefusion.run.folder import RUN_VARIABLE
-from threefusion.system.build import trainer_settings
 from threefusion.system.retry import OOM_ADVICE
 
 
@@ -55,10 +53,10 @@ def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_
         *more,
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]
-    loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *extra_loggers(config, run)]
+    loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *build(config.logger, run, config_to_yaml(config))]
     try:
         return pl.Trainer(
-            **trainer_settings(config),
+            **config.trainer.arguments(),
             max_epochs=-1,
             callbacks=callbacks,
             logger=loggers,
@@ -70,26 +68,6 @@ def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def extra_loggers(config: RunConfig, run: Path) -> list[Any]:
-    """The logger that the config names in addition to metrics.csv, if any."""
-    options = dict(config.logger)
-    kind = options.pop("type")
-    if kind == "csv":
-        return []
-    if kind == "tensorboard":
-        from pytorch_lightning.loggers import TensorBoardLogger
-
-        return [TensorBoardLogger(run, name=options.get("name", "tensorboard"), version="")]
-    require("wandb")
-    from pytorch_lightning.loggers import WandbLogger
-
-    os.environ.setdefault("WANDB_SILENT", "true")
-    folder = options.pop("dir", run)
-    logger = WandbLogger(save_dir=folder, **({"name": run.name} | options))
-    logger.log_hyperparams({"config": config_to_yaml(config)})
-    return [logger]
 
 
 @contextmanager

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from threefusion.config import choose
-from threefusion.errors import UserError
-from threefusion.suggest import nearest
+from threefusion.config.catalogue import settings_class
+from threefusion.errors import UserError, nearest
 from threefusion.testing.samples import gaussian_embedding, small_scene, synthetic_render, views
 
 __all__ = ["check_component", "gaussian_embedding", "small_scene", "synthetic_render", "views"]
@@ -33,4 +32,4 @@ def check_component(kind: str, name: str, **settings: Any) -> None:
     contracts = scene.CONTRACTS | judges.CONTRACTS
     if kind not in contracts:
         raise UserError(f"no kind of component is called {kind!r}{nearest(kind, contracts)}")
-    contracts[kind](choose(kind, name, **settings))
+    contracts[kind](settings_class(kind, name)(**settings))

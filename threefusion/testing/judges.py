@@ -8,20 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
-from threefusion.config import Choice, choose
-from threefusion.registry import build, settings
+from threefusion.config import Settings
+from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.registry import build
 from threefusion.testing.samples import gaussian_embedding, small_scene, synthetic_render, views
 from threefusion.testing.scene import assert_finite, seeded
 from threefusion.types import PromptEmbeddings, RenderOutput, ViewBatch
 
-PRIOR = choose("prior", "gaussian", image_size=8)
+PRIOR = GaussianConfig(image_size=8)
 
 
-def check_prompt(choice: Choice) -> None:
+def check_prompt(cfg: Settings) -> None:
     """Cameras -> embeddings of shape [B L D], none of them in a checkpoint."""
-    prompt = build(choice, build(PRIOR).text_encoder())
+    prompt = build(cfg, build(PRIOR).text_encoder())
     batch = views(3)
     embedding = prompt(batch.camera)
     assert embedding.text.ndim == 3 and len(embedding.text) == 3, "prompt: embeddings are [B L D]"
@@ -30,9 +32,9 @@ def check_prompt(choice: Choice) -> None:
     assert not prompt.state_dict(), "prompt: embeddings stay out of checkpoints (persistent=False)"
 
 
-def check_camera(choice: Choice) -> None:
+def check_camera(cfg: Settings) -> None:
     """(seed, step, index) -> views, and nothing else matters."""
-    camera = build(choice)
+    camera = build(cfg)
     whole = camera.sample(3, 7, torch.arange(4))
     assert len(whole) == 4 and camera.batch_size >= 1, "camera: as many views as were asked for"
     rotation = whole.camera.c2w[:, :3, :3]
@@ -52,9 +54,9 @@ def same_views(one: ViewBatch, other: ViewBatch) -> bool:
     return all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
-def check_prior(choice: Choice) -> None:
+def check_prior(cfg: Settings) -> None:
     """Images -> its space -> noise, with nothing to train and nothing to save."""
-    prior = build(choice)
+    prior = build(cfg)
     tokens = prior.text_encoder().encode(["a red car", ""])
     prior.load()
     image = torch.rand(2, 16, 16, 3, generator=seeded(0), requires_grad=True)
@@ -73,9 +75,9 @@ def check_prior(choice: Choice) -> None:
     assert not prior.state_dict() and not list(prior.parameters()), "prior: frozen networks stay out of the module tree"
 
 
-def check_guidance(choice: Choice) -> None:
+def check_guidance(cfg: Settings) -> None:
     """Images -> a loss that is a mean over views, with a gradient for every view."""
-    guidance = build(choice, build(PRIOR))
+    guidance = build(cfg, build(PRIOR))
     batch = views(2)
     image = torch.rand(2, 8, 8, 3, generator=seeded(0))
 
@@ -96,14 +98,14 @@ def check_guidance(choice: Choice) -> None:
     assert torch.allclose(gradient, mean, rtol=1e-3, atol=1e-6 * float(mean.abs().max())), "guidance: a mean over views"
 
 
-def check_loss(choice: Choice) -> None:
+def check_loss(cfg: Settings) -> None:
     """A render -> a number that is a mean over views."""
-    term = build(choice)
+    term = build(cfg)
     batch = views(2)
     render = synthetic_render(batch)
     value = term(render, batch)
     assert value.shape == (), "loss: a single number"
-    weight = settings(choice).weight(0)
+    weight = cfg.weight(0)
     assert isinstance(weight, float), "loss: its config has a weight that is a Schedule"
     inputs = moved_tensors(render)
     gradients = torch.autograd.grad(value, inputs, allow_unused=True)
@@ -121,9 +123,9 @@ def moved_tensors(render: RenderOutput) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor is not None]
 
 
-def check_optimizer(choice: Choice) -> None:
+def check_optimizer(cfg: Settings) -> None:
     """A torch optimiser over the whole scene, and a scale that is a pure function of the step."""
-    factory = build(choice)
+    factory = build(cfg)
     scene = nn.ModuleDict({"geometry": nn.Linear(2, 2), "material": nn.Linear(2, 1)})
     optimizer = factory.create(scene)
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
@@ -136,9 +138,9 @@ def check_optimizer(choice: Choice) -> None:
     assert factory.scale(0) == factory.scale(0) >= 0, "optimizer: scale(step) is a number of at least 0"
 
 
-def check_exporter(choice: Choice) -> None:
+def check_exporter(cfg: Settings) -> None:
     """An untrained scene -> files."""
-    exporter = build(choice)
+    exporter = build(cfg)
     with tempfile.TemporaryDirectory() as folder:
         exported = exporter.export(*small_scene(), Path(folder) / "new")
         paths = exported.paths
@@ -150,7 +152,14 @@ def check_exporter(choice: Choice) -> None:
         assert exported.mesh is None or exported.mesh.vertices.isfinite().all(), "exporter: the mesh is finite"
 
 
-CONTRACTS: dict[str, Callable[[Choice], None]] = {
+def check_logger(cfg: Settings) -> None:
+    """A run folder and the text of its config -> Lightning loggers."""
+    with tempfile.TemporaryDirectory() as folder:
+        loggers = build(cfg, Path(folder), "name: x")
+        assert all(isinstance(logger, Logger) for logger in loggers), "logger: a list of Lightning loggers"
+
+
+CONTRACTS: dict[str, Callable[[Settings], None]] = {
     "prompt": check_prompt,
     "camera": check_camera,
     "prior": check_prior,
@@ -158,5 +167,6 @@ CONTRACTS: dict[str, Callable[[Choice], None]] = {
     "loss": check_loss,
     "optimizer": check_optimizer,
     "exporter": check_exporter,
+    "logger": check_logger,
 }
 """By kind."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from threefusion.background.settings import SolidConfig
 from threefusion.camera.orbit import orbit_views
-from threefusion.config import Choice, choose
+from threefusion.config import Settings
 from threefusion.geometry.geometry import BuildContext
+from threefusion.geometry.settings import DensityFieldConfig
+from threefusion.material.settings import DiffuseConfig
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
+from threefusion.renderer.settings import VolumeConfig
 from threefusion.types import PromptEmbeddings, RenderedSamples, RenderOutput, Scene, Shading, ViewBatch
 
 
@@ -29,19 +33,19 @@ def gaussian_embedding(count: int, negative: bool = True) -> PromptEmbeddings:
 
 
 def small_scene(
-    geometry: Choice | None = None,
-    material: Choice | None = None,
-    background: Choice | None = None,
-    renderer: Choice | None = None,
+    geometry: Settings | None = None,
+    material: Settings | None = None,
+    background: Settings | None = None,
+    renderer: Settings | None = None,
 ) -> tuple[Scene, Renderer]:
     """An untrained scene and its renderer, each part the default one unless given; the same parameters every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        built_material = build(material or choose("material", "diffuse"))
+        built_material = build(material or DiffuseConfig())
         context = BuildContext(built_material.feature_width)
-        built_geometry = build(geometry or choose("geometry", "density-field"), context)
-        built_background = build(background or choose("background", "solid"))
-        return Scene(built_geometry, built_material, built_background), build(renderer or choose("renderer", "volume"))
+        built_geometry = build(geometry or DensityFieldConfig(), context)
+        built_background = build(background or SolidConfig())
+        return Scene(built_geometry, built_material, built_background), build(renderer or VolumeConfig())
 
 
 def synthetic_render(batch: ViewBatch) -> RenderOutput:

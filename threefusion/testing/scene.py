@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from threefusion.camera.projection import camera_rays
-from threefusion.config import Choice, choose
+from threefusion.config import Settings
 from threefusion.geometry.geometry import BuildContext, Geometry, HasCanvas, HasDensity, HasSurface
+from threefusion.geometry.settings import CanvasConfig
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.testing.samples import small_scene, views
@@ -34,11 +35,11 @@ def unit_vectors(count: int = POINTS, seed: int = 1) -> Tensor:
     return nn.functional.normalize(torch.randn(count, 3, generator=seeded(seed)), dim=-1)
 
 
-def seeded_build(choice: Choice, *dependencies: object, seed: int = 0) -> Any:
+def seeded_build(cfg: Settings, *dependencies: object, seed: int = 0) -> Any:
     """A component with initial parameters that follow from `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(choice, *dependencies)
+        return build(cfg, *dependencies)
 
 
 def assert_finite(values: Iterable[Tensor | None], what: str) -> None:
@@ -67,9 +68,9 @@ def assert_state_round_trip(make: Callable[[int], nn.Module], ask: Callable[[Any
         assert isinstance(value, Tensor), f"{what}: {name} in its state_dict is no tensor"
 
 
-def check_encoding(choice: Choice) -> None:
+def check_encoding(cfg: Settings) -> None:
     """[N 3] -> [N width]."""
-    encoding = seeded_build(choice)
+    encoding = seeded_build(cfg)
     points = cube_points().requires_grad_()
     covariance = torch.full((POINTS, 3), 1e-3) if encoding.needs_covariance else None
     encoded = encoding(points, covariance)
@@ -79,14 +80,14 @@ def check_encoding(choice: Choice) -> None:
     assert encoding(points[:0], None if covariance is None else covariance[:0]).shape == (0, encoding.width), (
         "encoding: empty input"
     )
-    assert_state_round_trip(lambda seed: seeded_build(choice, seed=seed), lambda made: made(points, covariance), "encoding")
+    assert_state_round_trip(lambda seed: seeded_build(cfg, seed=seed), lambda made: made(points, covariance), "encoding")
 
 
-def check_geometry(choice: Choice) -> None:
+def check_geometry(cfg: Settings) -> None:
     """It has a capability, and keeps what that promises."""
 
     def make(seed: int) -> Geometry:
-        return seeded_build(choice, BuildContext(feature_width=3), seed=seed)
+        return seeded_build(cfg, BuildContext(feature_width=3), seed=seed)
 
     geometry = make(0)
     capabilities = [capability for capability in CAPABILITIES if isinstance(geometry, capability)]
@@ -144,9 +145,9 @@ CAPABILITIES: dict[type[Geometry], Callable] = {HasCanvas: check_canvas, HasDens
 """What each capability promises."""
 
 
-def check_material(choice: Choice) -> None:
+def check_material(cfg: Settings) -> None:
     """Features and light -> colours, in each way of shading."""
-    material = seeded_build(choice)
+    material = seeded_build(cfg)
     features = torch.randn(POINTS, material.feature_width, generator=seeded(2), requires_grad=True)
     sample = FieldSample(features, density=torch.ones(POINTS, 1), normal=unit_vectors(), points=0.5 * cube_points())
     light = Lights(2 * unit_vectors(seed=3), torch.full((POINTS, 3), 0.9), torch.full((POINTS, 3), 0.1))
@@ -164,9 +165,9 @@ def check_material(choice: Choice) -> None:
     assert material(nothing, dark, torch.zeros(0, dtype=torch.int64)).shape == (0, 3), "material: empty input"
 
 
-def check_background(choice: Choice) -> None:
+def check_background(cfg: Settings) -> None:
     """Directions -> colours; steady unless random ones are wanted."""
-    background = seeded_build(choice)
+    background = seeded_build(cfg)
     batch, directions, view_index = views(), unit_vectors(), torch.arange(POINTS) % 2
     for random in (True, False):
         color = background(directions, view_index, batch, random)
@@ -177,13 +178,13 @@ def check_background(choice: Choice) -> None:
     assert_finite_gradients(background, background(directions, view_index, batch, False), "background")
     assert background(directions[:0], view_index[:0], batch, True).shape == (0, 3), "background: empty input"
     ask = lambda made: made(directions, view_index, batch, False)  # noqa: E731 (a question, twice)
-    assert_state_round_trip(lambda seed: seeded_build(choice, seed=seed), ask, "background")
+    assert_state_round_trip(lambda seed: seeded_build(cfg, seed=seed), ask, "background")
 
 
-def check_sampler(choice: Choice) -> None:
+def check_sampler(cfg: Settings) -> None:
     """Rays -> intervals inside the ball, sorted; none on rays that miss."""
     geometry = small_scene()[0].geometry
-    sampler = seeded_build(choice)
+    sampler = seeded_build(cfg)
     batch = views()
     rays = camera_rays(batch.camera)
     for random in (True, False):
@@ -200,9 +201,9 @@ def check_sampler(choice: Choice) -> None:
     assert len(sampler(geometry, away, batch, False).t_start) == 0, "sampler: rays that miss have no samples"
 
 
-def check_renderer(choice: Choice) -> None:
+def check_renderer(cfg: Settings) -> None:
     """Views -> images, with gradients to the scene and without side effects."""
-    scene, renderer = scene_for(choice)
+    scene, renderer = scene_for(cfg)
     canvas = isinstance(scene.geometry, HasCanvas)
     batch = views(size=16)
     size = tuple(scene.geometry.canvas().shape[:2]) if canvas else (16, 16)  # a picture has a size of its own
@@ -242,14 +243,14 @@ def check_heading(scene: Scene, renderer: Renderer) -> None:
     assert not torch.equal(behind.image, turned.image) or torch.equal(front.image, behind.image), "renderer: heading is ignored"
 
 
-def scene_for(choice: Choice) -> tuple[Scene, Renderer]:
+def scene_for(cfg: Settings) -> tuple[Scene, Renderer]:
     """A scene that the renderer can render."""
-    if seeded_build(choice).needs is HasCanvas:
-        return small_scene(geometry=choose("geometry", "image"), renderer=choice)
-    return small_scene(renderer=choice)
+    if seeded_build(cfg).needs is HasCanvas:
+        return small_scene(geometry=CanvasConfig(), renderer=cfg)
+    return small_scene(renderer=cfg)
 
 
-CONTRACTS: dict[str, Callable[[Choice], None]] = {
+CONTRACTS: dict[str, Callable[[Settings], None]] = {
     "encoding": check_encoding,
     "geometry": check_geometry,
     "material": check_material,

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from threefusion.config import choose
+from threefusion.config.catalogue import settings_class
 from threefusion.errors import UserError
+from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
 from threefusion.testing import check_component, gaussian_embedding, views
 
@@ -13,13 +14,13 @@ NAME = "classifier-score-distillation"
 
 def gradient(name, embedding, **settings):
     """Of two images, on the Gaussian prior, with noise that depends on the views alone."""
-    guidance = build(choose("guidance", name, **settings), build(choose("prior", "gaussian", image_size=8)))
+    guidance = build(settings_class("guidance", name)(**settings), build(GaussianConfig(image_size=8)))
     image = torch.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3).requires_grad_()
     return torch.autograd.grad(guidance(image, embedding, views(2)).loss, image)[0]
 
 
 def schedule(value):
-    from threefusion.schedule import Schedule
+    from threefusion.config import Schedule
 
     return Schedule.constant(value)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from threefusion.config import choose
+from threefusion.config.catalogue import settings_class
 from threefusion.registry import build
 from threefusion.testing import check_component, synthetic_render, views
 
@@ -13,7 +13,7 @@ from threefusion.testing import check_component, synthetic_render, views
 def variance(image, opacity, **settings):
     batch = views(len(image), size=image.shape[1])
     render = replace(synthetic_render(batch), image=image, opacity=opacity)
-    return float(build(choose("loss", "color-variance", **settings))(render, batch))
+    return float(build(settings_class("loss", "color-variance")(**settings))(render, batch))
 
 
 def test_contract():

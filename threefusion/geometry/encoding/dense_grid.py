@@ -5,10 +5,8 @@ from __future__ import annotations
 from threefusion.geometry.encoding.grid import GridEncoding
 from threefusion.geometry.encoding.settings import DenseGridConfig
 from threefusion.ops.grid import Grid, dense_levels
-from threefusion.registry import register
 
 
-@register("dense-grid")
 class DenseGrid(GridEncoding):
     """Every vertex has features of its own, at 16, 32 and 64 cells a side by default."""
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from threefusion.geometry.encoding.encoding import Encoding
 from threefusion.geometry.encoding.settings import FrequencyConfig
-from threefusion.registry import register
 
 
 def phases(points: Float[Tensor, "N D"], frequencies: int) -> Float[Tensor, "N D*{frequencies}"]:
@@ -19,7 +18,6 @@ def phases(points: Float[Tensor, "N D"], frequencies: int) -> Float[Tensor, "N D
     return (points[:, :, None] * octaves).flatten(1)
 
 
-@register("frequency")
 class Frequency(Encoding):
     """sin and cos of pi 2^k x."""
 

@@ -8,10 +8,8 @@ from torch import Tensor
 from threefusion.geometry.encoding.grid import GridEncoding
 from threefusion.geometry.encoding.settings import HashGridConfig
 from threefusion.ops.grid import Grid, hash_levels
-from threefusion.registry import register
 
 
-@register("hash-grid")
 class HashGrid(GridEncoding):
     """Grids of growing resolution whose vertices share the rows of a table once there are more of them than rows.
 

@@ -11,10 +11,8 @@ from torch import Tensor
 from threefusion.geometry.encoding.encoding import Encoding
 from threefusion.geometry.encoding.frequency import phases
 from threefusion.geometry.encoding.settings import IntegratedConfig
-from threefusion.registry import register
 
 
-@register("integrated")
 class Integrated(Encoding):
     """Expected sin and cos of pi 2^k x for x normally distributed round each point; without a covariance the plain waves."""
 

@@ -4,82 +4,67 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threefusion.schedule import Schedule
+from threefusion.config.fields import Schedule, Settings, bounded
+from threefusion.registry import component
 
 
+@component("encoding", "frequency", "threefusion.geometry.encoding.frequency:Frequency")
 @dataclass(frozen=True)
-class FrequencyConfig:
+class FrequencyConfig(Settings):
     """Size of the encoding (NeRF, arXiv 2003.08934, eq. 4)."""
 
-    frequencies: int = 10
+    frequencies: int = bounded(10, 1, 20)
     """Octaves per coordinate, from one wave across the scene upwards."""
     include_points: bool = True
     """Put the coordinates themselves in front."""
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.frequencies <= 20:
-            raise ValueError("frequencies: between 1 and 20")
 
-
+@component("encoding", "integrated", "threefusion.geometry.encoding.integrated:Integrated")
 @dataclass(frozen=True)
-class IntegratedConfig:
+class IntegratedConfig(Settings):
     """Size of the encoding (mip-NeRF, arXiv 2103.13415, section 3.1)."""
 
-    frequencies: int = 12
+    frequencies: int = bounded(12, 1, 20)
     """Octaves per coordinate, from one wave across the scene upwards; those finer than a pixel's cone fade out by themselves."""
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.frequencies <= 20:
-            raise ValueError("frequencies: between 1 and 20")
 
-
+@component("encoding", "hash-grid", "threefusion.geometry.encoding.hash_grid:HashGrid")
 @dataclass(frozen=True)
-class HashGridConfig:
+class HashGridConfig(Settings):
     """Sizes of the hash grid (Müller et al., arXiv 2201.05989)."""
 
-    levels: int = 16
+    levels: int = bounded(16, 1, 32)
     """Number of grids."""
-    features: int = 2
+    features: int = bounded(2, 1, 16)
     """Features per grid."""
-    log2_table_size: int = 15
+    log2_table_size: int = bounded(15, 8, 24)
     """Binary logarithm of the rows per grid; 15 stays in a CPU's cache, 19 is what GPU toolkits use."""
-    base_resolution: int = 16
+    base_resolution: int = bounded(16, 2, 512)
     """Vertices per side of the coarsest grid."""
-    growth: float = 1.447
+    growth: float = bounded(1.447, 1, 4)
     """Ratio of one grid's resolution to the one before; 1.447 leads from 16 to 4096 in 16 grids."""
-    active_levels: Schedule | None = None
+    active_levels: Schedule | None = bounded(None, 0, 32)
     """How many grids count, coarsest first, a broken part fading one in; all of them if not given."""
 
     def __post_init__(self) -> None:
-        limits = {
-            "levels": (1, 32),
-            "features": (1, 16),
-            "log2_table_size": (8, 24),
-            "base_resolution": (2, 512),
-            "growth": (1, 4),
-        }
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: between {low} and {high}")
+        super().__post_init__()
         if self.base_resolution * self.growth ** (self.levels - 1) > 65536:
             raise ValueError("growth: the finest grid may have at most 65536 cells a side")
 
 
+@component("encoding", "dense-grid", "threefusion.geometry.encoding.dense_grid:DenseGrid")
 @dataclass(frozen=True)
-class DenseGridConfig:
+class DenseGridConfig(Settings):
     """Sizes of the grids."""
 
-    levels: int = 3
+    levels: int = bounded(3, 1, 8)
     """Number of grids; each has twice the resolution of the one before."""
-    features: int = 8
+    features: int = bounded(8, 1, 64)
     """Features per grid."""
-    base_resolution: int = 16
+    base_resolution: int = bounded(16, 2, 256)
     """Cells per side of the coarsest grid."""
 
     def __post_init__(self) -> None:
-        limits = {"levels": (1, 8), "features": (1, 64), "base_resolution": (2, 256)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: between {low} and {high}")
+        super().__post_init__()
         if self.base_resolution * 2 ** (self.levels - 1) > 256:
             raise ValueError("levels: the finest grid may have at most 256 cells a side")

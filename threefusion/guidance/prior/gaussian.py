@@ -11,7 +11,6 @@ from threefusion.guidance.prior.conversion import alphas_cumprod
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
 from threefusion.guidance.prior.settings import GaussianConfig
-from threefusion.registry import register
 
 
 class ColorTexts(TextEncoder):
@@ -26,7 +25,6 @@ class ColorTexts(TextEncoder):
         return torch.tensor([[with_prompt if text else without] for text in texts])
 
 
-@register("gaussian")
 class GaussianPrior(DiffusionPrior):
     """N(μ, s² I) over images in [-1, 1], whose noise is predicted exactly: sigma (z - alpha μ) / (alpha² s² + sigma²)."""
 

@@ -12,10 +12,8 @@ from threefusion.guidance.prior.image import channels_first, channels_last, resi
 from threefusion.guidance.prior.models import ModelError
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.settings import LatentConfig
-from threefusion.registry import register
 
 
-@register("latent")
 class LatentPrior(PretrainedPrior):
     """A U-Net over scaled latents of an autoencoder, told what to see by CLIP; an image's gradient passes the frozen encoder."""
 

@@ -88,11 +88,10 @@ def training_command(model: str) -> str:
     return f"python -m training train {MODELS[model].prior} --minutes 70 --export {BUNDLED / model}"
 
 
-def guiding_model(config: RunConfig) -> str | None:
-    """The name of the model that guides a run; None for a prior without one."""
-    from threefusion.registry import settings
-
-    return getattr(settings(settings(config.guidance).prior), "model", None)
+def guiding_models(config: RunConfig) -> list[str]:
+    """The names of the models that guide a run, each once."""
+    priors = [getattr(objective, "prior", None) for objective in config.guidance.values()]
+    return list(dict.fromkeys(prior.model for prior in priors if hasattr(prior, "model")))
 
 
 class ModelError(UserError):

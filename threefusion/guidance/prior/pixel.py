@@ -11,10 +11,8 @@ from threefusion.guidance.prior.image import channels_first, channels_last, resi
 from threefusion.guidance.prior.models import ModelError
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.settings import PixelConfig
-from threefusion.registry import register
 
 
-@register("pixel")
 class PixelPrior(PretrainedPrior):
     """A U-Net over images in [-1, 1] with three or six output channels, told what to see by T5."""
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from threefusion.config.fields import Settings, bounded
+from threefusion.registry import component
+
 
 @dataclass(frozen=True)
-class PretrainedConfig:
+class PretrainedConfig(Settings):
     """A pretrained pipeline."""
 
     model: str = "toyworld-pixel"
@@ -16,7 +19,7 @@ class PretrainedConfig:
     """Commit, tag or branch of a hub id; an alias brings a pinned one of its own."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
-    image_size: int | None = None
+    image_size: int | None = bounded(None, 8, 4096)
     """Height and width in pixels that images are resized to for the prior; by default the size that it was trained at."""
     execution: Literal["eager", "compile", "cuda-graph"] = "eager"
     """How networks run: as they are, through torch.compile, or captured as CUDA graphs; all but eager take a while to begin."""
@@ -24,19 +27,20 @@ class PretrainedConfig:
     """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.offload and self.execution != "eager":
             raise ValueError(f"offload: only with execution eager, not {self.execution}")
         if not self.model:
             raise ValueError("model: a folder, a hub id or an alias")
-        if self.image_size is not None and self.image_size < 8:
-            raise ValueError("image_size: at least 8")
 
 
+@component("prior", "pixel", "threefusion.guidance.prior.pixel:PixelPrior")
 @dataclass(frozen=True)
 class PixelConfig(PretrainedConfig):
     """A pretrained pipeline over pixels."""
 
 
+@component("prior", "latent", "threefusion.guidance.prior.latent:LatentPrior")
 @dataclass(frozen=True)
 class LatentConfig(PretrainedConfig):
     """A pretrained pipeline over latents."""
@@ -57,26 +61,20 @@ class LatentConfig(PretrainedConfig):
             raise ValueError("gradient_checkpointing: not together with offload")
 
 
+@component("prior", "gaussian", "threefusion.guidance.prior.gaussian:GaussianPrior")
 @dataclass(frozen=True)
-class GaussianConfig:
+class GaussianConfig(Settings):
     """A Gaussian over images: every pixel independent, around one colour."""
 
-    mean: tuple[float, float, float] = (0.8, 0.3, 0.2)
+    mean: tuple[float, float, float] = bounded((0.8, 0.3, 0.2), -10, 10)
     """Mean colour of images with a prompt, red, green and blue in [0, 1]."""
-    uncond_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    uncond_mean: tuple[float, float, float] = bounded((0.5, 0.5, 0.5), -10, 10)
     """Mean colour of images without a prompt; guidance at scale s moves the optimum to uncond_mean + s (mean - uncond_mean)."""
-    std: float = 0.4
+    std: float = bounded(0.4, 0, 1e6, open_low=True)
     """Standard deviation of every channel of every pixel with a prompt, in units of [-1, 1]."""
-    uncond_std: float = 0.4
+    uncond_std: float = bounded(0.4, 0, 1e6, open_low=True)
     """Standard deviation without a prompt; below `std`, a large guidance scale has no fixed point."""
-    image_size: int = 32
+    image_size: int = bounded(32, 1, 4096)
     """Height and width in pixels."""
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
     """Noise schedule over 1000 timesteps, by diffusers' names; squaredcos_cap_v2 is DeepFloyd's."""
-
-    def __post_init__(self) -> None:
-        for name in ("std", "uncond_std"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: above 0")
-        if self.image_size < 1:
-            raise ValueError("image_size: at least 1")

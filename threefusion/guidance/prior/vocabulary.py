@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import guiding_model, local_folder, read_settings
+from threefusion.guidance.prior.models import guiding_models, local_folder, read_settings
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -46,10 +46,7 @@ def unknown_words(config: RunConfig) -> list[str]:
     Raises:
         VocabularyError: the prompt names no object that the model knows.
     """
-    from threefusion.registry import settings
-
-    model = guiding_model(config)
-    return [] if model is None else check_prompt(model, settings(config.prompt).text)
+    return [warning for model in guiding_models(config) for warning in check_prompt(model, config.text)]
 
 
 def read_vocabulary(model: str) -> dict[str, Any] | None:

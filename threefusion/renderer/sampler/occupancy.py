@@ -8,7 +8,6 @@ from torch import Tensor
 
 from threefusion.geometry.geometry import HasDensity
 from threefusion.ops.march import march
-from threefusion.registry import register
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
 from threefusion.renderer.sampler.settings import OccupancyConfig
 from threefusion.types import Rays, RaySamples, ViewBatch, send
@@ -17,7 +16,6 @@ _PHASES = 4
 """A refresh after the warm-up visits every fourth cell, another fourth each time."""
 
 
-@register("occupancy")
 class Occupancy(RaySampler):
     """Steps of equal length inside the ball, those in cells known to be empty left out; per ray jittered in training.
 

@@ -4,43 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from threefusion.config.fields import Settings, bounded
+from threefusion.registry import component
 
+
+@component("sampler", "uniform", "threefusion.renderer.sampler.uniform:Uniform")
 @dataclass(frozen=True)
-class UniformConfig:
+class UniformConfig(Settings):
     """How many samples."""
 
-    samples_per_ray: int = 64
+    samples_per_ray: int = bounded(64, 1, 4096)
     """Samples between where a ray enters the ball and where it leaves it."""
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.samples_per_ray <= 4096:
-            raise ValueError("samples_per_ray: between 1 and 4096")
 
-
+@component("sampler", "occupancy", "threefusion.renderer.sampler.occupancy:Occupancy")
 @dataclass(frozen=True)
-class OccupancyConfig:
+class OccupancyConfig(Settings):
     """Steps along the ray, and the grid that culls them (instant-ngp, arXiv 2201.05989, its occupancy grids)."""
 
-    samples_per_ray: int = 64
+    samples_per_ray: int = bounded(64, 1, 4096)
     """Steps along the ball's diameter; shorter ways through it take fewer."""
-    resolution: int = 32
+    resolution: int = bounded(32, 2, 512)
     """Cells of the occupancy grid along each axis."""
-    threshold: float = 0.01
+    threshold: float = bounded(0.01, 0, 1, open_high=True)
     """Opacity of one step below which a cell counts as empty, unless the whole scene is thinner than that."""
-    decay: float = 0.95
+    decay: float = bounded(0.95, 0, 1, open_high=True)
     """Factor by which a cell's remembered density shrinks at each refresh unless a new probe finds more."""
-    interval: int = 16
+    interval: int = bounded(16, 1, 10_000)
     """Optimiser steps between refreshes."""
-    warmup_steps: int = 256
+    warmup_steps: int = bounded(256, 0, 10**9)
     """Steps during which a refresh probes all cells; later it probes a quarter of them, in turn."""
-
-    def __post_init__(self) -> None:
-        limits = {"samples_per_ray": (1, 4096), "resolution": (2, 512), "interval": (1, 10000)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: between {low} and {high}")
-        for name in ("threshold", "decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 0, less than 1")
-        if self.warmup_steps < 0:
-            raise ValueError("warmup_steps: 0 or more")

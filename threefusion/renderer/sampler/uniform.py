@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 
 from threefusion.geometry.geometry import HasDensity
-from threefusion.registry import register
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
 from threefusion.renderer.sampler.settings import UniformConfig
 from threefusion.types import Rays, RaySamples, ViewBatch
 
 
-@register("uniform")
 class Uniform(RaySampler):
     """Intervals of equal length inside the ball, their borders jittered in training (mip-NeRF's stratified sampling)."""
 

@@ -9,11 +9,10 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.config import Choice, slot
+from threefusion.config import Schedule, Settings, literal, slot
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import LossConfig
 from threefusion.registry import register
-from threefusion.schedule import Schedule
 from threefusion.types import RenderOutput, ViewBatch
 
 LARGEST = 10
@@ -35,7 +34,7 @@ class ZooConfig(LossConfig):
     """A number in [0, 1]."""
     open: bool = True
     """Whether visitors may come in."""
-    title: str = "zoo"
+    title: str = literal("zoo")
     """Over the gate."""
     motto: str | None = None
     """Under the gate."""
@@ -49,7 +48,7 @@ class ZooConfig(LossConfig):
     """Any number of sizes."""
     rates: dict[str, float] = field(default_factory=dict)
     """Numbers by name."""
-    amount: float | Schedule = 1.0
+    amount: Schedule = field(default=Schedule.constant(1.0))
     """A number, or one that changes."""
     limit: int | None = None
     """No limit by default."""
@@ -59,9 +58,9 @@ class ZooConfig(LossConfig):
     """A folder or a hub id."""
     map: Path | None = None
     """A file."""
-    encoding: Choice = slot("encoding", "frequency")  # noqa: RUF009 (frozen)
+    encoding: Settings = slot("encoding", "frequency")
     """A component inside."""
-    prior: Choice | None = slot("prior", None)  # noqa: RUF009 (frozen)
+    prior: Settings | None = slot("prior", None)
     """A component inside that may be absent."""
 
     def __post_init__(self) -> None:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from color_variance.settings import ColorVarianceConfig
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.loss.loss import LossTerm
-from threefusion.loss.settings import LossConfig
-from threefusion.registry import register
 from threefusion.types import RenderOutput, ViewBatch
 
 
-@dataclass(frozen=True)
-class ColorVarianceConfig(LossConfig):
-    """Which colours count."""
-
-    min_opacity: float = 0.5
-    """Pixels less opaque than this are left out, 0 to below 1."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_opacity < 1:
-            raise ValueError("min_opacity: 0 to below 1")
-
-
-@register("color-variance")
 class ColorVariance(LossTerm):
     """Mean over views of the variance of colour over the pixels that show the object: 0 for an object of one colour."""
 

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor
 
+from classifier_score_distillation.settings import ClassifierScoreDistillationConfig
 from threefusion.guidance.conditions import Condition, Predictions
 from threefusion.guidance.guidance import NoisedViews
 from threefusion.guidance.linear import LinearDistillation
 from threefusion.guidance.prior.prior import DiffusionPrior
-from threefusion.guidance.settings import LinearDistillationConfig
-from threefusion.registry import register
-from threefusion.schedule import Schedule
 from threefusion.types import PromptEmbeddings
 
 
-@dataclass(frozen=True)
-class ClassifierScoreDistillationConfig(LinearDistillationConfig):
-    """How strongly the text pulls, and how strongly a negative prompt pushes."""
-
-    text_scale: Schedule = Schedule.constant(100.0)  # noqa: RUF009 (frozen)
-    """Factor of text - uncond; 100 is the size that this part has in score distillation at DreamFusion's guidance."""
-    negative_scale: Schedule = Schedule.constant(0.0)  # noqa: RUF009 (frozen)
-    """Factor of uncond - negative; above 0 it needs `prompt.negative` and a third network evaluation per view."""
-
-
-@register("classifier-score-distillation")
 class ClassifierScoreDistillation(LinearDistillation):
     """w(t) [a (text - uncond) + b (uncond - negative)] of predicted noises (arXiv 2310.19415, section 4).
 

@@ -1,0 +1,1 @@
+"""Classifier score distillation for threefusion."""

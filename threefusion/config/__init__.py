@@ -1,0 +1,18 @@
+"""How a config becomes checked, frozen settings. Loads no torch."""
+
+from threefusion.config.fields import Schedule, Settings, bounded, interval, literal, slot
+from threefusion.config.run import RunConfig, config_to_yaml, load_config
+from threefusion.errors import ConfigError
+
+__all__ = [
+    "ConfigError",
+    "RunConfig",
+    "Schedule",
+    "Settings",
+    "bounded",
+    "config_to_yaml",
+    "interval",
+    "literal",
+    "load_config",
+    "slot",
+]

@@ -1,0 +1,144 @@
+"""What settings dataclasses are made of. Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A piecewise-linear function of the optimiser step, constant before the first knot and after the last.
+
+    In YAML a plain number, or `{knots: {0: 10, 5000: 1000}}`.
+    """
+
+    knots: tuple[tuple[int, float], ...]
+
+    def __post_init__(self) -> None:
+        steps = [step for step, _ in self.knots]
+        if not steps or steps != sorted(set(steps)) or steps[0] < 0:
+            raise ValueError("expected at least one knot, with different steps >= 0 in increasing order")
+
+    @classmethod
+    def constant(cls, value: int | float) -> Schedule:
+        """The schedule that is `value` at every step."""
+        return cls(((0, float(value)),))
+
+    def __call__(self, step: int) -> float:
+        """The value at optimiser step `step`."""
+        index = bisect_right(self.knots, step, key=lambda knot: knot[0])
+        if index == 0:
+            return self.knots[0][1]
+        if index == len(self.knots):
+            return self.knots[-1][1]
+        (step0, value0), (step1, value1) = self.knots[index - 1], self.knots[index]
+        return value0 + (value1 - value0) * (step - step0) / (step1 - step0)
+
+    @property
+    def largest(self) -> float:
+        """The largest value it ever takes."""
+        return max(value for _, value in self.knots)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The interval that every number of a field lies in; `low` and `high` belong to it unless it is open there."""
+
+    low: Number
+    high: Number
+    open_low: bool = False
+    open_high: bool = False
+    increasing: bool = False
+    """The field holds two numbers in increasing order."""
+
+    def __contains__(self, value: Number) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        return above and (value < self.high if self.open_high else value <= self.high)
+
+    def __str__(self) -> str:
+        text = f"{'(' if self.open_low else '['}{_short(self.low)}, {_short(self.high)}{')' if self.open_high else ']'}"
+        return f"two numbers in increasing order in {text}" if self.increasing else f"in {text}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether all numbers of `value` lie in the interval."""
+        found = list(numbers(value))
+        return all(number in self for number in found) and not (self.increasing and found != sorted(found))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base class of all settings: frozen dataclasses whose fields a config can set.
+
+    Ranges that fields declare with `bounded` are checked on construction; a subclass with a `__post_init__` calls this one first.
+    """
+
+    def __post_init__(self) -> None:
+        for name, limits in ranges(type(self)).items():
+            if not limits.holds(getattr(self, name)):
+                raise ValueError(f"{name}: expected {limits if limits.increasing else f'a value {limits}'}")
+
+
+@cache
+def ranges(cls: type) -> dict[str, Range]:
+    """The declared ranges of a settings class, by field."""
+    return {f.name: f.metadata["range"] for f in dataclasses.fields(cls) if "range" in f.metadata}
+
+
+def bounded(default: Any, low: Number, high: Number, *, open_low: bool = False, open_high: bool = False) -> Any:
+    """A field whose number (or each number of its tuple, dictionary or schedule) lies between `low` and `high`."""
+    return _default(default, {"range": Range(low, high, open_low, open_high)})
+
+
+def interval(default: tuple[float, float] | None, low: Number, high: Number) -> Any:
+    """A field that holds two numbers in increasing order between `low` and `high`."""
+    return _default(default, {"range": Range(low, high, increasing=True)})
+
+
+def slot(kind: str, default: str | None) -> Any:
+    """A field that holds the settings of a nested component of `kind`; `default` is a registered name, or None for no component.
+
+    Annotate it `Settings` (or `Settings | None`) and build the component with `threefusion.registry.build(cfg.field, ...)`.
+    """
+
+    def make() -> Settings | None:
+        from threefusion.config.catalogue import settings_class
+
+        return None if default is None else settings_class(kind, default)()
+
+    return field(default_factory=make, metadata={"kind": kind, "default": default})
+
+
+def literal(default: Any) -> Any:
+    """A field of text, or of a list of it, that keeps its characters exactly as written: nothing is interpolated."""
+    return _default(default, {"literal": True})
+
+
+def numbers(value: Any) -> Iterator[Number]:
+    """Every number in a field's value."""
+    if isinstance(value, Schedule):
+        yield from (number for _, number in value.knots)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from numbers(inner)
+
+
+def _default(default: Any, metadata: dict[str, Any]) -> Any:
+    if default is dataclasses.MISSING:
+        return field(metadata=metadata, kw_only=True)
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _short(number: Number) -> str:
+    return str(number) if isinstance(number, int) or math.isinf(number) else f"{number:g}"
