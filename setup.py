@@ -49,7 +49,15 @@ setup(
     ],
     extras_require={
         "ray": ["ray>=2.40"],
-        "test": ["pytest>=8", "pytest-xdist>=3", "beartype>=0.18", "ruff>=0.6", "ray>=2.40", "setuptools>=70.1"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "beartype>=0.18",
+            "ruff>=0.6",
+            "import-linter>=2.6",
+            "ray>=2.40",
+            "setuptools>=70.1",
+        ],
     },
     entry_points={"console_scripts": ["threefusion=threefusion.cli.main:main"]},
 )

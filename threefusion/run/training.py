@@ -25,8 +25,8 @@ def train(config: RunConfig, run: Path) -> int:
     from threefusion.callback.spent import Spent
     from threefusion.ops.backend import choose_backend
     from threefusion.run.checkpoint import read_checkpoint
+    from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.results import finish
-    from threefusion.run.settings import KeepSettings
     from threefusion.run.threads import training_threads
     from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer, run_folder_in_environment, silence_libraries
     from threefusion.system.build import build_system

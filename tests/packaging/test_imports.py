@@ -1,0 +1,10 @@
+"""The import contracts of pyproject.toml hold: layers, no circles, settings without torch."""
+
+import pytest
+
+lint_imports = pytest.importorskip("importlinter.cli").lint_imports
+
+
+def test_import_contracts_hold(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    config = request.config.rootpath / "pyproject.toml"
+    assert lint_imports(config_filename=str(config), no_cache=True, no_logo=True) == 0, capsys.readouterr().out
