@@ -175,7 +175,7 @@ class FieldSample(Movable):
     features: Float[Tensor, "N D"]
     density: Float[Tensor, "N 1"] | None = None
     normal: Float[Tensor, "N 3"] | None = None
-    """Unit, outward; None unless asked for."""
+    """Unit, outward; None unless requested."""
     points: Float[Tensor, "N 3"] | None = None
 
 

@@ -1,1 +1,1 @@
-"""What stands behind the scene."""
+"""Background: what is behind the scene."""

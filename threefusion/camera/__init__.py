@@ -1,1 +1,1 @@
-"""Where we look from, and where the light stands."""
+"""Cameras and lights."""

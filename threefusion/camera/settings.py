@@ -41,7 +41,7 @@ class OrbitalConfig(Settings):
     camera_perturb: float = bounded(0.0, 0, 100)
     """Largest shift of the camera along each axis, uniform; azimuth and elevation are those before the shift."""
     center_perturb: float = bounded(0.02, 0, 100)
-    """Standard deviation of the point looked at, round the origin."""
+    """Standard deviation of the look-at point, round the origin."""
     up_perturb: float = bounded(0.0, 0, 100)
     """Standard deviation of the up vector, round +z."""
     light: Literal["camera-direction", "cone", "near-camera"] = "near-camera"
@@ -82,7 +82,7 @@ class DreamFusionCamerasConfig(OrbitalConfig):
     camera_perturb: float = bounded(0.1, 0, 100)
     """Largest shift of the camera along each axis, uniform; from threestudio."""
     center_perturb: float = bounded(0.2, 0, 100)
-    """Standard deviation of the point looked at; that there is one is from the paper, the number from threestudio."""
+    """Standard deviation of the look-at point; that there is one is from the paper, the number from threestudio."""
     up_perturb: float = bounded(0.02, 0, 100)
     """Standard deviation of the up vector; that there is one is from the paper, the number from threestudio."""
     light: Literal["camera-direction", "cone", "near-camera"] = "camera-direction"
@@ -111,7 +111,7 @@ class ThreestudioCamerasConfig(OrbitalConfig):
     camera_perturb: float = bounded(0.1, 0, 100)
     """Largest shift of the camera along each axis, uniform."""
     center_perturb: float = bounded(0.2, 0, 100)
-    """Standard deviation of the point looked at."""
+    """Standard deviation of the look-at point."""
     up_perturb: float = bounded(0.02, 0, 100)
     """Standard deviation of the up vector."""
     light: Literal["camera-direction", "cone", "near-camera"] = "camera-direction"

@@ -43,7 +43,7 @@ BAND = 6.0
 
 
 class MeshExporter(Exporter):
-    """Closed triangle mesh with a base-colour texture, as GLB and, if asked, OBJ, PLY, STL."""
+    """Closed triangle mesh with a base-colour texture, as GLB and, if requested, OBJ, PLY, STL."""
 
     def __init__(self, cfg: MeshExporterConfig) -> None:
         super().__init__()

@@ -66,6 +66,6 @@ def _look_up(mesh: Mesh, fragments: Fragments) -> Float[Tensor, "B H W 3"]:
     """Base colour at the seen points, bilinear."""
     uv = interpolate(mesh.uv, mesh.faces, fragments)
     # grid_sample wants (x, y) in [-1, 1] with y down; v = 1 is row 0
-    place = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
-    texture = mesh.textures["base_color"].permute(2, 0, 1)[None].expand(len(place), -1, -1, -1)
-    return grid_sample(texture, place, align_corners=False, padding_mode="border").permute(0, 2, 3, 1)
+    position = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
+    texture = mesh.textures["base_color"].permute(2, 0, 1)[None].expand(len(position), -1, -1, -1)
+    return grid_sample(texture, position, align_corners=False, padding_mode="border").permute(0, 2, 3, 1)

@@ -35,7 +35,7 @@ class MeshExporterConfig(Settings):
     color_samples: int = bounded(2, 1, 64)
     """Points under each texel whose colours are blended; they lie as deep as light gets into the field there."""
     views: int = bounded(8, 1, 256)
-    """Views in which the level is chosen, and as many others in which the result is judged."""
+    """Views in which the level is chosen, and as many others in which the result is scored."""
     view_size: int = bounded(64, 16, 1024)
     """Width and height of those views in pixels."""
     unwrap_seconds: float = bounded(60.0, 0, 1e6, open_low=True)

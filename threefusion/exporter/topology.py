@@ -20,8 +20,8 @@ VOLUME_CHANGE = 0.05
 
 def weld(mesh: Mesh) -> Mesh:
     """The mesh with vertices at equal positions merged and faces that thereby lose their area dropped; no normals, no uv."""
-    vertices, place = torch.unique(mesh.vertices, dim=0, return_inverse=True)
-    faces = place[mesh.faces]
+    vertices, index = torch.unique(mesh.vertices, dim=0, return_inverse=True)
+    faces = index[mesh.faces]
     a, b, c = faces.unbind(-1)
     return Mesh(vertices, faces[(a != b) & (b != c) & (c != a)])
 

@@ -38,7 +38,7 @@ def to_z_up(vectors: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
 
 
 def write_files(files: dict[Path, bytes]) -> list[Path]:
-    """The paths, once every file has been written beside its place and all were moved there; the folder is created if need be."""
+    """The paths, once every file has been written beside its destination and all were moved; the folder is created if need be."""
     folder = next(iter(files)).parent
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as waiting:
@@ -137,8 +137,8 @@ def _bytes(color: Float[Tensor, "*shape"]) -> Tensor:
 def _weld_colors(mesh: Mesh, colors: Float[Tensor, "V 3"]) -> tuple[Mesh, Float[Tensor, "V2 3"]]:
     """The welded mesh, and the colour of one of the vertices merged into each of its own."""
     welded = weld(mesh)
-    place = torch.unique(mesh.vertices, dim=0, return_inverse=True)[1]
-    return welded, colors.new_zeros(len(welded.vertices), 3).index_copy(0, place, colors)
+    index = torch.unique(mesh.vertices, dim=0, return_inverse=True)[1]
+    return welded, colors.new_zeros(len(welded.vertices), 3).index_copy(0, index, colors)
 
 
 def _name_buffer_targets(tree: dict) -> None:

@@ -1,1 +1,1 @@
-"""Where matter is: points to density and features."""
+"""Geometry: points to density and features."""

@@ -30,7 +30,7 @@ class DensityField(HasDensity):
         self.network = network(self.encoding.width, 1 + context.feature_width, cfg.hidden_width, cfg.hidden_layers)
 
     def forward(self, points: Float[Tensor, "N 3"], normals: bool, covariance: Float[Tensor, "N 3"] | None = None) -> FieldSample:
-        """Density and features at points in scene units, with unit outward normals if asked for."""
+        """Density and features at points in scene units, with unit outward normals if requested."""
         if normals and self.cfg.normal == "analytic":
             raw, gradient = self._raw_and_gradient(points, covariance)
         else:

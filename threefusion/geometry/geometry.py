@@ -44,7 +44,7 @@ class Geometry(Component):
     def after_step(self, render: RenderOutput, step: int) -> Rewrite | None:
         """Called after every optimiser step with the last render; returns which rows to drop and to add, None for no change.
 
-        Gradients are still in place, those of `render.primitives` included.
+        Gradients are still available, those of `render.primitives` included.
         """
         return None
 
@@ -59,7 +59,7 @@ class HasDensity(Geometry):
 
     @abstractmethod
     def forward(self, points: Float[Tensor, "N 3"], normals: bool, covariance: Float[Tensor, "N 3"] | None = None) -> FieldSample:
-        """Density and features at points in scene units, with unit outward normals if asked for."""
+        """Density and features at points in scene units, with unit outward normals if requested."""
 
     @abstractmethod
     def density(self, points: Float[Tensor, "N 3"], covariance: Float[Tensor, "N 3"] | None = None) -> Float[Tensor, "N 1"]:

@@ -18,7 +18,7 @@ from threefusion.types import Mesh, Rays
 CHUNK = 1 << 18
 """Points evaluated at once: memory stays flat at any resolution."""
 NUDGE = 1e-3
-"""Least distance of a sample's log density from the level. Closer ones would put several vertices at one place."""
+"""Least distance of a sample's log density from the level. Closer ones would make several vertices coincide."""
 
 LEVELS = 256
 """Levels tried between the least and the highest density, evenly spaced in the logarithm."""
@@ -33,7 +33,7 @@ class DensityGrid:
     log_density: Float[Tensor, "N N N"]
     radius: float
     evaluations: int
-    """How many points were asked for."""
+    """Number of points that were evaluated."""
 
     @property
     def cell(self) -> float:
@@ -103,8 +103,8 @@ def _inside_ball(axis: Tensor, radius: float) -> Bool[Tensor, "N N N"]:
 
 def _evaluate(density: Density, axis: Tensor, where: Bool[Tensor, "N N N"]) -> Float[Tensor, "P"]:
     """Density at the chosen lattice points, chunk by chunk."""
-    places = where.nonzero().split(CHUNK)
-    return torch.cat([density(axis[place])[:, 0].float() for place in places])
+    cells = where.nonzero().split(CHUNK)
+    return torch.cat([density(axis[cell])[:, 0].float() for cell in cells])
 
 
 def marching_cubes(grid: DensityGrid, level: float) -> Mesh:
@@ -127,8 +127,8 @@ def marching_cubes(grid: DensityGrid, level: float) -> Mesh:
 def sample_grid(grid: DensityGrid, points: Float[Tensor, "*S 3"]) -> Float[Tensor, "*S"]:
     """Log density at world points, trilinear, on the grid's device."""
     volume = grid.log_density.permute(2, 1, 0)[None, None]
-    places = (points / grid.radius).reshape(1, -1, 1, 1, 3)
-    return grid_sample(volume, places, align_corners=True, padding_mode="border").view(points.shape[:-1])
+    positions = (points / grid.radius).reshape(1, -1, 1, 1, 3)
+    return grid_sample(volume, positions, align_corners=True, padding_mode="border").view(points.shape[:-1])
 
 
 @torch.no_grad()

@@ -1,1 +1,1 @@
-"""Terms beside the guidance that keep the scene in shape."""
+"""Losses beside the guidance: regularisers of the scene."""

@@ -1,1 +1,1 @@
-"""What matter looks like: features to colours."""
+"""Material: features to colours."""

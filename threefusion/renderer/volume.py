@@ -105,7 +105,7 @@ class Volume(Renderer):
         return pixels, rendered, visible_share
 
     def _query_field(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, normals: bool) -> Tensor:
-        """Density, colour and, if asked for, normal of each sample side by side, one chunk of samples at a time."""
+        """Density, colour and, if requested, normal of each sample side by side, one chunk of samples at a time."""
         parts = split_samples(samples, self.samples.size)
         if len(parts) == 1 or not torch.is_grad_enabled():
             return torch.cat([self._query_chunk(scene, rays, part, views, normals) for part in parts])

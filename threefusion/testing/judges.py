@@ -36,7 +36,7 @@ def check_camera(cfg: Settings) -> None:
     """(seed, step, index) -> views, and nothing else matters."""
     camera = build(cfg)
     whole = camera.sample(3, 7, torch.arange(4))
-    assert len(whole) == 4 and camera.batch_size >= 1, "camera: as many views as were asked for"
+    assert len(whole) == 4 and camera.batch_size >= 1, "camera: as many views as were requested"
     rotation = whole.camera.c2w[:, :3, :3]
     assert torch.allclose(rotation @ rotation.mT, torch.eye(3).expand(4, 3, 3), atol=1e-4), "camera: c2w turns without stretching"
     assert torch.allclose(torch.linalg.det(rotation), torch.ones(4), atol=1e-4), "camera: c2w does not mirror"

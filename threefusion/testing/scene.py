@@ -111,7 +111,7 @@ def check_density(geometry: HasDensity, make: Callable[[int], HasDensity]) -> No
     covariance = torch.full((POINTS, 3), 1e-3) if geometry.needs_covariance else None
     sample = geometry(points, True, covariance)
     assert sample.features.shape == (POINTS, 3), "geometry: it has to give as many features as the material reads"
-    assert sample.normal is not None and sample.normal.shape == (POINTS, 3), "geometry: normals were asked for"
+    assert sample.normal is not None and sample.normal.shape == (POINTS, 3), "geometry: normals were requested"
     length = sample.normal.norm(dim=-1)
     assert torch.allclose(length, torch.ones_like(length), atol=1e-3), "geometry: normals have unit length"
     assert_finite([sample.features, sample.density, sample.normal], "geometry")
@@ -227,7 +227,7 @@ def check_renderer(cfg: Settings) -> None:
     assert torch.allclose(single, plain.image, atol=1e-5), "renderer: a view does not depend on the others"
     if not canvas:
         normal = renderer(scene, batch, Want(normals=True)).normal
-        assert normal is not None and normal.shape == (2, 16, 16, 3), "renderer: normals were asked for"
+        assert normal is not None and normal.shape == (2, 16, 16, 3), "renderer: normals were requested"
         check_heading(scene, renderer)
 
 
