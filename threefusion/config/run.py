@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,18 +251,23 @@ def _check_capabilities(run: RunConfig, tree: Tree, paths: dict[str, dict[str, s
     parts = {"renderer": run.renderer} | {paths["exporter"][name]: settings for name, settings in run.exporters.items()}
     for path, settings in parts.items():
         entry = entry_of(settings)
-        if set(entry.needs) <= set(geometry.gives):
+        if _fits(entry.needs, geometry.gives):
             continue
         others, found = tree.catalogue.entries(), tree.places[path]
-        needs, gives = ", ".join(entry.needs), ", ".join(geometry.gives) or "nothing"
-        fitting = [e.name for e in others if e.kind == entry.kind and set(e.needs) <= set(geometry.gives)]
-        geometries = [e.name for e in others if e.kind == "geometry" and set(entry.needs) <= set(e.gives)]
+        needs, gives = ", ".join(entry.needs).replace("|", " or "), ", ".join(geometry.gives) or "nothing"
+        fitting = [e.name for e in others if e.kind == entry.kind and _fits(e.needs, geometry.gives)]
+        geometries = [e.name for e in others if e.kind == "geometry" and _fits(entry.needs, e.gives)]
         fitting += ["null"] if entry.kind == "exporter" else []
         raise ConfigError(
             f"{path}: the {entry.kind} {entry.name!r} needs a geometry that gives {needs}, and {geometry.name!r} gives {gives}. "
             f"Use the {entry.kind} {_either(fitting)}, or the geometry {_either(geometries)}",
             found if found.line or found.file == COMMAND_LINE else tree.places["geometry"],
         )
+
+
+def _fits(needs: Iterable[str], gives: Iterable[str]) -> bool:
+    """Whether every need, which may be a choice such as `density|surface`, is met."""
+    return all(set(need.split("|")) & set(gives) for need in needs)
 
 
 def _either(names: list[str]) -> str:

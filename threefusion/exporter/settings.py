@@ -11,7 +11,7 @@ from threefusion.registry import component
 Format = Literal["glb", "obj", "ply", "stl"]
 
 
-@component("exporter", "mesh", "threefusion.exporter.mesh:MeshExporter", needs=("density",))
+@component("exporter", "mesh", "threefusion.exporter.mesh:MeshExporter", needs=("density|surface",))
 @dataclass(frozen=True)
 class MeshExporterConfig(Settings):
     """Settings of the exporter `mesh`."""

@@ -29,7 +29,7 @@ def build_scene(config: RunConfig, previous: Scene | None = None) -> tuple[Scene
         background = build(config.background)
         renderer = build(config.renderer)
     if not isinstance(geometry, renderer.needs):
-        raise UserError(f"renderer: {config.renderer.name!r} cannot render the geometry {config.geometry.name!r}")
+        raise UserError(f"renderer: {type(renderer).__name__} cannot render the geometry {type(geometry).__name__}")
     return Scene(geometry, material, background), renderer
 
 
