@@ -42,6 +42,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         report["artifacts"]["video"] = relative(video, run)
         # a mesh that an earlier part of the run has exported is not this scene's
         shutil.rmtree(run / "mesh", ignore_errors=True)
+        (run / "mesh").mkdir()
         results = export_scene(config, system.scene, system.renderer, run / "mesh")
         first = next(iter(results.values()))
         report["artifacts"]["mesh"] = relative(first.paths[0], run)
