@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.noise import add_noise
 from threefusion.guidance.prior.models import BUNDLED
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.prior.settings import PixelConfig
@@ -49,15 +48,14 @@ def pictures(store: ViewStore, name: str, colors: list[str], size: int, generato
 def errors(prior: DiffusionPrior, clean: Tensor, captions: list[str], seed: int) -> Float[Tensor, "T B"]:
     """Squared error of v, summed over a picture, at each timestep."""
     generator = torch.Generator().manual_seed(seed)
-    tokens = prior.text_encoder().encode(captions)
+    condition = prior.text_encoder().encode(captions)
     found = []
     for timestep in TIMESTEPS:
-        timesteps = torch.full((len(clean),), timestep)
+        t = torch.full((len(clean),), timestep / 1000)
         noise = torch.randn(clean.shape, generator=generator)
-        noisy = add_noise(clean, noise, timesteps, prior.alphas_cumprod)
-        # at the same noisy picture the error of v is that of the noise over √ᾱ
-        wrong = prior.predict_noise(noisy, timesteps, tokens) - noise
-        found.append(wrong.square().flatten(1).sum(1) / prior.alphas_cumprod[timestep])
+        predicted = prior.predict(prior.schedule.add_noise(clean, noise, t), t, condition)
+        # at the same noisy picture the error of v is that of the noise over alpha
+        found.append((predicted.noise - noise).square().flatten(1).sum(1) / predicted.alpha[0].item() ** 2)
     return torch.stack(found)
 
 

@@ -1,6 +1,6 @@
 """The values that travel between components.
 
-Letters: `B` views, `H W` image, `N` points or samples, `V` vertices, `F` faces, `D` features, `K` negative prompts, `L` tokens.
+Letters: `B` views, `H W` image, `N` points or samples, `V` vertices, `F` faces, `D` features, `L` tokens.
 World right-handed with +z up and the object round the origin; cameras OpenGL style (+x right, +y up, looking along -z);
 azimuth 0 = camera on +x, growing towards +y, in (-pi, pi]; angles in radians; colours sRGB-encoded in [0, 1], channels last.
 """
@@ -130,9 +130,15 @@ class ViewBatch(Movable):
     index: Int[Tensor, "B"]
     """Position of each view in the global batch of this step (a rank holds a slice), on the CPU: it seeds the generators."""
     seed: int = 0
+    group: Int[Tensor, "B"] | None = None
+    """Group of each view in the global batch: views that a prior denoises jointly. By default every view is a group."""
+
+    def __post_init__(self) -> None:
+        if self.group is None:
+            object.__setattr__(self, "group", self.index)
 
     def to(self, device: torch.device | str) -> ViewBatch:
-        """The same views with cameras and lights on `device`; shading and index stay where the host can read them at once."""
+        """The same views with cameras and lights on `device`; shading, index and group stay on the CPU, where they are read."""
         return replace(self, camera=self.camera.to(device), light=self.light.to(device))
 
     def __len__(self) -> int:
@@ -152,6 +158,10 @@ class ViewBatch(Movable):
         drawn = [torch.rand(shape, generator=g) for g in self.generators(purpose)]
         return send(torch.stack(drawn), self.camera.c2w.device)
 
+    def rand_per_group(self, purpose: str) -> Float[Tensor, "B"]:
+        """A uniform number in [0, 1) per view, the same for all views of a group."""
+        return replace(self, index=self.group).rand(purpose)
+
     def randn(self, purpose: str, *shape: int) -> Float[Tensor, "B ..."]:
         """Standard normal numbers, `[B, *shape]`, drawn like `rand`."""
         drawn = [torch.randn(shape, generator=g) for g in self.generators(purpose)]
@@ -159,13 +169,14 @@ class ViewBatch(Movable):
 
 
 @dataclass(frozen=True)
-class PromptEmbeddings(Movable):
-    """Text embeddings for every view of a batch."""
+class ViewTexts(Movable):
+    """The texts of a batch of views, not yet encoded."""
 
-    text: Float[Tensor, "B L D"]
-    uncond: Float[Tensor, "B L D"]
-    """The empty prompt, always: a negative prompt is kept apart."""
-    negative: Float[Tensor, "B K L D"] | None = None
+    texts: tuple[str, ...]
+    weight: Float[Tensor, "B V"]
+    """Share of each text in every view; rows sum to 1."""
+    negatives: tuple[str, ...] = ()
+    """Negative prompts, the same for all views."""
 
 
 @dataclass(frozen=True)
@@ -268,10 +279,14 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class GuidanceOutput:
-    """The judgement of a batch of images."""
+    """The loss of one objective on a batch of views."""
 
     loss: Float[Tensor, ""]
     metrics: dict[str, Float[Tensor, ""]]
+    critic_loss: Float[Tensor, ""] | None = None
+    """The loss of networks that the objective trains itself, added to the total as it is; no gradient to the scene."""
+    preview: Float[Tensor, "B H W 3"] | None = None
+    """Images in [0, 1] for display."""
 
 
 @dataclass(frozen=True)

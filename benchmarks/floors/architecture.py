@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from threefusion.guidance.prior.architectures import Architecture
+from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.latent import LatentPrior
 from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.pretrained import PretrainedPrior, network_class
@@ -82,9 +83,9 @@ def _parts(
     name: str, prior: PretrainedPrior, architecture: Architecture, batch: int, device: torch.device
 ) -> Iterator[Candidate]:
     random = torch.Generator().manual_seed(SEED)
-    tokens = torch.randn(CONDITIONS, TOKENS, architecture.token_width, generator=random).to(device)
+    texts = Conditioning(torch.randn(CONDITIONS, TOKENS, architecture.token_width, generator=random)).to(device)
     pixels = prior.image_size if isinstance(prior, LatentPrior) else prior.shape[1]
-    yield from prior_candidates(name, prior, tokens, batch, pixels)
+    yield from prior_candidates(name, prior, texts, batch, pixels)
     if architecture.vae is not None:
         size = {"batch": batch, "resolution": pixels}
         yield Candidate(name, "encode+backward", size, plain(_encode_call(prior, batch, pixels, device)))

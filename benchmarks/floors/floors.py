@@ -96,7 +96,7 @@ WORK: dict[str, Callable[[Row], Work]] = {
 @cache
 def _bundled_flops() -> tuple[int, str]:
     prior = build(PixelConfig(model="toyworld-pixel"))
-    tokens = prior.text_encoder().encode([""])
+    tokens = prior.text_encoder().encode([""]).tokens
     return unet_flops(prior.settings("unet"), CONDITIONS, tuple(tokens.shape[1:])), str(prior.dtype).removeprefix("torch.")
 
 

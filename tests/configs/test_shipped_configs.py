@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from threefusion.bench.plan import load_plan
+from threefusion.cli.main import run
 from threefusion.config import RunConfig, Schedule, config_to_yaml, load_config
 from threefusion.guidance.prior.models import MODELS
 from threefusion.registry import entry_of
@@ -65,7 +66,7 @@ PAPER = {
                "focal_range": (0.7, 1.35), "albedo_steps": 1000, "lit_probability": 0.75, "textureless_probability": 0.5,
                "ambient_range": (0.1, 0.1)},
     "geometry": {"radius": 1.4, "hidden_width": 128, "hidden_layers": 5, "activation": "exp", "blob_scale": 5.0, "blob_std": 0.2},
-    "guidance": {"guidance_scale": Schedule.constant(101.0), "weight": "sigma2", "t_min": Schedule.constant(0.02),
+    "guidance": {"guidance_scale": Schedule.constant(101.0), "timestep_weight": "sigma2", "t_min": Schedule.constant(0.02),
                  "t_max": Schedule.constant(0.98)},
 }  # fmt: skip
 """The numbers in the table of docs/real-models.md; guidance is the paper's 100 plus 1."""
@@ -102,13 +103,13 @@ def test_a_real_models_config_takes_a_step_with_the_model_replaced(
 ) -> None:
     monkeypatch.setenv("THREEFUSION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    run = tmp_path / "run"
+    folder = tmp_path / "run"
     model = f"guidance.prior.model={tiny_models[REAL[config]]}"
-    words = ["train", "--config", str(ROOT / "configs" / f"{config}.yaml"), "--out", str(run), model]
+    words = ["train", "--config", str(ROOT / "configs" / f"{config}.yaml"), "--out", str(folder), model]
     words += [*ONE_STEP, *SMALLER.get(config, [])]
     assert run(words) == 0
-    (row,) = csv.DictReader((run / "metrics.csv").open())
+    (row,) = csv.DictReader((folder / "metrics.csv").open())
     assert float(row["grad_nonfinite"]) == 0
     assert float(row["grad_norm"]) > 0
-    written = load_config(run / "config.yaml", [])
+    written = load_config(folder / "config.yaml", [])
     assert written.guidance == load_config(ROOT / "configs" / f"{config}.yaml", [model]).guidance

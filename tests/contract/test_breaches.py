@@ -12,8 +12,8 @@ from threefusion.background.background import Background
 from threefusion.camera.sampler import CameraSampler
 from threefusion.config import Settings, slot
 from threefusion.geometry.encoding.encoding import Encoding
-from threefusion.guidance.guidance import Guidance
-from threefusion.guidance.settings import GuidanceConfig
+from threefusion.guidance.guidance import DiffusionGuidance
+from threefusion.guidance.settings import DiffusionGuidanceConfig
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import LossConfig
 from threefusion.optimizer.optimizer import OptimizerFactory
@@ -27,7 +27,7 @@ class Plain(Settings):
 
 
 @dataclass(frozen=True)
-class Judge(GuidanceConfig):
+class Judge(DiffusionGuidanceConfig):
     prior: Settings = slot("prior", "gaussian")
 
 
@@ -55,28 +55,47 @@ class Detached(PixelSum):
         return render.opacity.mean().detach().requires_grad_()
 
 
-class GlobalNoise(Guidance):
+class GlobalNoise(DiffusionGuidance):
     """Draws its noise from the global generator."""
 
     def __init__(self, cfg: Judge, prior) -> None:
         super().__init__(cfg, prior)
 
-    def forward(self, image, embedding, batch):
-        return GuidanceOutput((image * torch.randn_like(image)).sum(), {})
+    def forward(self, render, prompt, views):
+        return GuidanceOutput((render.image * torch.randn_like(render.image)).sum(), {})
 
 
 class BatchSum(GlobalNoise):
     """Adds its views up instead of taking their mean."""
 
-    def forward(self, image, embedding, batch):
-        return GuidanceOutput(image.square().sum(), {})
+    def forward(self, render, prompt, views):
+        return GuidanceOutput(render.image.square().sum(), {})
 
 
 class Blind(GlobalNoise):
     """Looks at the first view only."""
 
-    def forward(self, image, embedding, batch):
-        return GuidanceOutput(image[0].square().sum(), {})
+    def forward(self, render, prompt, views):
+        return GuidanceOutput(render.image[0].square().sum(), {})
+
+
+class Leaking(GlobalNoise):
+    """The loss of its critic reaches the scene."""
+
+    def forward(self, render, prompt, views):
+        loss = render.image.square().mean()
+        return GuidanceOutput(loss, {}, critic_loss=2 * loss)
+
+
+class Untrained(GlobalNoise):
+    """Has a parameter that no optimiser would ever see."""
+
+    def __init__(self, cfg: Judge, prior) -> None:
+        super().__init__(cfg, prior)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, render, prompt, views):
+        return GuidanceOutput(self.scale * render.image.square().mean(), {})
 
 
 class Flicker(Background):
@@ -147,8 +166,10 @@ BREACHES = {
     Unfinite: "loss: not finite",
     Detached: "loss: it depends on nothing that was rendered",
     GlobalNoise: "guidance: all randomness comes from the batch",
-    BatchSum: "guidance: a mean over views",
+    BatchSum: "guidance: a mean over groups of views",
     Blind: "guidance: every view receives a gradient",
+    Leaking: "guidance: critic_loss gives no gradient",
+    Untrained: "guidance: trainable",
     Flicker: "background: all randomness comes from the batch",
     Forgetful: "encoding: its state_dict does not hold everything",
     Wide: "encoding: .* is not",

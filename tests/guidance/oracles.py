@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from threefusion.guidance.noise import signal_and_noise
+from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.settings import GaussianConfig, PixelConfig
@@ -20,24 +20,10 @@ class AnisotropicGaussian(GaussianPrior):
         super().__init__(cfg)
         self.variance = variance
 
-    def predict_noise(self, z: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
-        mean = 2 * tokens[:, 0, :3, None, None] - 1
+    def _predict(self, z: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
+        alpha, sigma = self.schedule.coefficients(t)
+        mean = 2 * condition.tokens[:, 0, :3, None, None] - 1
         return sigma * (z - alpha * mean) / (alpha**2 * self.variance + sigma**2)
-
-
-class Counting(GaussianPrior):
-    """A Gaussian that counts how many images it was asked about."""
-
-    def __init__(self, cfg: GaussianConfig | None = None) -> None:
-        super().__init__(cfg or GaussianConfig(image_size=4))
-        self.evaluations = 0
-        self.calls = 0
-
-    def predict_noise(self, z: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        self.evaluations += len(z)
-        self.calls += 1
-        return super().predict_noise(z, timesteps, tokens)
 
 
 class GaussianNetwork(nn.Module):
@@ -51,10 +37,9 @@ class GaussianNetwork(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
 
     def forward(self, z: Tensor, timesteps: Tensor, tokens: Tensor, return_dict: bool) -> tuple[Tensor]:
-        noise = self.prior.predict_noise(z, timesteps, tokens)
-        alpha, sigma = signal_and_noise(self.prior.alphas_cumprod, timesteps)
-        clean = (z - sigma * noise) / alpha
-        output = {"epsilon": noise, "v_prediction": alpha * noise - sigma * clean, "sample": clean}[self.prediction_type]
+        prediction = self.prior.predict(z, timesteps / 1000, Conditioning(tokens))
+        output = {"epsilon": prediction.noise, "v_prediction": prediction.velocity, "sample": prediction.clean}
+        output = output[self.prediction_type]
         rest = torch.full((len(z), self.channels - 3, *z.shape[2:]), 7.0)
         return (torch.cat([output * self.weight, rest], dim=1),)
 

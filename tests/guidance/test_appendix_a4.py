@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from views import gaussian_embedding, make_batch
+from views import evaluate, gaussian_texts, make_batch
 
 from threefusion.config import Schedule
-from threefusion.guidance.noise import signal_and_noise
-from threefusion.guidance.prior.conversion import alphas_cumprod
 from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.schedule import VariancePreserving, alphas_cumprod
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.guidance.sds import SDS
 from threefusion.guidance.settings import SDSConfig
@@ -33,7 +32,7 @@ def test_the_mean_gradient_on_a_gaussian_is_that_of_the_closed_form_divergence()
     prior = GaussianPrior(GaussianConfig(image_size=8))
     guidance = SDS(SDSConfig(guidance_scale=Schedule.constant(1.0)), prior)
     image = torch.full((views, 8, 8, 3), (x.item() + 1) / 2).requires_grad_()
-    guidance(image, gaussian_embedding(views, ((MEAN + 1) / 2, STD)), make_batch(views)).loss.backward()
+    evaluate(guidance, image, gaussian_texts(((MEAN + 1) / 2, STD)), make_batch(views)).loss.backward()
     drawn = image.grad.mean((1, 2, 3)) / 2 * views
     error = (drawn.std() / views**0.5).item()
     assert drawn.mean().item() == pytest.approx(x.grad.item(), abs=4 * error)
@@ -47,7 +46,7 @@ def test_the_same_holds_for_a_mixture_by_quadrature():
     nodes, masses = (torch.tensor(array) for array in numpy.polynomial.hermite_e.hermegauss(80))
     masses = masses / masses.sum()
     timesteps = torch.arange(FIRST, LAST + 1, 40)
-    alpha, sigma = (value.view(-1, 1) for value in signal_and_noise(TABLE, timesteps))
+    alpha, sigma = (value.view(-1, 1) for value in VariancePreserving(TABLE).coefficients(timesteps / 1000))
     centres, std = torch.tensor([-0.7, 0.5], dtype=torch.float64), 0.3
 
     def log_density(z):

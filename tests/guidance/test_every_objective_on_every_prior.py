@@ -3,22 +3,29 @@
 import pytest
 import torch
 from oracles import disguised_gaussian
-from views import gaussian_embedding, make_batch
+from views import gaussian_texts, make_batch, prompt_of
 
 from threefusion.config import Schedule
 from threefusion.config.catalogue import settings_class
 from threefusion.guidance.prior.gaussian import GaussianPrior
-from threefusion.guidance.prior.settings import GaussianConfig, PixelConfig
-from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig
+from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
+from threefusion.testing import image_render
 
 OBJECTIVES = {"sds": {"guidance_scale": Schedule.constant(7.5)}, "full-gradient": {"guidance_scale": Schedule.constant(2.0)}}
 PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "latent", "sd-v": "latent"}
 
 
-def step(objective, prior, embedding, batch):
-    image = torch.rand(len(batch), 32, 32, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    output = build(settings_class("guidance", objective)(**OBJECTIVES[objective]), prior)(image, embedding, batch)
+def step(objective, prior, prompt, batch, image=None, texts=None):
+    guidance = build(settings_class("guidance", objective)(**OBJECTIVES[objective]), prior)
+    if texts is None:
+        guidance.embed_texts(prompt.texts())
+        prompted = prompt(batch.camera)
+    else:
+        guidance.embeddings, prompted = texts, prompt
+    image = torch.rand(len(batch), 32, 32, 3, generator=torch.Generator().manual_seed(0)) if image is None else image
+    image = image.clone().requires_grad_()
+    output = guidance(image_render(image), prompted, batch)
     output.loss.backward()
     return output, image.grad
 
@@ -27,15 +34,15 @@ def step(objective, prior, embedding, batch):
 @pytest.mark.parametrize("name", PRIORS)
 def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselves(pipelines, name, objective):
     prior = build(settings_class("prior", PRIORS[name])(model=str(pipelines[name]), dtype="float32"))
-    prompt = build(InterpolatedConfig(text="a red ball", negative="ugly"), prior.text_encoder())
+    prompt = build(settings_class("prompt", "interpolated")(text="a red ball", negative="ugly"))
     batch = make_batch(2)
-    output, gradient = step(objective, prior, prompt(batch.camera), batch)
+    output, gradient = step(objective, prior, prompt, batch)
     assert output.loss.dtype == gradient.dtype == torch.float32
     assert gradient.isfinite().all()
     assert (gradient.abs().amax((1, 2, 3)) > 0).all()
     for network in prior._networks.values():
         assert all(parameter.grad is None and not parameter.requires_grad for parameter in network.parameters())
-    again, repeated = step(objective, prior, prompt(batch.camera), batch)
+    again, repeated = step(objective, prior, prompt, batch)
     assert torch.equal(gradient, repeated)
     assert torch.equal(again.loss, output.loss)
 
@@ -43,22 +50,18 @@ def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselv
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("prediction_type, channels", [("epsilon", 6), ("v_prediction", 3), ("sample", 3)])
 def test_networks_that_know_the_same_gaussian_judge_alike(objective, prediction_type, channels):
-    embedding, batch = gaussian_embedding(3, (0.7, 0.3), (0.4, 0.4)), make_batch(3)
-    _, expected = step(objective, GaussianPrior(GaussianConfig(image_size=8)), embedding, batch)
-    _, found = step(objective, disguised_gaussian(prediction_type, channels), embedding, batch)
+    texts, batch = gaussian_texts((0.7, 0.3), (0.4, 0.4)), make_batch(3)
+    priors = (GaussianPrior(GaussianConfig(image_size=8)), disguised_gaussian(prediction_type, channels))
+    expected, found = (step(objective, prior, prompt_of(texts, 3), batch, texts=texts)[1] for prior in priors)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_two_batches_of_one_are_a_batch_of_two_on_a_network(pipelines, objective):
-    prior = build(PixelConfig(model=str(pipelines["if-6"]), dtype="float32", image_size=32))
-    prompt = build(BinnedConfig(text="a red ball"), prior.text_encoder())
-    _, whole = step(objective, prior, prompt(make_batch(2).camera), make_batch(2))
+    prior = build(settings_class("prior", "pixel")(model=str(pipelines["if-6"]), dtype="float32", image_size=32))
+    prompt = build(settings_class("prompt", "binned")(text="a red ball"))
+    _, whole = step(objective, prior, prompt, make_batch(2))
     image = torch.rand(2, 32, 32, 3, generator=torch.Generator().manual_seed(0))
-    for place in (0, 1):
-        alone = image[place : place + 1].clone().requires_grad_()
-        batch = make_batch(1, first=place)
-        build(settings_class("guidance", objective)(**OBJECTIVES[objective]), prior)(
-            alone, prompt(batch.camera), batch
-        ).loss.backward()
-        torch.testing.assert_close(whole[place : place + 1], alone.grad / 2, rtol=1e-3, atol=1e-4 * whole.abs().max().item())
+    for i in (0, 1):
+        _, alone = step(objective, prior, prompt, make_batch(1, first=i), image[i : i + 1])
+        torch.testing.assert_close(whole[i : i + 1], alone / 2, rtol=1e-3, atol=1e-4 * whole.abs().max().item())

@@ -10,16 +10,19 @@ from views import make_batch
 
 from threefusion.config.catalogue import settings_class
 from threefusion.errors import UserError
+from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.execution import Graphed, Offloaded, missing_for_compiling, runner
 from threefusion.guidance.prior.settings import LatentConfig
-from threefusion.prompt.settings import PlainConfig
 from threefusion.registry import build
+from threefusion.testing import image_render
 
 RGB = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
 
 
 def latent(pipelines, device="cpu", **settings):
-    return build(LatentConfig(model=str(pipelines["sd-epsilon"]), **{"dtype": "float32"} | settings)).to(device)
+    return build(settings_class("prior", "latent")(model=str(pipelines["sd-epsilon"]), **{"dtype": "float32"} | settings)).to(
+        device
+    )
 
 
 def judgement(prior, device="cpu"):
@@ -29,7 +32,7 @@ def judgement(prior, device="cpu"):
     probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(device)
     tokens = torch.randn(2, 77, 32, generator=torch.Generator().manual_seed(2)).to(device)
     with torch.no_grad():
-        noise = prior.predict_noise(x.detach(), torch.tensor([20, 700], device=device), tokens)
+        noise = prior.predict(x.detach(), torch.tensor([0.02, 0.7], device=device), Conditioning(tokens)).noise
     (gradient,) = torch.autograd.grad((x * probe).sum(), image)
     return x.detach(), noise, gradient
 
@@ -151,7 +154,7 @@ def test_the_bundled_networks_keep_channels_last_and_attend_by_sdpa(kind, model)
             convolution.register_forward_pre_hook(lambda module, inputs: seen.append((module, inputs[0])))
     z = prior.encode(torch.rand(2, 64, 64, 3))
     with torch.no_grad():
-        prior.predict_noise(z, torch.tensor([1, 500]), prior.text_encoder().encode(["a", "b"]))
+        prior.predict(z, torch.tensor([0.001, 0.5]), prior.text_encoder().encode(["a", "b"]))
     assert len(seen) > 40
     for module, tensor in seen:
         assert module.weight.is_contiguous(memory_format=torch.channels_last)
@@ -163,12 +166,12 @@ def test_no_loss_decodes(pipelines, monkeypatch):
     monkeypatch.setattr(type(prior), "decode", lambda *_: pytest.fail("decoded"))
     prior.load()
     prior._networks["vae"].decoder.register_forward_pre_hook(lambda *_: pytest.fail("decoded"))
-    prompt = build(PlainConfig(text="a red ball"), prior.text_encoder())
+    prompt = build(settings_class("prompt", "plain")(text="a red ball"))
     for objective in ("sds", "full-gradient"):
         batch = make_batch(2)
-        build(settings_class("guidance", objective)(), prior)(
-            RGB.clone().requires_grad_(), prompt(batch.camera), batch
-        ).loss.backward()
+        guidance = build(settings_class("guidance", objective)(), prior)
+        guidance.embed_texts(prompt.texts())
+        guidance(image_render(RGB.clone().requires_grad_()), prompt(batch.camera), batch).loss.backward()
 
 
 @pytest.mark.gpu

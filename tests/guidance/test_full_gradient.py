@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from oracles import AnisotropicGaussian, Counting
-from views import gaussian_embedding, make_batch
+from oracles import AnisotropicGaussian
+from views import evaluate, gaussian_texts, make_batch
 
 from threefusion.config import Schedule
 from threefusion.guidance.full_gradient import FullGradient
-from threefusion.guidance.noise import signal_and_noise
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.guidance.sds import SDS
@@ -23,10 +22,10 @@ def gradients(prior, scale=1.0, views=3):
         FullGradient(FullGradientConfig(guidance_scale=Schedule.constant(scale)), prior),
         SDS(SDSConfig(guidance_scale=ONE), prior),
     ):
-        loss = guidance(image, gaussian_embedding(views), make_batch(views)).loss
+        loss = evaluate(guidance, image, gaussian_texts(), make_batch(views)).loss
         found.append(torch.autograd.grad(loss, image)[0])
-    timesteps = SDS(SDSConfig(), prior).noised(torch.zeros(views, 3, 8, 8), make_batch(views)).timesteps
-    return (*found, *(value.permute(0, 2, 3, 1) for value in signal_and_noise(prior.alphas_cumprod, timesteps)))
+    t = SDS(SDSConfig(), prior).noised(torch.zeros(views, 3, 8, 8), make_batch(views)).t
+    return (*found, *(value.permute(0, 2, 3, 1) for value in prior.schedule.coefficients(t)))
 
 
 def test_on_a_gaussian_it_is_score_distillation_times_a_number():
@@ -45,14 +44,14 @@ def test_on_an_anisotropic_gaussian_its_direction_is_another():
 
 @pytest.mark.parametrize("scale, evaluations", [(1.0, 2), (3.0, 4)])
 def test_evaluations(scale, evaluations):
-    prior = Counting()
+    prior = GaussianPrior(GaussianConfig(image_size=4))
     guidance = FullGradient(FullGradientConfig(guidance_scale=Schedule.constant(scale)), prior)
-    guidance(torch.full((2, 4, 4, 3), 0.2), gaussian_embedding(2), make_batch(2))
-    assert prior.evaluations == evaluations
+    evaluate(guidance, torch.full((2, 4, 4, 3), 0.2), gaussian_texts(), make_batch(2))
+    assert prior.evaluations.images == evaluations
 
 
 def test_its_loss_is_the_weighted_error():
     prior = GaussianPrior(GaussianConfig(image_size=8))
-    guidance = FullGradient(FullGradientConfig(weight="uniform"), prior)
-    output = guidance(torch.full((1, 8, 8, 3), 0.2), gaussian_embedding(1), make_batch(1))
+    guidance = FullGradient(FullGradientConfig(timestep_weight="uniform"), prior)
+    output = evaluate(guidance, torch.full((1, 8, 8, 3), 0.2), gaussian_texts(), make_batch(1))
     assert output.loss.item() == pytest.approx(output.metrics["error_norm"].item() ** 2, rel=1e-5)

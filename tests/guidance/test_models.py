@@ -61,10 +61,10 @@ def test_a_bundled_model_that_is_not_there_can_be_trained(tmp_path, monkeypatch)
 
 
 def test_every_alias_names_its_prior_and_its_pins_are_commits():
-    from threefusion.registry import names
+    from threefusion.config.catalogue import Catalogue
 
     for known in models.MODELS.values():
-        assert known.prior in names("prior")
+        assert known.prior in Catalogue(()).names("prior")
         assert all(source.revision == "main" or len(source.revision) == 40 for source in known.sources)
 
 

@@ -27,11 +27,11 @@ def test_the_pixel_prior_predicts_what_the_pipelines_network_predicts(pipelines)
     assert own.shape == (3, 16, 16)
     tokens, _ = pipeline.encode_prompt("A red Ball, front view ", do_classifier_free_guidance=False)
     encoded = own.text_encoder().encode(["A red Ball, front view "])
-    torch.testing.assert_close(encoded, tokens, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encoded.tokens, tokens, rtol=1e-4, atol=1e-5)
     z, timesteps = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
     with torch.no_grad():
         expected = pipeline.unet(z, timesteps, tokens).sample[:, :3]
-    torch.testing.assert_close(own.predict_noise(z, timesteps, encoded), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own.predict(z, timesteps / 1000, encoded).noise, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sd-epsilon", "sd-v"])
@@ -43,15 +43,15 @@ def test_the_latent_prior_predicts_what_the_pipelines_network_predicts(pipelines
     assert own.shape == (4, 8, 8)
     tokens, _ = pipeline.encode_prompt("a red ball", "cpu", 1, False)
     encoded = own.text_encoder().encode(["a red ball"])
-    torch.testing.assert_close(encoded, tokens, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encoded.tokens, tokens, rtol=1e-4, atol=1e-5)
     z, timesteps = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
     with torch.no_grad():
         output = pipeline.unet(z, timesteps, tokens).sample
         scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
         clean = scheduler.step(output, 500, z).pred_original_sample
-    alpha_bar = own.alphas_cumprod[500]
+    alpha_bar = own.schedule.alphas_cumprod[500]
     expected = (z - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
-    torch.testing.assert_close(own.predict_noise(z, timesteps, encoded), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(own.predict(z, timesteps / 1000, encoded).noise, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_latent_prior_encodes_and_decodes_as_the_pipeline(pipelines):
@@ -97,8 +97,8 @@ def test_another_image_size_can_be_chosen(pipelines):
 def test_half_precision_is_used_inside_and_float32_comes_out(pipelines):
     z, timesteps = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([999, 257])
     single, half = (prior("pixel", pipelines["if-6"], dtype=dtype) for dtype in ("float32", "bfloat16"))
-    tokens = single.text_encoder().encode(["a", "b"])
-    exact, found = (each.predict_noise(z, timesteps, tokens) for each in (single, half))
+    condition = single.text_encoder().encode(["a", "b"])
+    exact, found = (each.predict(z, timesteps / 1000, condition).noise for each in (single, half))
     assert next(half._networks["unet"].parameters()).dtype == torch.bfloat16
     assert found.dtype == torch.float32
     assert 0 < (found - exact).norm() / exact.norm() < 0.03
@@ -109,7 +109,7 @@ def test_timesteps_reach_the_network_as_integers(pipelines):
     seen = []
     own.load()
     own._networks["unet"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
-    own.predict_noise(torch.zeros(1, 3, 16, 16), torch.tensor([999]), own.text_encoder().encode(["a"]))
+    own.predict(torch.zeros(1, 3, 16, 16), torch.tensor([0.999]), own.text_encoder().encode(["a"]))
     assert seen[0].dtype == torch.int64 and seen[0].item() == 999
 
 
@@ -133,7 +133,7 @@ def test_weights_in_half_precision_are_read_as_they_are(pipelines, tmp_path):
     own = prior("pixel", folder)
     own.load()
     assert next(own._networks["unet"].parameters()).dtype == torch.float16
-    own.predict_noise(torch.zeros(1, 3, 16, 16), torch.tensor([1]), own.text_encoder().encode(["a"]))
+    own.predict(torch.zeros(1, 3, 16, 16), torch.tensor([0.001]), own.text_encoder().encode(["a"]))
     assert next(own._networks["unet"].parameters()).dtype == torch.float32
 
 
@@ -186,12 +186,12 @@ def test_what_cannot_be_run_is_refused(pipelines, tmp_path, part, file, change, 
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     own = prior("pixel", folder)
     with pytest.raises(UserError, match=message):
-        _ = own.alphas_cumprod, own.shape
+        _ = own.schedule, own.shape
 
 
 def test_long_texts_are_cut_with_a_warning(pipelines, caplog):
     encoder = prior("pixel", pipelines["if-3"]).text_encoder()
-    assert encoder.encode(["word " * 60]).shape[1] == 77
+    assert encoder.encode(["word " * 60]).tokens.shape[1] == 77
     assert "of which the prior reads 77" in caplog.text
 
 

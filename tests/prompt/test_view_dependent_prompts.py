@@ -1,4 +1,4 @@
-"""What each view is told."""
+"""Texts and their shares in every view."""
 
 import math
 
@@ -6,23 +6,10 @@ import pytest
 import torch
 
 from threefusion.config.catalogue import settings_class
-from threefusion.guidance.prior.prior import TextEncoder
-from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig, PlainConfig
 from threefusion.registry import build
 from threefusion.types import Cameras
 
 FRONT, SIDE, BACK, OVERHEAD = range(4)
-
-
-class OneHot(TextEncoder):
-    """Each new text gets the next unit vector, so that an embedding says of what it was mixed."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def encode(self, texts: list[str]) -> torch.Tensor:
-        self.texts = texts
-        return torch.eye(8)[: len(texts)][:, None]
 
 
 def cameras(azimuths_deg, elevation_deg=15.0):
@@ -32,10 +19,13 @@ def cameras(azimuths_deg, elevation_deg=15.0):
     return Cameras(torch.eye(4).repeat(count, 1, 1), torch.ones(count), azimuth, elevation, torch.ones(count), 8, 8)
 
 
-def told(name, azimuths_deg, elevation_deg=15.0, **settings):
-    """Shares of front, side, back and overhead in each view's embedding."""
-    prompt = build(settings_class("prompt", name)(text="a car", **settings), OneHot())
-    return prompt(cameras(azimuths_deg, elevation_deg)).text[:, 0, :4]
+def prompt_named(name, **settings):
+    return build(settings_class("prompt", name)(**{"text": "a car"} | settings))
+
+
+def shares_of(name, azimuths_deg, elevation_deg=15.0, **settings):
+    """Shares of front, side, back and overhead in each view."""
+    return prompt_named(name, **settings)(cameras(azimuths_deg, elevation_deg)).weight
 
 
 @pytest.mark.parametrize(
@@ -51,11 +41,11 @@ def told(name, azimuths_deg, elevation_deg=15.0, **settings):
     ],
 )
 def test_interpolated_views_are_blended_by_azimuth(degrees, shares):
-    torch.testing.assert_close(told("interpolated", [degrees]), torch.tensor([[*shares, 0.0]]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(shares_of("interpolated", [degrees]), torch.tensor([[*shares, 0.0]]), atol=1e-6, rtol=0)
 
 
 def test_interpolation_is_continuous_and_its_shares_sum_to_one():
-    shares = told("interpolated", [-180 + step for step in range(361)])
+    shares = shares_of("interpolated", [-180 + step for step in range(361)])
     torch.testing.assert_close(shares.sum(1), torch.ones(361))
     assert (shares[1:] - shares[:-1]).abs().max() < 1 / 89
     torch.testing.assert_close(shares, shares.flip(0), atol=1e-5, rtol=0)
@@ -65,49 +55,41 @@ def test_interpolation_is_continuous_and_its_shares_sum_to_one():
     "degrees, view", [(0, FRONT), (44, FRONT), (-46, SIDE), (90, SIDE), (134, SIDE), (136, BACK), (-180, BACK)]
 )
 def test_binned_views_are_told_one_text(degrees, view):
-    assert told("binned", [degrees])[0].tolist() == torch.eye(4)[view].tolist()
+    assert shares_of("binned", [degrees])[0].tolist() == torch.eye(4)[view].tolist()
 
 
 @pytest.mark.parametrize("name", ["interpolated", "binned"])
 def test_above_the_threshold_a_view_is_overhead(name):
-    assert told(name, [0, 100], 61)[:, OVERHEAD].tolist() == [1, 1]
-    assert told(name, [0, 100], 59)[:, OVERHEAD].tolist() == [0, 0]
-    assert told(name, [0], 31, overhead_deg=30.0)[0, OVERHEAD] == 1
+    assert shares_of(name, [0, 100], 61)[:, OVERHEAD].tolist() == [1, 1]
+    assert shares_of(name, [0, 100], 59)[:, OVERHEAD].tolist() == [0, 0]
+    assert shares_of(name, [0], 31, overhead_deg=30.0)[0, OVERHEAD] == 1
 
 
 def test_bins_can_be_moved():
-    assert told("binned", [25, 25], front_deg=20.0)[0, SIDE] == 1
-    assert told("binned", [100], back_deg=85.0)[0, BACK] == 1
+    assert shares_of("binned", [25, 25], front_deg=20.0)[0, SIDE] == 1
+    assert shares_of("binned", [100], back_deg=85.0)[0, BACK] == 1
 
 
-def test_plain_prompts_tell_every_view_the_same():
-    prompt = build(PlainConfig(text="a car"), encoder := OneHot())
-    text = prompt(cameras([0, 180], 80)).text
-    assert encoder.texts == ["a car", ""]
-    assert torch.equal(text[0], text[1])
+def test_a_plain_prompt_is_one_text_for_every_view():
+    prompt = prompt_named("plain")
+    prompted = prompt(cameras([0, 180], 80))
+    assert prompted.texts == ("a car",) and prompted.weight.tolist() == [[1], [1]]
+    assert prompt.texts() == ["a car", ""]
 
 
 def test_texts_follow_the_template_and_what_overrides_it():
-    encoder = OneHot()
-    build(BinnedConfig(text="a {car}: 1", template="{view} view of {prompt}", side="from the side"), encoder)
-    assert encoder.texts == [
-        "front view of a {car}: 1",
-        "from the side",
-        "back view of a {car}: 1",
-        "overhead view of a {car}: 1",
-        "",
-    ]
+    prompt = prompt_named("binned", text="a {car}: 1", template="{view} view of {prompt}", side="from the side")
+    views = ["front view of a {car}: 1", "from the side", "back view of a {car}: 1", "overhead view of a {car}: 1"]
+    assert prompt.texts() == [*views, ""]
+    assert prompt(cameras([0])).texts == tuple(views)
 
 
 def test_the_empty_prompt_is_always_there_and_the_negative_one_apart():
-    prompt = build(InterpolatedConfig(text="a car", negative="ugly"), encoder := OneHot())
-    embeddings = prompt(cameras([0, 90, 180]))
-    assert encoder.texts[-2:] == ["", "ugly"]
-    assert embeddings.uncond.shape == embeddings.text.shape == (3, 1, 8)
-    assert embeddings.uncond[:, 0, 4].tolist() == [1, 1, 1]
-    assert embeddings.negative.shape == (3, 1, 1, 8)
-    assert embeddings.negative[:, 0, 0, 5].tolist() == [1, 1, 1]
-    assert build(PlainConfig(text="a car"), OneHot())(cameras([0])).negative is None
+    prompt = prompt_named("interpolated", negative="ugly")
+    assert prompt.texts()[-2:] == ["", "ugly"]
+    prompted = prompt(cameras([0, 90, 180]))
+    assert prompted.negatives == ("ugly",) and prompted.weight.shape == (3, 4)
+    assert prompt_named("plain")(cameras([0])).negatives == ()
 
 
 @pytest.mark.parametrize(
@@ -121,10 +103,4 @@ def test_the_empty_prompt_is_always_there_and_the_negative_one_apart():
 )
 def test_nonsense_is_refused(name, settings, message):
     with pytest.raises(ValueError, match=message):
-        build(settings_class("prompt", name)(**settings), OneHot())
-
-
-def test_embeddings_are_in_no_checkpoint_but_follow_the_module():
-    prompt = build(InterpolatedConfig(text="a car", negative="ugly"), OneHot())
-    assert prompt.state_dict() == {}
-    assert prompt.to("meta").tokens.device.type == "meta"
+        prompt_named(name, **settings)

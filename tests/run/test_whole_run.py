@@ -80,7 +80,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_time_before_counts(tiny: Path, t
     step = int(errors.split("stopped at step ")[1].split(".")[0])
     assert (out / "checkpoints" / f"step-{step:06d}.ckpt").exists()
     state = torch.load(out / "checkpoints" / f"step-{step:06d}.ckpt", weights_only=True)
-    before = state["callbacks"]["Spent"]["seconds"]
+    before = state["callbacks"]["RunCost"]["seconds"]
     assert before > 0.1
     line, environment = command("train", "--resume", str(out), f"trainer.max_steps={step + 2}")
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -49,7 +49,7 @@ class Counting(pl.Callback):
         def made_on_host(batches_seen):
             with uncounted(self.steps[-1]):
                 batch = views(batches_seen)
-            self.on_host[:] = [batch.index, batch.shading]
+            self.on_host[:] = [batch.index, batch.shading, batch.group]
             return batch
 
         def asked_on_host(shading):

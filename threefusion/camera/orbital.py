@@ -28,7 +28,7 @@ class OrbitalCameras(CameraSampler):
         camera = self._cameras(step, seed, index)
         shading = self._shading(step, seed, index)
         light = self._lights(step, seed, index, camera, shading)
-        return ViewBatch(camera, light, shading, step, index, seed)
+        return ViewBatch(camera, light, shading, step, index, seed, index // self.group_size)
 
     def _cameras(self, step: int, seed: int, index: Int[Tensor, "B"]) -> Cameras:
         cfg = self.cfg

@@ -23,6 +23,8 @@ class CameraSampler(Component):
     kind: ClassVar[str] = "camera"
     batch_size: int
     """Views per optimiser step, over all processes."""
+    group_size: int = 1
+    """Views in a row of the global batch that belong together, for priors that denoise several views jointly."""
 
     @abstractmethod
     def sample(self, step: int, seed: int, index: Int[Tensor, "B"]) -> ViewBatch:

@@ -1,67 +1,110 @@
-"""The judgement of images by a frozen diffusion model: the base of all objectives."""
+"""Base classes of guidance objectives: what a loss on rendered images needs, with and without a diffusion prior."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from threefusion.component import Component
-from threefusion.guidance.noise import add_noise, draw_timesteps, signal_and_noise, weight
+from threefusion.guidance.embedding import PromptConditioning, TextEmbeddings
+from threefusion.guidance.prior.embedding_cache import embed_texts
 from threefusion.guidance.prior.prior import DiffusionPrior
-from threefusion.guidance.settings import GuidanceConfig
-from threefusion.types import GuidanceOutput, PromptEmbeddings, ViewBatch
+from threefusion.guidance.settings import DiffusionGuidanceConfig, GuidanceConfig
+from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts, Want
+
+
+class Guidance(Component):
+    """A loss on rendered images that a run minimises, with a weight of its own.
+
+    Derive from this class for an objective without a diffusion prior (CLIP), else from `DiffusionGuidance`. All randomness comes
+    from the views' own generators: neither the split of a batch nor a resume changes it.
+    """
+
+    kind: ClassVar[str] = "guidance"
+
+    def __init__(self, cfg: GuidanceConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+
+    @abstractmethod
+    def forward(self, render: RenderOutput, prompt: ViewTexts, views: ViewBatch) -> GuidanceOutput:
+        """The loss, a mean over views, and metrics to log."""
+
+    @property
+    def wants(self) -> Want:
+        """What the render has to contain beside image, opacity and depth."""
+        return Want(normals=self.cfg.input == "normal")
+
+    def priors(self) -> tuple[DiffusionPrior, ...]:
+        """The diffusion priors of the objective: what has to be loaded, and whose evaluations are counted."""
+        return ()
+
+    def trainable(self) -> nn.ModuleDict:
+        """Modules of the objective that are trained with the scene: the optimiser's groups are `guidance.<objective>.<key>…`."""
+        return nn.ModuleDict()
+
+    def embed_texts(self, texts: list[str]) -> None:
+        """Encode all texts of the run; called once, before any prior is loaded."""
+
+    def image(self, render: RenderOutput) -> Float[Tensor, "B H W 3"]:
+        """The image that `cfg.input` selects, in [0, 1]; world-space normals as colours, grey where there is no surface."""
+        if self.cfg.input == "image":
+            return render.image
+        assert render.normal is not None
+        return 0.5 * (render.normal + 1)
 
 
 @dataclass(frozen=True)
 class NoisedViews:
-    """A batch of views, noised: where an objective asks the prior for its opinion."""
+    """A batch of encoded views, noised."""
 
     x: Float[Tensor, "B C h w"]
     """The views in the prior's space."""
     z: Float[Tensor, "B C h w"]
     """alpha x + sigma noise."""
     noise: Float[Tensor, "B C h w"]
-    timesteps: Int[Tensor, "B"]
+    t: Float[Tensor, "B"]
+    """Time in [0, 1] on the prior's schedule."""
     alpha: Float[Tensor, "B 1 1 1"]
     sigma: Float[Tensor, "B 1 1 1"]
     step: int
     """The optimiser step, for schedules."""
 
 
-class Guidance(Component):
-    """An objective: it looks at images and says, through the gradient of its loss, how they should change.
+class DiffusionGuidance(Guidance):
+    """An objective with a frozen diffusion prior. Written against `DiffusionPrior` alone, it runs on every prior."""
 
-    It is written against `DiffusionPrior` alone, so every objective runs on every prior. Timesteps and noise come from the
-    views' own generators: neither the way a batch is split nor a resume changes them.
-    """
+    embeddings: TextEmbeddings
 
-    kind: ClassVar[str] = "guidance"
-
-    def __init__(self, cfg: GuidanceConfig, prior: DiffusionPrior) -> None:
-        super().__init__()
-        self.cfg = cfg
+    def __init__(self, cfg: DiffusionGuidanceConfig, prior: DiffusionPrior) -> None:
+        super().__init__(cfg)
+        self.cfg: DiffusionGuidanceConfig = cfg
         self.prior = prior
 
-    def forward(self, image: Float[Tensor, "B H W 3"], embedding: PromptEmbeddings, batch: ViewBatch) -> GuidanceOutput:
-        """The loss, a mean over views, and what to log. `image` holds colours in [0, 1]."""
-        raise NotImplementedError
+    def priors(self) -> tuple[DiffusionPrior, ...]:
+        """The one prior."""
+        return (self.prior,)
 
-    def encode(self, image: Float[Tensor, "B H W 3"], batch: ViewBatch) -> Float[Tensor, "B C h w"]:
+    def embed_texts(self, texts: list[str]) -> None:
+        """Encode the texts with the prior's own encoder, which is loaded, used and freed."""
+        self.embeddings = TextEmbeddings(texts, embed_texts(self.prior.text_encoder(), texts))
+
+    def embed(self, prompt: ViewTexts) -> PromptConditioning:
+        """The prior's conditioning of every view."""
+        return self.embeddings(prompt)
+
+    def encode(self, image: Float[Tensor, "B H W 3"], views: ViewBatch) -> Float[Tensor, "B C h w"]:
         """The images in the prior's space; gradient flows."""
-        noise = batch.randn("posterior", *self.prior.shape) if self.prior.stochastic_encoder else None
+        noise = views.randn("posterior", *self.prior.shape) if self.prior.stochastic_encoder else None
         return self.prior.encode(image, noise)
 
-    def noised(self, x: Float[Tensor, "B C h w"], batch: ViewBatch) -> NoisedViews:
-        """The views at one fresh timestep and noise each; `z` has a gradient if `x` has."""
-        table = self.prior.alphas_cumprod
-        timesteps = draw_timesteps(batch, self.cfg.t_min(batch.step), self.cfg.t_max(batch.step), len(table))
-        noise = batch.randn("noise", *x.shape[1:])
-        alpha, sigma = signal_and_noise(table, timesteps)
-        return NoisedViews(x, add_noise(x, noise, timesteps, table), noise, timesteps, alpha, sigma, batch.step)
-
-    def weight(self, views: NoisedViews) -> Float[Tensor, "B 1 1 1"]:
-        """w(t) of each view."""
-        return weight(self.cfg.weight, self.prior.alphas_cumprod, views.timesteps)
+    def noised(self, x: Float[Tensor, "B C h w"], views: ViewBatch) -> NoisedViews:
+        """Encoded views at one random time per group of views, with fresh noise per view; `z` has a gradient if `x` has."""
+        schedule, step = self.prior.schedule, views.step
+        t = schedule.draw(views.rand_per_group("timestep"), self.cfg.t_min(step), self.cfg.t_max(step))
+        noise = views.randn("noise", *x.shape[1:])
+        return NoisedViews(x, schedule.add_noise(x, noise, t), noise, t, *schedule.coefficients(t), step)

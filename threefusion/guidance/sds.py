@@ -5,41 +5,40 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.combine import rescale_std
-from threefusion.guidance.conditions import Condition, Predictions, guided_conditions, guided_noise
 from threefusion.guidance.guidance import NoisedViews
-from threefusion.guidance.linear import LinearDistillation
+from threefusion.guidance.predictions import ClassifierFreeGuidance, Predictions, rescale_std
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.score import LinearDistillation
 from threefusion.guidance.settings import SDSConfig
-from threefusion.types import PromptEmbeddings
 
 
 class SDS(LinearDistillation):
     """The prediction under classifier-free guidance minus the added noise.
 
-    A negative prompt takes the place of the empty one. With `weight: uniform` this is SJC with variance reduction (arXiv
-    2212.00774); `weight: sigma_over_alpha` with `rescale` is the reconstruction form of MVDream (arXiv 2308.16512).
+    A negative prompt takes the place of the empty one. With `timestep_weight: uniform` this is SJC with variance reduction (arXiv
+    2212.00774); `timestep_weight: sigma_over_alpha` with `rescale` is the reconstruction form of MVDream (arXiv 2308.16512).
     """
 
     def __init__(self, cfg: SDSConfig, prior: DiffusionPrior) -> None:
         super().__init__(cfg, prior)
-        self.cfg = cfg
+        self.cfg: SDSConfig = cfg
 
-    def conditions(self, embedding: PromptEmbeddings, step: int) -> tuple[Condition, ...]:
-        """The text alone at scale 1, else also what it is contrasted with."""
-        return guided_conditions(embedding, self.cfg.guidance_scale(step))
+    def combination(self, views: NoisedViews) -> ClassifierFreeGuidance:
+        """Classifier-free guidance at the scheduled scale."""
+        return ClassifierFreeGuidance(self.cfg.guidance_scale(views.step))
 
-    def residual(self, views: NoisedViews, predicted: Predictions) -> Float[Tensor, "B C h w"]:
-        """The guided prediction, its clean image rescaled and clamped if asked for, minus the baseline."""
-        guided = guided_noise(predicted, self.cfg.guidance_scale(views.step))
+    def residual(
+        self, views: NoisedViews, combined: Float[Tensor, "B C h w"], predicted: Predictions
+    ) -> Float[Tensor, "B C h w"]:
+        """The guided prediction, its clean image rescaled and clamped if configured, minus the baseline."""
         if self.cfg.rescale or self.cfg.clamp_x0 is not None:
-            guided = self.through_clean_image(views, guided, predicted.text)
-        return guided if self.cfg.baseline == "none" else guided - views.noise
+            combined = self.through_clean_image(views, combined, predicted["text"])
+        return combined if self.cfg.baseline == "none" else combined - views.noise
 
     def through_clean_image(
         self, views: NoisedViews, guided: Float[Tensor, "B C h w"], text: Float[Tensor, "B C h w"]
     ) -> Float[Tensor, "B C h w"]:
-        """The prediction that belongs to the rescaled and clamped clean image x0 = (z - sigma noise) / alpha."""
+        """The noise prediction that belongs to the rescaled and clamped clean image x0 = (z - sigma noise) / alpha."""
         clean = (views.z - views.sigma * guided) / views.alpha
         clean = rescale_std(clean, (views.z - views.sigma * text) / views.alpha, self.cfg.rescale)
         if self.cfg.clamp_x0 is not None:

@@ -1,4 +1,4 @@
-"""What the components of this kind can be set to."""
+"""Settings of the built-in objectives."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from threefusion.registry import component
 
 @dataclass(frozen=True)
 class GuidanceConfig(Settings):
-    """What every objective needs."""
+    """Settings of every objective."""
+
+    weight: Schedule = bounded(Schedule.constant(1.0), 0, 1e9)
+    """Weight of the objective in the sum of all losses."""
+    input: Literal["image", "normal"] = "image"
+    """What the objective is computed on: the rendered image, or the world-space normals as colours."""
+
+
+@dataclass(frozen=True)
+class DiffusionGuidanceConfig(GuidanceConfig):
+    """Settings of every objective with a diffusion prior."""
 
     prior: Settings = slot("prior", "pixel")
-    """The frozen diffusion model that judges."""
-    weight: Literal["sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"] = "sigma2"
-    """The weight w(t) of a residual at timestep t; sigma2 is DreamFusion's."""
+    """The frozen diffusion model."""
+    timestep_weight: Literal[
+        "sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"
+    ] = "sigma2"
+    """The weight w(t) of a residual at time t; sigma2 is DreamFusion's."""
     t_min: Schedule = bounded(Schedule.constant(0.02), 0, 1)
     """Lowest timestep as a fraction of the prior's noise schedule, included; low timesteps shape detail."""
     t_max: Schedule = bounded(Schedule.constant(0.98), 0, 1)
@@ -30,8 +42,8 @@ class GuidanceConfig(Settings):
 
 
 @dataclass(frozen=True)
-class LinearDistillationConfig(GuidanceConfig):
-    """What every objective of the form w(t) · residual needs."""
+class LinearDistillationConfig(DiffusionGuidanceConfig):
+    """Settings of every objective of the form w(t) · residual."""
 
     grad_clip: Schedule | None = bounded(None, 0, 1e9)
     """Largest absolute value of an element of the injected gradient, in the prior's space; nothing is clipped by default."""
@@ -54,7 +66,7 @@ class SDSConfig(LinearDistillationConfig):
 
 @component("guidance", "full-gradient", "threefusion.guidance.full_gradient:FullGradient")
 @dataclass(frozen=True)
-class FullGradientConfig(GuidanceConfig):
+class FullGradientConfig(DiffusionGuidanceConfig):
     """The diffusion loss with the U-Net's Jacobian."""
 
     guidance_scale: Schedule = bounded(Schedule.constant(1.0), -1e6, 1e6)

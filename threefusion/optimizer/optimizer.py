@@ -77,7 +77,7 @@ class Adam(OptimizerFactory):
         """One group per entry of `groups` plus one for the rest.
 
         Raises:
-            UserError: a group names no part of the scene.
+            UserError: a group names nothing that is trained.
         """
         members: dict[str, list[nn.Parameter]] = {name: [] for name in ("", *self.cfg.groups)}
         for name, parameter in trained.named_parameters():
@@ -87,9 +87,7 @@ class Adam(OptimizerFactory):
         empty = [name for name in self.cfg.groups if not members[name]]
         if empty:
             parts = sorted({name.rsplit(".", 1)[0] for name, _ in trained.named_parameters()})
-            raise UserError(
-                f"optimizer.groups.{empty[0]}: no trainable part of the scene has this name. Parts: {', '.join(parts)}"
-            )
+            raise UserError(f"optimizer.groups.{empty[0]}: nothing trainable has this name. Parts: {', '.join(parts)}")
         groups = [
             {
                 "params": parameters,

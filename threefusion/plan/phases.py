@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from threefusion.config import RunConfig, Schedule, Settings
-from threefusion.system.text_to_3d import TextTo3D
+from threefusion.system.text_to_3d import TextTo3D, active
 from threefusion.types import ViewBatch
 
 _DRAWN = 256
@@ -52,7 +52,7 @@ def phases(system: TextTo3D, views: int, steps: range) -> list[Phase]:
 def phase_at(system: TextTo3D, views: int, step: int) -> Phase:
     """The phase of a single step; whatever may be drawn at random counts as drawn."""
     drawn = system.camera.sample(step, system.config.seed, torch.arange(_DRAWN))
-    losses = {name: term for name, (term, _) in system.active_losses(step).items()}
+    losses = {name: term for name, (term, _) in active(system.losses, step).items()}
     normals = [name for name, term in losses.items() if term.wants.normals]
     if system.scene.material.needs_normal(drawn.shading):
         normals.append("shading")

@@ -99,7 +99,7 @@ def measure_run(config: RunConfig) -> Plan:
         parameters=sum(tensor.nbytes for part in (system.scene, system.renderer) for tensor in part.state_dict().values()),
         gradients=sum(parameter.nbytes for parameter in parameters),
         optimizer=sum(value.nbytes for value in state),
-        prior=missing_weights(config) if missing else system.guidance.prior.weight_bytes(),
+        prior=missing_weights(config) if missing else sum(prior.weight_bytes() for prior in system.priors),
         phases=measured,
         image=image,
         # this machine's memory says nothing about the machine on which a missing model will run

@@ -1,52 +1,44 @@
-"""Words -> embeddings for every view: the base of all prompt processors."""
+"""Base class of prompt processors: the texts of a run, and the share of each text in every view."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.guidance.prior.prior import TextEncoder
-from threefusion.prompt.cache import embed
 from threefusion.prompt.settings import PromptConfig
-from threefusion.types import Cameras, PromptEmbeddings
+from threefusion.types import Cameras, ViewTexts
 
 
 class PromptProcessor(Component):
-    """Embeds its texts once, with the encoder of the prior, and mixes them per camera.
-
-    Nothing of the encoder is kept. Embeddings are buffers that stay out of checkpoints: a run's config says what they are.
-    """
+    """Writes the texts of a run and weights them per camera. Each guidance encodes them with its own prior's text encoder."""
 
     kind: ClassVar[str] = "prompt"
 
-    tokens: Float[Tensor, "V L D"]
-    uncond: Float[Tensor, "1 L D"]
-    negative: Float[Tensor, "1 L D"] | None
-
-    def __init__(self, cfg: PromptConfig, encoder: TextEncoder) -> None:
+    def __init__(self, cfg: PromptConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        views = self.view_texts()
-        negatives = [cfg.negative] if cfg.negative else []
-        tokens = embed(encoder, [*views, "", *negatives])
-        self.register_buffer("tokens", tokens[: len(views)], persistent=False)
-        self.register_buffer("uncond", tokens[len(views) : len(views) + 1], persistent=False)
-        self.register_buffer("negative", tokens[len(views) + 1 :] if negatives else None, persistent=False)
 
+    @abstractmethod
     def view_texts(self) -> list[str]:
-        """The texts that views are told, one per column of `view_weights`."""
-        raise NotImplementedError
+        """The texts of views, one per column of `view_weights`."""
 
+    @abstractmethod
     def view_weights(self, camera: Cameras) -> Float[Tensor, "B V"]:
-        """How much of each text every view is told; rows sum to 1."""
-        raise NotImplementedError
+        """Share of each text in every view; rows sum to 1."""
 
-    def forward(self, camera: Cameras) -> PromptEmbeddings:
-        """Tokens for every view."""
-        text = torch.einsum("bv,vld->bld", self.view_weights(camera), self.tokens)
-        uncond = self.uncond.expand_as(text)
-        return PromptEmbeddings(text, uncond, None if self.negative is None else self.negative.expand_as(text)[:, None])
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """The negative prompts."""
+        return (self.cfg.negative,) if self.cfg.negative else ()
+
+    def texts(self) -> list[str]:
+        """Every text that has to be encoded, the empty one included."""
+        return [*self.view_texts(), "", *self.negatives]
+
+    def forward(self, camera: Cameras) -> ViewTexts:
+        """The texts of every view."""
+        return ViewTexts(tuple(self.view_texts()), self.view_weights(camera), self.negatives)

@@ -1,14 +1,14 @@
-"""What each view is told: the same text everywhere, hard bins of the azimuth, or a blend along it."""
+"""View-dependent prompts: the same text everywhere, one text per bin of the azimuth, or a blend along it."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig, PlainConfig, ViewDependentConfig
 from threefusion.types import Cameras
@@ -17,22 +17,22 @@ VIEWS = ("front", "side", "back", "overhead")
 
 
 class Plain(PromptProcessor):
-    """Every view is told the same."""
+    """Uses the same text for every view."""
 
-    def __init__(self, cfg: PlainConfig, encoder: TextEncoder) -> None:
-        super().__init__(cfg, encoder)
+    def __init__(self, cfg: PlainConfig) -> None:
+        super().__init__(cfg)
 
     def view_texts(self) -> list[str]:
-        """The text alone."""
+        """The one text."""
         return [self.cfg.text]
 
     def view_weights(self, camera: Cameras) -> Float[Tensor, "B 1"]:
-        """All of it, for every view."""
-        return torch.ones(len(camera), 1, device=self.tokens.device)
+        """1 for every view."""
+        return torch.ones(len(camera), 1, device=camera.azimuth.device)
 
 
 class ViewDependent(PromptProcessor):
-    """Four texts: front, side, back and overhead; the azimuth decides between the first three, the elevation on the last."""
+    """Four texts: front, side and back by azimuth, overhead by elevation."""
 
     cfg: ViewDependentConfig
 
@@ -46,13 +46,13 @@ class ViewDependent(PromptProcessor):
         return [text(view) for view in VIEWS]
 
     def view_weights(self, camera: Cameras) -> Float[Tensor, "B 4"]:
-        """Overhead alone above the threshold, else what `around` says."""
+        """Overhead alone above the threshold, else the shares that `around` returns."""
         overhead = (camera.elevation > math.radians(self.cfg.overhead_deg)).float()[:, None]
         return torch.cat([(1 - overhead) * self.around(camera.azimuth.abs()), overhead], dim=1)
 
+    @abstractmethod
     def around(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 3"]:
         """Shares of front, side and back at `turn` radians from the front, 0 to π."""
-        raise NotImplementedError
 
 
 class Interpolated(ViewDependent):
@@ -61,8 +61,8 @@ class Interpolated(ViewDependent):
     The blend is linear between the front at 0°, the side at 90° and the back at 180°.
     """
 
-    def __init__(self, cfg: InterpolatedConfig, encoder: TextEncoder) -> None:
-        super().__init__(cfg, encoder)
+    def __init__(self, cfg: InterpolatedConfig) -> None:
+        super().__init__(cfg)
 
     def around(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 3"]:
         """Hat functions at 0, π/2 and π."""
@@ -71,10 +71,10 @@ class Interpolated(ViewDependent):
 
 
 class Binned(ViewDependent):
-    """Each view is told one of the four texts, as threestudio does and as the bundled priors were trained."""
+    """Uses one of the four texts per view, as threestudio does and as the bundled priors were trained."""
 
-    def __init__(self, cfg: BinnedConfig, encoder: TextEncoder) -> None:
-        super().__init__(cfg, encoder)
+    def __init__(self, cfg: BinnedConfig) -> None:
+        super().__init__(cfg)
         self.cfg: BinnedConfig = cfg
 
     def around(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 3"]:

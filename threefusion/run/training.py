@@ -12,7 +12,7 @@ from threefusion.run.folder import checkpoint_step, latest_checkpoint
 if TYPE_CHECKING:
     import torch
 
-    from threefusion.callback.spent import Spent
+    from threefusion.callback.run_cost import RunCost
     from threefusion.system.text_to_3d import TextTo3D
 
 
@@ -21,8 +21,8 @@ def train(config: RunConfig, run: Path) -> int:
 
     Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
+    from threefusion.callback.run_cost import RunCost
     from threefusion.callback.snapshot import Interrupt
-    from threefusion.callback.spent import Spent
     from threefusion.ops.backend import choose_backend
     from threefusion.run.checkpoint import read_checkpoint
     from threefusion.run.keep_settings import KeepSettings
@@ -39,9 +39,8 @@ def train(config: RunConfig, run: Path) -> int:
     system = build_system(config)
     interrupt = Interrupt()
     first = checkpoint_step(checkpoint)
-    spent = Spent()
-    trainer = make_trainer(config, run, [KeepSettings(run, config), interrupt, spent], first)
-    spent.count(system.guidance.prior)
+    run_cost = RunCost()
+    trainer = make_trainer(config, run, [KeepSettings(run, config), interrupt, run_cost], first)
     with finalize_loggers(trainer.loggers, run):
         with run_folder_in_environment(run), friendly_oom(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
@@ -51,7 +50,7 @@ def train(config: RunConfig, run: Path) -> int:
             print(f"stopped at step {trainer.global_step}. Resume with: python launch.py train --resume {run}", file=sys.stderr)
             return 130
         device = trainer.strategy.root_device
-        report = cost(system, spent, trainer.global_step, first, device)
+        report = cost(system, run_cost, trainer.global_step, first, device)
         print(speed(report))
         # Lightning has put the scene back into main memory; what follows is rendered where it was trained
         system.scene.to(device)
@@ -68,7 +67,7 @@ def small_steps(system: TextTo3D) -> bool:
 
     views = system.camera.batch_size
     camera = system.camera.sample(0, system.config.seed, torch.arange(views)).camera
-    return is_small(views * camera.height * camera.width, system.guidance.prior.largest_layer(views))
+    return is_small(views * camera.height * camera.width, max((prior.largest_layer(views) for prior in system.priors), default=0))
 
 
 def speed(report: dict[str, Any]) -> str:
@@ -80,7 +79,7 @@ def speed(report: dict[str, Any]) -> str:
     return f"{rate}; a step: {as_text(phases)}" if phases else rate
 
 
-def cost(system: TextTo3D, spent: Spent, last: int, first: int, device: torch.device) -> dict[str, Any]:
+def cost(system: TextTo3D, run_cost: RunCost, last: int, first: int, device: torch.device) -> dict[str, Any]:
     """What a training on `device` cost, over all its parts if it was resumed; phases and memory are those of the last part.
 
     Network calls of other processes are taken to have been as many as this process made.
@@ -96,8 +95,9 @@ def cost(system: TextTo3D, spent: Spent, last: int, first: int, device: torch.de
     else:
         memory = peak_resident_bytes()
     processes = system.trainer.world_size
-    seconds = spent.earlier + spent.part
-    phases = system.clock.seconds(spent.part)
+    total = run_cost.total
+    seconds = total["seconds"]
+    phases = system.clock.seconds(run_cost.part)
     return {
         "steps": last,
         "seconds": round(seconds, 2),
@@ -105,6 +105,6 @@ def cost(system: TextTo3D, spent: Spent, last: int, first: int, device: torch.de
         "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
         "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
         "peak_memory_bytes": memory,
-        "network_calls": spent.calls * processes,
-        "network_images": spent.images * processes,
+        "network_calls": total["calls"] * processes,
+        "network_images": total["images"] * processes,
     }

@@ -14,42 +14,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.noise import add_noise
-from threefusion.guidance.prior.prior import DiffusionPrior
-from threefusion.types import Cameras, PromptEmbeddings, ViewBatch
+from threefusion.guidance.guidance import DiffusionGuidance
+from threefusion.types import Cameras, ViewBatch, ViewTexts
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""Timesteps at which the losses are compared, as parts of the schedule: below, both prompts predict equally well."""
+"""Times at which the losses are compared: below, both prompts predict equally well."""
 
 
 @torch.no_grad()
 def faces_backwards(
-    prior: DiffusionPrior,
-    prompt: Callable[[Cameras], PromptEmbeddings],
+    guidance: DiffusionGuidance,
+    prompt: Callable[[Cameras], ViewTexts],
     x: Float[Tensor, "B C h w"],
     batch: ViewBatch,
-    at_once: int,
+    batch_size: int,
 ) -> bool:
     """Whether the prior predicts the views, encoded as `x`, better with front and back exchanged in their prompts.
 
-    The losses with both prompts are compared as ratios, timestep by timestep, on the same noise, over the views whose prompt
-    changes: views from the side and from overhead are not informative. The network sees `at_once` of them at a time.
+    The losses with both prompts are compared as ratios, time by time, on the same noise, over the views whose prompt
+    changes: views from the side and from overhead are not informative. The network gets `batch_size` of them at a time.
     """
-    opposite = replace(batch.camera, azimuth=(batch.camera.azimuth + 2 * pi) % (2 * pi) - pi)
+    prior = guidance.prior
+    flipped = replace(batch.camera, azimuth=(batch.camera.azimuth + 2 * pi) % (2 * pi) - pi)
     noise = batch.randn("facing", *prior.shape)
-    tokens = torch.stack([prompt(camera).text for camera in (batch.camera, opposite)])
-    informative = (tokens[0] != tokens[1]).flatten(1).any(1)
+    readings = [guidance.embed(prompt(camera)).text for camera in (batch.camera, flipped)]
+    informative = (readings[0].tokens != readings[1].tokens).flatten(1).any(1)
     if not informative.any():
         return False
-    x, noise, tokens = x[informative], noise[informative], tokens[:, informative]
+    x, noise = x[informative], noise[informative]
+    readings = [reading[informative] for reading in readings]
     score = x.new_zeros(())
     for level in LEVELS:
-        timesteps = torch.full((len(x),), int(level * len(prior.alphas_cumprod)), device=x.device)
-        z = add_noise(x, noise, timesteps, prior.alphas_cumprod)
-        pieces = [values.split(at_once) for values in (z, timesteps, *tokens)]
-        as_prompted, flipped = (
-            torch.cat([prior.predict_noise(*piece) for piece in zip(*pieces[:2], text, strict=True)]).sub(noise).square().mean()
-            for text in pieces[2:]
+        t = torch.full((len(x),), level, device=x.device)
+        z = prior.schedule.add_noise(x, noise, t)
+        chunks = [slice(first, first + batch_size) for first in range(0, len(x), batch_size)]
+        as_prompted, exchanged = (
+            torch.cat([prior.predict(z[chunk], t[chunk], reading[chunk]).noise for chunk in chunks]).sub(noise).square().mean()
+            for reading in readings
         )
-        score += (flipped / as_prompted).log()
+        score += (exchanged / as_prompted).log()
     return bool(score < 0)

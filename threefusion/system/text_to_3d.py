@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from math import pi
 from operator import or_
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -20,8 +21,8 @@ from threefusion.camera.sampler import CameraSampler
 from threefusion.component import following
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.guidance.guidance import Guidance
-from threefusion.loss.loss import LossTerm
+from threefusion.guidance.guidance import DiffusionGuidance, Guidance
+from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.optimizer.optimizer import take_over_settings
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build
@@ -31,7 +32,7 @@ from threefusion.system.metrics import RunningMeans
 from threefusion.system.phases import PhaseClock
 from threefusion.system.retry import retry_step
 from threefusion.system.scene import prepare_load
-from threefusion.types import RenderOutput, Scene, ViewBatch, Want, view_generator
+from threefusion.types import GuidanceOutput, RenderOutput, Scene, ViewBatch, Want, view_generator
 
 
 class Placeholders(IterableDataset[int]):
@@ -43,13 +44,21 @@ class Placeholders(IterableDataset[int]):
             yield 0
 
 
+def active(terms: nn.ModuleDict, step: int) -> dict[str, tuple[Any, float]]:
+    """Objectives or loss terms with a weight other than 0 at `step`, with their weights."""
+    weighted = {name: (term, term.cfg.weight(step)) for name, term in terms.items()}
+    return {name: pair for name, pair in weighted.items() if pair[1] != 0}
+
+
 class TextTo3D(pl.LightningModule):
     """Renders random views of a scene, computes guidance and losses, and updates the scene.
 
-    The frozen prior inside `guidance` never reaches a checkpoint.
+    Frozen priors never reach a checkpoint.
     """
 
-    def __init__(self, config: RunConfig, scene: Scene, renderer: Renderer, prompt: PromptProcessor, guidance: Guidance) -> None:
+    def __init__(
+        self, config: RunConfig, scene: Scene, renderer: Renderer, prompt: PromptProcessor, guidance: nn.ModuleDict
+    ) -> None:
         super().__init__()
         self.config = config
         self.camera: CameraSampler = build(config.camera)
@@ -57,16 +66,40 @@ class TextTo3D(pl.LightningModule):
         self.renderer = renderer
         self.prompt = prompt
         self.guidance = guidance
+        """Objectives by name."""
         self.losses = nn.ModuleDict({name: build(choice) for name, choice in config.losses.items()})
         self.optimizer_factory = build(config.optimizer)
         self.clock = PhaseClock()
         self.metrics = RunningMeans()
         self.strict_loading = False
+        self.check_parts()
         self.batches_seen = 0
         self.current_step = -1
         """The optimiser step that `on_step` was last called for."""
         self.latest: dict[str, Tensor] = {}
         self.last_render: RenderOutput | None = None
+
+    def check_parts(self) -> None:
+        """Refuse objectives that do not fit the camera or the config.
+
+        Raises:
+            UserError: the message names the setting.
+        """
+        size = self.camera.group_size
+        if self.camera.batch_size % size:
+            raise UserError(
+                f"camera.batch_size: {self.camera.batch_size} is not a multiple of {size}, the size of a group of views"
+            )
+        joint = max((prior.group_size for prior in self.priors), default=1)
+        if size % joint:
+            raise UserError(f"camera: draws views in groups of {size}, but the prior denoises {joint} views jointly")
+        if self.config.facing.steps and (joint > 1 or not self.priors):
+            raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")
+
+    @property
+    def priors(self) -> tuple[DiffusionPrior, ...]:
+        """The diffusion priors of all objectives, each once."""
+        return tuple(dict.fromkeys(prior for objective in self.guidance.values() for prior in objective.priors()))
 
     def views(self, batches_seen: int) -> ViewBatch:
         """This process's slice of the views of the next micro-batch.
@@ -74,12 +107,13 @@ class TextTo3D(pl.LightningModule):
         With gradient accumulation over m batches, a step's global batch holds m * batch_size views, a batch_size per micro-batch.
 
         Raises:
-            UserError: the batch cannot be shared evenly by the processes.
+            UserError: the batch cannot be shared evenly by the processes, in whole groups of views.
         """
-        world, accumulate = self.trainer.world_size, self.trainer.accumulate_grad_batches
-        share, rest = divmod(self.camera.batch_size, world)
-        if rest:
-            raise UserError(f"camera.batch_size: {self.camera.batch_size} views cannot be shared evenly by {world} processes")
+        world, accumulate, group = self.trainer.world_size, self.trainer.accumulate_grad_batches, self.camera.group_size
+        share = self.camera.batch_size // world
+        if share * world != self.camera.batch_size or share % group:
+            unit = "views" if group == 1 else f"views in groups of {group}"
+            raise UserError(f"camera.batch_size: {self.camera.batch_size} {unit} cannot be shared evenly by {world} processes")
         step, micro = divmod(batches_seen, accumulate)
         first = micro * self.camera.batch_size + self.global_rank * share
         return self.camera.sample(step, self.config.seed, torch.arange(first, first + share)).to(self.device)
@@ -106,32 +140,49 @@ class TextTo3D(pl.LightningModule):
             self.check_facing(step)
 
     def compute_loss(self, batch: ViewBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """The weighted sum of all terms for these views, and each of them unweighted."""
-        active = self.active_losses(batch.step)
+        """The weighted sum of all objectives and loss terms for these views, and each of them unweighted."""
+        objectives, terms = active(self.guidance, batch.step), active(self.losses, batch.step)
+        wants = (part.wants for part, _ in (*objectives.values(), *terms.values()))
         with self.clock.measure("render", self.device):
-            want = reduce(or_, (term.wants for term, _ in active.values()), Want(random=True))
-            render: RenderOutput = self.renderer(self.scene, batch, want)
+            render: RenderOutput = self.renderer(self.scene, batch, reduce(or_, wants, Want(random=True)))
         with self.clock.measure("guidance", self.device):
-            guidance = self.guidance(render.image, self.prompt(batch.camera), batch)
-        loss = guidance.loss
-        metrics = {"guidance": guidance.loss.detach(), **guidance.metrics, "opacity": render.opacity.detach().mean()}
-        for name, (term, weight) in active.items():
+            loss, metrics = self.guidance_loss(render, batch, objectives)
+        metrics["opacity"] = render.opacity.detach().mean()
+        for name, (term, weight) in terms.items():
             value = term(render, batch)
             metrics[name] = value.detach()
             loss = loss + weight * value
         self.last_render = render
         return loss, metrics
 
+    def guidance_loss(
+        self, render: RenderOutput, batch: ViewBatch, objectives: Mapping[str, tuple[Guidance, float]]
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The weighted sum of the objectives, plus their critics' losses; and metrics, prefixed by the name if several."""
+        prompt, metrics = self.prompt(batch.camera), {}
+        # A graph even where no objective is active: such a step moves nothing.
+        loss = 0.0 if objectives else 0 * render.image.sum()
+        for name, (objective, weight) in objectives.items():
+            output: GuidanceOutput = objective(render, prompt, batch)
+            loss = loss + weight * output.loss
+            prefix = f"{name}." if len(self.guidance) > 1 else ""
+            metrics |= {name: output.loss.detach()} | {prefix + key: value for key, value in output.metrics.items()}
+            if output.critic_loss is not None:
+                loss = loss + output.critic_loss
+                metrics[f"{prefix}critic"] = output.critic_loss.detach()
+        return loss, metrics
+
     @torch.no_grad()
     def check_facing(self, step: int) -> None:
         """Turn the scene by half a turn if the prior sees a front/back flip; every process decides as the first one does."""
+        guidance = next(objective for objective in self.guidance.values() if isinstance(objective, DiffusionGuidance))
         indices, at_once = torch.arange(self.config.facing.views), self.camera.batch_size
         views, *parts = (
             self.camera.sample(step, self.config.seed + 1, part).to(self.device) for part in (indices, *indices.split(at_once))
         )
         # no more at once than a step renders, so that it fits into memory too
-        x = torch.cat([self.guidance.encode(self.renderer(self.scene, part).image, part) for part in parts])
-        backwards = faces_backwards(self.guidance.prior, self.prompt, x, views, at_once)
+        x = torch.cat([guidance.encode(self.renderer(self.scene, part).image, part) for part in parts])
+        backwards = faces_backwards(guidance, self.prompt, x, views, at_once)
         if self.trainer.strategy.broadcast(backwards):
             self.scene.heading.copy_(wrap_angle(self.scene.heading + pi))
             if self.trainer.is_global_zero:
@@ -145,14 +196,21 @@ class TextTo3D(pl.LightningModule):
         if self.trainer.should_stop or self.global_step % (self.trainer.log_every_n_steps or 1) == 0:
             self.log_dict(self.metrics.take())
 
-    def active_losses(self, step: int) -> dict[str, tuple[LossTerm, float]]:
-        """Loss terms with a weight other than 0 at `step`."""
-        weighted = {name: (term, term.cfg.weight(step)) for name, term in self.losses.items()}
-        return {name: pair for name, pair in weighted.items() if pair[1] != 0}
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One optimiser with a group per named component."""
-        return self.optimizer_factory.create(self.scene)
+        """One optimiser over the scene and what the objectives train, with a group per named part.
+
+        Raises:
+            UserError: a parameter requires gradients and is in no group.
+        """
+        critics = nn.ModuleDict({name: objective.trainable() for name, objective in self.guidance.items()})
+        optimizer = self.optimizer_factory.create(nn.ModuleDict({**dict(self.scene.named_children()), "guidance": critics}))
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        missing = [name for name, value in self.named_parameters() if value.requires_grad and id(value) not in held]
+        if missing:
+            raise UserError(
+                f"{missing[0]}: requires gradients and would not be trained. Parameters of a guidance belong into its trainable()"
+            )
+        return optimizer
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: LightningOptimizer, optimizer_closure: Callable[[], Tensor | None]
@@ -206,12 +264,15 @@ class TextTo3D(pl.LightningModule):
         """Placeholders: see `views`."""
         return DataLoader(Placeholders(), batch_size=None)
 
+    def saved_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The entries of a `state_dict` that a checkpoint holds: all but frozen parameters."""
+        frozen = {name for name, value in self.named_parameters(remove_duplicate=False) if not value.requires_grad}
+        return {name: value for name, value in state.items() if name not in frozen}
+
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave out everything frozen; hold the view counter, because a resumed loader starts again from its first batch."""
         checkpoint["batches_seen"] = self.batches_seen
-        checkpoint["state_dict"] = {
-            k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(("guidance.", "prompt."))
-        }
+        checkpoint["state_dict"] = self.saved_state(checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuse a checkpoint of another scene, and give its optimiser the rates that the config names now.
@@ -220,7 +281,7 @@ class TextTo3D(pl.LightningModule):
             UserError: it was made with another config.
         """
         prepare_load(self.scene, checkpoint["state_dict"])
-        own = {k: v.shape for k, v in self.state_dict().items() if not k.startswith(("guidance.", "prompt."))}
+        own = {k: v.shape for k, v in self.saved_state(self.state_dict()).items()}
         theirs = {k: v.shape for k, v in checkpoint["state_dict"].items()}
         differing = sorted(k for k in own.keys() | theirs.keys() if own.get(k) != theirs.get(k))
         if differing:

@@ -12,9 +12,17 @@ from typing import Any
 
 from threefusion.config.catalogue import settings_class
 from threefusion.errors import UserError, nearest
-from threefusion.testing.samples import gaussian_embedding, small_scene, synthetic_render, views
+from threefusion.testing.samples import image_render, sample_guidance, sample_prompt, small_scene, synthetic_render, views
 
-__all__ = ["check_component", "gaussian_embedding", "small_scene", "synthetic_render", "views"]
+__all__ = [
+    "check_component",
+    "image_render",
+    "sample_guidance",
+    "sample_prompt",
+    "small_scene",
+    "synthetic_render",
+    "views",
+]
 
 
 def check_component(kind: str, name: str, **settings: Any) -> None:

@@ -12,24 +12,23 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
 from threefusion.config import Settings
-from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.guidance.prior.conditioning import Prediction
 from threefusion.registry import build
-from threefusion.testing.samples import gaussian_embedding, small_scene, synthetic_render, views
+from threefusion.testing.samples import image_render, sample_guidance, sample_prompt, small_scene, synthetic_render, views
 from threefusion.testing.scene import assert_finite, seeded
-from threefusion.types import PromptEmbeddings, RenderOutput, ViewBatch
-
-PRIOR = GaussianConfig(image_size=8)
+from threefusion.types import RenderOutput, ViewBatch
 
 
 def check_prompt(cfg: Settings) -> None:
-    """Cameras -> embeddings of shape [B L D], none of them in a checkpoint."""
-    prompt = build(cfg, build(PRIOR).text_encoder())
+    """Cameras -> texts, and their shares in every view."""
+    prompt = build(cfg)
     batch = views(3)
-    embedding = prompt(batch.camera)
-    assert embedding.text.ndim == 3 and len(embedding.text) == 3, "prompt: embeddings are [B L D]"
-    assert embedding.text.shape == embedding.uncond.shape, "prompt: the empty prompt has the shape of the text"
-    assert_finite([embedding.text, embedding.uncond, embedding.negative], "prompt")
-    assert not prompt.state_dict(), "prompt: embeddings stay out of checkpoints (persistent=False)"
+    prompted = prompt(batch.camera)
+    assert prompted.weight.shape == (3, len(prompted.texts)), "prompt: weights are [B V], a column per text"
+    assert torch.allclose(prompted.weight.sum(1), torch.ones(3)), "prompt: the shares of a view sum to 1"
+    wanted = {*prompted.texts, "", *prompted.negatives}
+    assert wanted <= set(prompt.texts()), "prompt: texts() lists every text, the empty one included"
+    assert not prompt.state_dict(), "prompt: nothing of it is in a checkpoint"
 
 
 def check_camera(cfg: Settings) -> None:
@@ -57,45 +56,66 @@ def same_views(one: ViewBatch, other: ViewBatch) -> bool:
 def check_prior(cfg: Settings) -> None:
     """Images -> its space -> noise, with nothing to train and nothing to save."""
     prior = build(cfg)
-    tokens = prior.text_encoder().encode(["a red car", ""])
+    condition = prior.text_encoder().encode(["a red car", ""])
     prior.load()
     image = torch.rand(2, 16, 16, 3, generator=seeded(0), requires_grad=True)
     noise = torch.randn(2, *prior.shape, generator=seeded(1))
     x = prior.encode(image, noise if prior.stochastic_encoder else None)
     assert x.shape == (2, *prior.shape) and x.dtype == torch.float32, "prior: encode gives float32 of its own shape"
     assert_finite([x, *torch.autograd.grad(x.square().sum(), image)], "prior")
-    table = prior.alphas_cumprod
-    assert ((table > 0) & (table <= 1)).all() and (table.diff() < 0).all(), "prior: alphas_cumprod falls from 1 towards 0"
+    alpha, sigma = (value.flatten() for value in prior.schedule.coefficients(torch.linspace(0.01, 0.99, 99)))
+    assert (alpha.diff() <= 0).all() and (sigma.diff() >= 0).all(), "prior: signal falls and noise grows from t = 0 to 1"
+    t = torch.tensor([0.02, 0.5])
     with torch.no_grad():
-        predicted = prior.predict_noise(x, torch.tensor([20, 500]), tokens)
+        prediction = prior.predict(prior.schedule.add_noise(x, noise, t), t, condition)
         decoded = prior.decode(x)
-    assert predicted.shape == x.shape and predicted.dtype == torch.float32, "prior: predicted noise is float32, of the shape of z"
+    assert_prediction(prediction, x.shape)
+    assert prior.evaluations.calls == 1 and prior.evaluations.images == 2, "prior: its evaluations are counted"
     assert decoded.shape[0] == 2 and decoded.shape[-1] == 3, "prior: decoded images are [B H W 3]"
-    assert_finite([predicted, decoded], "prior")
+    assert_finite([decoded], "prior")
     assert not prior.state_dict() and not list(prior.parameters()), "prior: frozen networks stay out of the module tree"
 
 
-def check_guidance(cfg: Settings) -> None:
-    """Images -> a loss that is a mean over views, with a gradient for every view."""
-    guidance = build(cfg, build(PRIOR))
-    batch = views(2)
-    image = torch.rand(2, 8, 8, 3, generator=seeded(0))
+def assert_prediction(prediction: Prediction, shape: torch.Size) -> None:
+    """All three forms are float32, finite, and agree at the noised states."""
+    forms = (prediction.noise, prediction.clean, prediction.velocity)
+    assert all(form.shape == shape and form.dtype == torch.float32 for form in forms), "prior: predictions are float32, like z"
+    assert_finite(forms, "prior")
+    again = prediction.alpha * prediction.clean + prediction.sigma * prediction.noise
+    tolerance = 1e-4 * float(prediction.z.abs().max())
+    assert torch.allclose(again, prediction.z, rtol=0, atol=tolerance), "prior: alpha clean + sigma noise is z"
 
-    def judge(part: ViewBatch, embedding: PromptEmbeddings, images: Tensor) -> tuple[Tensor, Tensor]:
-        images = images.clone().requires_grad_()
-        output = guidance(images, embedding, part)
+
+def check_guidance(cfg: Settings) -> None:
+    """Images -> a loss that is a mean over groups of views, with a gradient for every view."""
+    guidance = sample_guidance(cfg)
+    image = torch.rand(4, 8, 8, 3, generator=seeded(0))
+
+    def judge(part: ViewBatch, images: Tensor) -> tuple[Tensor, Tensor]:
+        render = image_render(images.clone().requires_grad_())
+        output = guidance(render, sample_prompt(len(part)), part)
         assert output.loss.shape == (), "guidance: the loss is a single number"
         assert all(value.shape == () and not value.requires_grad for value in output.metrics.values()), "guidance: plain metrics"
-        (gradient,) = torch.autograd.grad(output.loss, images)
+        (gradient,) = torch.autograd.grad(output.loss, render.image, retain_graph=True)
+        if output.critic_loss is not None:
+            leaked = torch.autograd.grad(output.critic_loss, render.image, allow_unused=True)[0]
+            assert leaked is None or not leaked.any(), "guidance: critic_loss gives no gradient to the image"
         return output.loss, gradient
 
-    loss, gradient = judge(batch, gaussian_embedding(2), image)
-    assert_finite([loss, gradient], "guidance")
-    assert (gradient.flatten(1).norm(dim=1) > 0).all(), "guidance: every view receives a gradient"
-    assert torch.equal(gradient, judge(batch, gaussian_embedding(2), image)[1]), "guidance: all randomness comes from the batch"
-    single = [judge(views(1, first=i), gaussian_embedding(1), image[i : i + 1])[1] for i in range(2)]
-    mean = torch.cat(single) / 2
-    assert torch.allclose(gradient, mean, rtol=1e-3, atol=1e-6 * float(mean.abs().max())), "guidance: a mean over views"
+    for size in (1, 2):
+        whole = views(4, group_size=size)
+        loss, gradient = judge(whole, image)
+        assert_finite([loss, gradient], "guidance")
+        assert (gradient.flatten(1).norm(dim=1) > 0).all(), "guidance: every view receives a gradient"
+        assert torch.equal(gradient, judge(whole, image)[1]), "guidance: all randomness comes from the batch"
+        groups = [judge(views(size, first=i, group_size=size), image[i : i + size])[1] for i in range(0, 4, size)]
+        mean = torch.cat(groups) * size / 4
+        tolerance = 1e-6 * float(mean.abs().max())
+        assert torch.allclose(gradient, mean, rtol=1e-3, atol=tolerance), "guidance: a mean over groups of views"
+    learning = {id(parameter) for parameter in guidance.parameters() if parameter.requires_grad}
+    assert learning == {id(parameter) for parameter in guidance.trainable().parameters()}, (
+        "guidance: trainable() has all that learns"
+    )
 
 
 def check_loss(cfg: Settings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -10,26 +12,47 @@ from threefusion.camera.orbit import orbit_views
 from threefusion.config import Settings
 from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.settings import DensityFieldConfig
+from threefusion.guidance.build import build_objective
+from threefusion.guidance.embedding import TextEmbeddings
+from threefusion.guidance.guidance import DiffusionGuidance, Guidance
+from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.guidance.settings import GuidanceConfig
 from threefusion.material.settings import DiffuseConfig
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.settings import VolumeConfig
-from threefusion.types import PromptEmbeddings, RenderedSamples, RenderOutput, Scene, Shading, ViewBatch
+from threefusion.types import RenderedSamples, RenderOutput, Scene, Shading, ViewBatch, ViewTexts
 
 
-def views(count: int = 2, size: int = 8, first: int = 0, shading: Shading = Shading.ALBEDO, of: int = 4) -> ViewBatch:
-    """Views `first` to `first + count - 1` of `of` views round the object; a view is the same in whatever batch it comes."""
+def views(
+    count: int = 2, size: int = 8, first: int = 0, shading: Shading = Shading.ALBEDO, of: int = 4, group_size: int = 1
+) -> ViewBatch:
+    """Views `first` to `first + count - 1` of `of` views around the object; a view is the same in every batch."""
     circle = orbit_views(of, elevation=0.3, distance=2.0, fovy=0.8, height=size, width=size, shading=shading)
-    return circle.select(torch.arange(first, first + count))
+    return replace(circle, group=circle.index // group_size).select(torch.arange(first, first + count))
 
 
-def gaussian_embedding(count: int, negative: bool = True) -> PromptEmbeddings:
-    """Texts for the prior `gaussian`: a token holds the mean colour and the standard deviation that it stands for."""
+def sample_prompt(count: int, negative: bool = True) -> ViewTexts:
+    """The texts "text", the empty one and "negative", the same for all views."""
+    return ViewTexts(("text",), torch.ones(count, 1), ("negative",) if negative else ())
 
-    def tokens(mean: float, std: float) -> Tensor:
-        return torch.tensor([mean, 0.5 * mean, 0.2, std]).expand(count, 1, 4)
 
-    return PromptEmbeddings(tokens(0.8, 0.4), tokens(0.5, 0.6), tokens(0.1, 0.5)[:, None] if negative else None)
+def sample_guidance(cfg: GuidanceConfig, prior: DiffusionPrior | None = None) -> Guidance:
+    """An objective whose prior, `gaussian` unless given, takes the texts of `sample_prompt` for three different Gaussians."""
+    objective = build_objective(cfg, lambda _: prior or build(GaussianConfig(image_size=8)))
+    objective.embed_texts(["text", "", "negative"])
+    if isinstance(objective, DiffusionGuidance):
+        gaussians = ((0.8, 0.4, 0.2, 0.4), (0.5, 0.25, 0.2, 0.6), (0.1, 0.05, 0.2, 0.5))
+        objective.embeddings = TextEmbeddings(["text", "", "negative"], Conditioning(torch.tensor(gaussians)[:, None]))
+    return objective
+
+
+def image_render(image: Tensor) -> RenderOutput:
+    """Images as if they had been rendered: opaque, with flat normals."""
+    one = torch.ones_like(image[..., :1])
+    return RenderOutput(image, one, one, normal=torch.zeros_like(image) + one.new_tensor([0.0, 0.0, 1.0]))
 
 
 def small_scene(

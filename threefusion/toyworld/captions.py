@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from threefusion.prompt.words import contains, words
 from threefusion.toyworld.catalogue import CLASSES, SYNONYMS, colored
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.palette import COLOR_SYNONYMS, COLORS
@@ -17,11 +17,6 @@ NOUNS = {name: name for name in CLASSES} | SYNONYMS
 COLOR_WORDS = {color: color for color in COLORS} | COLOR_SYNONYMS
 
 
-def words(text: str) -> list[str]:
-    """Words and numbers of a text, in lower case."""
-    return re.findall(r"[a-z0-9]+", text.lower())
-
-
 def known_words() -> list[str]:
     """Vocabulary of the training captions."""
     phrases = [*NOUNS, *COLOR_WORDS, *VIEW_WORDS, *OTHER_WORDS]
@@ -30,11 +25,7 @@ def known_words() -> list[str]:
 
 def _find(prompt: str, phrases: dict[str, str]) -> str | None:
     """Value of the longest phrase that occurs in the prompt as whole words, singular or plural."""
-    padded = f" {' '.join(words(prompt))} "
-    for phrase in sorted(phrases, key=len, reverse=True):
-        if f" {phrase} " in padded or f" {phrase}s " in padded:
-            return phrases[phrase]
-    return None
+    return next((phrases[phrase] for phrase in sorted(phrases, key=len, reverse=True) if contains(prompt, phrase)), None)
 
 
 def find_class(prompt: str) -> str | None:

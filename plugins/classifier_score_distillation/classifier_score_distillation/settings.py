@@ -12,7 +12,7 @@ from threefusion.registry import component
 @component("guidance", "classifier-score-distillation", "classifier_score_distillation.guidance:ClassifierScoreDistillation")
 @dataclass(frozen=True)
 class ClassifierScoreDistillationConfig(LinearDistillationConfig):
-    """How strongly the text pulls, and how strongly a negative prompt pushes."""
+    """How strongly the text attracts, and how strongly a negative prompt repels."""
 
     text_scale: Schedule = bounded(Schedule.constant(100.0), -1e6, 1e6)
     """Factor of text - uncond; 100 is the size that this part has in score distillation at DreamFusion's guidance."""

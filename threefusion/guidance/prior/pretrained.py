@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.errors import UserError
-from threefusion.guidance.noise import signal_and_noise
-from threefusion.guidance.prior.conversion import PREDICTION_TYPES, alphas_cumprod, to_noise
+from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
 from threefusion.guidance.prior.models import TEXT_PARTS, ModelError, read_settings, resolve
 from threefusion.guidance.prior.precision import network_dtype, reading_options, stored_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
+from threefusion.guidance.prior.schedule import VariancePreserving, alphas_cumprod
 from threefusion.guidance.prior.settings import PretrainedConfig
 from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
-from threefusion.guidance.prior.vocabulary import check_prompt
+
+TARGETS: dict[str, Target] = {"epsilon": "noise", "v_prediction": "velocity", "sample": "clean"}
+"""By the prediction type of a diffusers scheduler."""
 
 
 class PretrainedPrior(DiffusionPrior):
-    """A text-conditional U-Net with its scheduler's settings; files are looked for when something of them is first needed."""
+    """A text-conditional U-Net with its scheduler's settings; its files are looked up at first use."""
 
     parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
 
@@ -59,12 +61,17 @@ class PretrainedPrior(DiffusionPrior):
                 f"{self.cfg.model}: its U-Net wants more than a text ({settings['addition_embed_type']}); not supported yet"
             )
         prediction = settings.get("prediction_type", "epsilon")
-        if part == "scheduler" and prediction not in PREDICTION_TYPES:
-            raise ModelError(f"{self.cfg.model}: predicts {prediction!r}; known here: {', '.join(PREDICTION_TYPES)}")
+        if part == "scheduler" and prediction not in TARGETS:
+            raise ModelError(f"{self.cfg.model}: unsupported prediction_type {prediction!r}; supported: {', '.join(TARGETS)}")
 
-    def read_schedule(self) -> Float[Tensor, "T"]:
-        """ᾱ_t of the pipeline's scheduler."""
-        return alphas_cumprod(self.settings("scheduler"))
+    def read_schedule(self) -> VariancePreserving:
+        """The schedule of the pipeline's scheduler."""
+        return VariancePreserving(alphas_cumprod(self.settings("scheduler")))
+
+    @property
+    def target(self) -> Target:
+        """The prediction type of the pipeline's scheduler."""
+        return TARGETS[self.settings("scheduler").get("prediction_type", "epsilon")]
 
     def largest_layer(self, views: int) -> int:
         """The first of the U-Net, where images are largest, under two conditions."""
@@ -127,24 +134,20 @@ class PretrainedPrior(DiffusionPrior):
         self._runners.clear()
         return super()._apply(fn, recurse)
 
-    def predict_noise(
-        self, z: Float[Tensor, "B C h w"], timesteps: Int[Tensor, "B"], tokens: Float[Tensor, "B L D"]
-    ) -> Float[Tensor, "B C h w"]:
-        """The U-Net's opinion, in its own precision; everything around it in float32, timesteps as integers."""
-        inputs = (z.to(self.dtype, memory_format=torch.channels_last), timesteps, tokens.to(self.dtype))
+    def _predict(self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning) -> Float[Tensor, "B C h w"]:
+        """The U-Net's output, computed in its own precision; everything around it in float32, timesteps as integers."""
+        inputs = (
+            z.to(self.dtype, memory_format=torch.channels_last),
+            self.schedule.timesteps(t),
+            condition.tokens.to(self.dtype),
+        )
         output = self.run("unet", lambda: self.network("unet", self.dtype), *inputs, return_dict=False)[0]
         # DeepFloyd's networks predict a variance in further channels, which no objective uses.
-        output = output[:, : z.shape[1]].float().contiguous()
-        alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps)
-        return to_noise(output, z, alpha, sigma, self.settings("scheduler").get("prediction_type", "epsilon"))
+        return output[:, : z.shape[1]].float().contiguous()
 
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""
         return PretrainedTextEncoder(self.folder(TEXT_PARTS))
-
-    def check_prompt(self, text: str) -> list[str]:
-        """What a bundled model's vocabulary says; others understand everything."""
-        return check_prompt(self.cfg.model, text)
 
 
 def network_class(part: str) -> type:

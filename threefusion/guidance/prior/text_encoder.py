@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.models import ModelError, fingerprint, read_settings
 from threefusion.guidance.prior.precision import reading_options, weight_files
 from threefusion.guidance.prior.prior import TextEncoder
@@ -38,7 +37,7 @@ class PretrainedTextEncoder(TextEncoder):
         self.length = min(read_settings(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", LONGEST), LONGEST)
         self.key = f"{fingerprint(folder)}/{str(self.dtype).removeprefix('torch.')}/{self.length}"
 
-    def encode(self, texts: list[str]) -> Float[Tensor, "n L D"]:
+    def encode(self, texts: list[str]) -> Conditioning:
         """The last hidden states. T5 attends to real tokens only; the U-Net then sees the padding too, as in its training."""
         from transformers import AutoTokenizer
 
@@ -53,7 +52,7 @@ class PretrainedTextEncoder(TextEncoder):
         mask = tokens.attention_mask if self.kind == "t5" else None
         with torch.inference_mode():
             states = self.network()(input_ids=tokens.input_ids, attention_mask=mask).last_hidden_state
-        return states.float().clone()
+        return Conditioning(states.float().clone())
 
     def network(self) -> PreTrainedModel:
         """The encoder, freshly read."""

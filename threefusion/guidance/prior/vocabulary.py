@@ -1,12 +1,12 @@
-"""What a bundled model can know. Imports neither torch nor diffusers: a prompt is checked before anything heavy is loaded."""
+"""The closed vocabulary of the bundled models. Imports neither torch nor diffusers, so that prompts are checked at once."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
 from threefusion.guidance.prior.models import guiding_models, local_folder, read_settings
+from threefusion.prompt.words import contains, words
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -59,14 +59,3 @@ def read_vocabulary(model: str) -> dict[str, Any] | None:
     if folder is None or not (folder / VOCABULARY_FILE).is_file():
         return None
     return read_settings(folder / VOCABULARY_FILE)
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words and numbers of a text."""
-    return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def contains(text: str, phrase: str) -> bool:
-    """Whether `phrase` occurs in `text` as whole words, in the singular or with an s."""
-    padded, wanted = f" {' '.join(words(text))} ", " ".join(words(phrase))
-    return f" {wanted} " in padded or f" {wanted}s " in padded

@@ -1,7 +1,7 @@
 """Text embeddings on disk, so that a text encoder of gigabytes is loaded once per text and not once per run.
 
-An entry's file name is the digest of everything its content depends on. Files are moved into place whole; one that cannot be
-read counts as absent and is written anew.
+An entry's file name is the digest of everything its content depends on. Files are written atomically; one that cannot be read
+counts as missing and is written again.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.prior import TextEncoder
 
 logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """`THREEFUSION_CACHE` if set, else the platform's place for caches."""
+    """`THREEFUSION_CACHE` if set, else the platform's cache folder."""
     if chosen := os.environ.get("THREEFUSION_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -35,45 +32,46 @@ def cache_folder() -> Path:
     return base / "threefusion"
 
 
-def embed(encoder: TextEncoder, texts: list[str], folder: Path | None = None) -> Float[Tensor, "n L D"]:
-    """Tokens of each text, from the cache in `folder` (by default `cache_folder()`) where they are there.
+def embed_texts(encoder: TextEncoder, texts: list[str], folder: Path | None = None) -> Conditioning:
+    """The conditioning of each text, from the cache in `folder` (by default `cache_folder()`) where it is cached.
 
     The encoder runs at most once, on the texts that are missing.
     """
     if encoder.key is None:
         return encoder.encode(texts)
     paths = {text: entry_path(folder or cache_folder(), encoder.key, text) for text in texts}
-    known = {text: tokens for text, path in paths.items() if (tokens := read_entry(path)) is not None}
-    missing = [text for text in paths if text not in known]
+    cached = {text: entry for text, path in paths.items() if (entry := read_entry(path)) is not None}
+    missing = [text for text in paths if text not in cached]
     if missing:
-        for text, tokens in zip(missing, encoder.encode(missing), strict=True):
-            known[text] = tokens
-            write_entry(paths[text], tokens)
-    return torch.stack([known[text] for text in texts])
+        encoded = encoder.encode(missing)
+        for row, text in enumerate(missing):
+            cached[text] = encoded[row : row + 1]
+            write_entry(paths[text], cached[text])
+    return Conditioning.cat([cached[text] for text in texts])
 
 
 def entry_path(folder: Path, key: str, text: str) -> Path:
-    """Where the tokens of `text` under the encoder `key` (model, revision, precision, token length) belong."""
+    """The file of `text` under the encoder `key` (model, revision, precision, token length)."""
     digest = hashlib.sha256(f"{key}\0{text}".encode()).hexdigest()
     return folder / "embeddings" / f"{digest}.safetensors"
 
 
-def read_entry(path: Path) -> Float[Tensor, "L D"] | None:
-    """The tokens in a file; None if it is missing or damaged."""
+def read_entry(path: Path) -> Conditioning | None:
+    """The conditioning in a file; None if the file is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        return load(path.read_bytes())["tokens"]
+        return Conditioning(**{name: value[None] for name, value in load(path.read_bytes()).items()})
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError, KeyError) as error:
-        logger.warning("The cached text embedding %s cannot be read (%s) and is made anew.", path, error)
+    except (OSError, SafetensorError, TypeError) as error:
+        logger.warning("The cached text embedding %s cannot be read (%s); the text is encoded again.", path, error)
         return None
 
 
-def write_entry(path: Path, tokens: Float[Tensor, "L D"]) -> None:
-    """Put an entry in place in one move; a cache that cannot be written costs time, not the run."""
+def write_entry(path: Path, entry: Conditioning) -> None:
+    """Write one text's conditioning in one move; a cache that cannot be written costs time, not the run."""
     from safetensors.torch import save
 
     try:
@@ -84,7 +82,7 @@ def write_entry(path: Path, tokens: Float[Tensor, "L D"]) -> None:
         return
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(save({"tokens": tokens.contiguous()}))
+            file.write(save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None}))
         os.replace(name, path)
     except OSError as error:
         Path(name).unlink(missing_ok=True)

@@ -1,9 +1,37 @@
-"""The injected gradient."""
+"""The weights w(t) and the injected gradient."""
+
+import typing
 
 import pytest
 import torch
 
-from threefusion.guidance.distill import clean_gradient, score_distillation_loss
+from threefusion.guidance.prior.schedule import VariancePreserving, alphas_cumprod
+from threefusion.guidance.score import WEIGHTS, clean_gradient, score_distillation_loss
+from threefusion.guidance.settings import DiffusionGuidanceConfig
+
+STABLE = VariancePreserving(alphas_cumprod({"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}))
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("sigma2", (0.0187, 0.724, 0.994)),
+        ("uniform", (1.0, 1.0, 1.0)),
+        ("alpha_sigma2", (0.0185, 0.380, 0.0760)),
+        ("sigma_over_alpha", (0.138, 1.62, 13.0)),
+        ("inv_sigma2", (53.5, 1.38, 1.01)),
+        ("alpha_over_sigma", (7.25, 0.618, 0.0767)),
+        ("flow", (1.14, 2.62, 14.0)),
+    ],
+)
+def test_weights_of_stable_diffusion(name, expected):
+    values = WEIGHTS[name](*STABLE.coefficients(torch.tensor([0.02, 0.5, 0.98]))).flatten()
+    torch.testing.assert_close(values, torch.tensor(expected), rtol=5e-3, atol=0)
+
+
+def test_every_weight_can_be_configured_and_no_other():
+    annotation = typing.get_type_hints(DiffusionGuidanceConfig)["timestep_weight"]
+    assert set(typing.get_args(annotation)) == set(WEIGHTS)
 
 
 def injected(x, gradient):

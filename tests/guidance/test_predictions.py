@@ -1,11 +1,11 @@
-"""Classifier-free guidance and its rescaling."""
+"""Rules that combine predictions under several conditions."""
 
 import pytest
 import torch
 
-from threefusion.guidance.combine import cfg_combine, rescale_std
-from threefusion.guidance.noise import signal_and_noise
-from threefusion.guidance.prior.conversion import alphas_cumprod, to_noise
+from threefusion.guidance.predictions import cfg_combine, rescale_std
+from threefusion.guidance.prior.conditioning import Prediction
+from threefusion.guidance.prior.schedule import RectifiedFlow, VariancePreserving, alphas_cumprod
 
 generator = torch.Generator().manual_seed(0)
 uncond, cond = torch.randn(2, 3, 4, 5, 5, generator=generator).double()
@@ -26,14 +26,18 @@ def test_the_papers_form_has_a_scale_that_is_one_less():
     torch.testing.assert_close(cfg_combine(uncond, cond, omega + 1), (1 + omega) * cond - omega * uncond)
 
 
-@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
-def test_guidance_commutes_with_the_conversion_of_predictions(prediction_type):
-    table = alphas_cumprod({"beta_schedule": "squaredcos_cap_v2"}).double()
-    alpha, sigma = signal_and_noise(table, torch.tensor([20, 500, 950]))
+@pytest.mark.parametrize("target", ["velocity", "clean"])
+@pytest.mark.parametrize("kind", ["table", "flow"])
+def test_guidance_commutes_with_the_conversion_of_predictions(target, kind):
+    table = VariancePreserving(alphas_cumprod({"beta_schedule": "squaredcos_cap_v2"}).double())
+    schedule = table if kind == "table" else RectifiedFlow(3.0)
+    coefficients = schedule.coefficients(torch.tensor([0.02, 0.5, 0.95]).double())
     z = torch.randn(3, 4, 5, 5, generator=generator).double()
-    before = to_noise(cfg_combine(uncond, cond, 7.5), z, alpha, sigma, prediction_type)
-    after = cfg_combine(*(to_noise(output, z, alpha, sigma, prediction_type) for output in (uncond, cond)), 7.5)
-    torch.testing.assert_close(before, after)
+
+    def noise(output):
+        return Prediction(output, target, z, *coefficients, schedule.rates(*coefficients)).noise
+
+    torch.testing.assert_close(noise(cfg_combine(uncond, cond, 7.5)), cfg_combine(noise(uncond), noise(cond), 7.5))
 
 
 def test_rescale_does_nothing_at_zero_and_at_scale_one():
