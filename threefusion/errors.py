@@ -19,11 +19,6 @@ class ConfigError(UserError):
         self.place = place
 
 
-def is_override(word: str) -> bool:
-    """Whether a word of a command line is `key=value`, `+key=value` or `~key`, and no file."""
-    return "=" in word or (word.startswith("~") and "/" not in word)
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`. Did you mean 'x'?`, or nothing if no known name is close; case and underscores do not count."""
     by_form = {_form(candidate): candidate for candidate in known}

@@ -181,8 +181,8 @@ BREACHES = {
 
 def forget(kind):
     """Take the component `breach` out of the registry."""
-    for key in [key for key in registry.entries if key[:2] == (kind, "breach")]:
-        del registry.entries[key]
+    for key in [key for key in registry.ENTRIES if key[:2] == (kind, "breach")]:
+        del registry.ENTRIES[key]
 
 
 @pytest.mark.parametrize(("cls", "message"), BREACHES.items(), ids=lambda value: getattr(value, "__name__", None))

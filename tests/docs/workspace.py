@@ -23,7 +23,7 @@ from unittest import mock
 from doc_blocks import ROOT, Block
 
 from threefusion import registry
-from threefusion.bench.plan import check_file
+from threefusion.cli.check import check_file
 from threefusion.cli.main import run
 from threefusion.cli.perf import TAKES
 from threefusion.config import RunConfig, load_config
@@ -150,7 +150,7 @@ def inside(module: ModuleType, folder: Path) -> bool:
 @contextmanager
 def alone() -> Iterator[None]:
     """The plugins of the current directory in place of those that other tests have loaded, and nothing of them afterwards."""
-    entries, path = dict(registry.entries), list(sys.path)
+    entries, path = dict(registry.ENTRIES), list(sys.path)
     others = {name: module for name, module in sys.modules.items() if inside(module, ROOT / "plugins")}
     sys.path[:] = [folder for folder in path if not Path(folder).is_relative_to(ROOT / "plugins")]
     for name in others:
@@ -160,8 +160,8 @@ def alone() -> Iterator[None]:
     finally:
         for name in [name for name, module in sys.modules.items() if inside(module, Path.cwd())]:
             del sys.modules[name]
-        registry.entries.clear()
-        registry.entries.update(entries)
+        registry.ENTRIES.clear()
+        registry.ENTRIES.update(entries)
         sys.modules.update(others)
         sys.path[:] = path
 

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
-import yaml
-from omegaconf import DictConfig
-
 from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
-from threefusion.config import ConfigError, RunConfig, Settings, bounded, literal, load_config, slot
+from threefusion.config import ConfigError, RunConfig, Settings, bounded, literal, slot
 from threefusion.config.catalogue import Catalogue, plugin_folders
-from threefusion.config.document import COMMAND_LINE, Place, entries, place, read_file
+from threefusion.config.document import COMMAND_LINE, Entries, Place, read_file
+from threefusion.config.resolve import instance, resolved
 from threefusion.config.sections import CsvConfig, WandbConfig
-from threefusion.config.tree import Tree, mappings, under
+from threefusion.config.tree import Tree, mappings
 from threefusion.errors import UserError, did_you_mean, nearest
 from threefusion.evaluate.keys import SECTIONS
 
@@ -106,18 +104,6 @@ RUN_KEYS = ("config", "overrides", "variants")
 """Keys that say what the runs are; `variants` reads them."""
 
 
-def check_file(path: Path, overrides: list[str]) -> None:
-    """Check a run config or a benchmark, whichever `path` is.
-
-    Raises:
-        ConfigError: the first error.
-    """
-    if path.is_file() and "variants" in entries(read_file(path)):
-        load_plan(path, overrides, anyway=True)
-    else:
-        load_config(path, overrides)
-
-
 def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     """The plan in a YAML file; `key=value` overrides hold for every run.
 
@@ -126,11 +112,11 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     Raises:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name.
     """
-    document = read_file(path)
+    document = read_file(path).value
     known = [field.name for field in fields(Benchmark)] + [*RUN_KEYS, "evaluation"]
-    for key, (node, _) in entries(document).items():
+    for key, (place, _) in document.items():
         if key not in known:
-            raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", place(node))
+            raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", place)
     refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
     variants = read_variants(document)
     benchmark, evaluation = _read(document, path)
@@ -156,23 +142,23 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     )
 
 
-def _read(document: yaml.MappingNode, path: Path) -> tuple[Benchmark, EvaluationOptions]:
+def _read(document: Entries, path: Path) -> tuple[Benchmark, EvaluationOptions]:
     """The benchmark's own keys and the options of `eval`, by type and range."""
-    tree, top = Tree(Catalogue(plugin_folders(path))), Place(document.start_mark.file, 1)
-    pairs = [pair for pair in document.value if pair[0].value not in (*RUN_KEYS, "evaluation")]
-    conf: DictConfig = tree.section(Benchmark, [yaml.MappingNode(document.tag, pairs, top)], "", "a benchmark", top)
-    benchmark = tree.instance(conf, "")
-    options = mappings(under([document], "evaluation"), "evaluation")
-    return benchmark, tree.instance(tree.section(EvaluationOptions, options, "evaluation", "evaluation", top), "evaluation")
+    tree, top = Tree(Catalogue(plugin_folders(path))), Place(str(path), 1)
+    own = {key: entry for key, entry in document.items() if key not in (*RUN_KEYS, "evaluation")}
+    options = mappings([document["evaluation"]] if "evaluation" in document else [], "evaluation")
+    root = dict(vars(tree.section(Benchmark, [own], "", "a benchmark", top)))
+    root["evaluation"] = tree.section(EvaluationOptions, options, "evaluation", "evaluation", top)
+    values = resolved(tree, root)
+    return instance(tree, values, ""), instance(tree, values["evaluation"], "evaluation")
 
 
-def _items(document: yaml.MappingNode, key: str) -> list[Place]:
+def _items(document: Entries, key: str) -> list[Place]:
     """Where each item of a list was written; nothing for a list that is left out."""
-    found = entries(document).get(key)
-    return [place(item) for item in found[1].value] if found else []
+    return [item.place for item in document[key][1].value] if key in document else []
 
 
-def _check(benchmark: Benchmark, document: yaml.MappingNode, variants: tuple[str, ...]) -> None:
+def _check(benchmark: Benchmark, document: Entries, variants: tuple[str, ...]) -> None:
     """What types and ranges cannot say.
 
     Raises:
@@ -180,11 +166,11 @@ def _check(benchmark: Benchmark, document: yaml.MappingNode, variants: tuple[str
     """
     if not is_folder_name(benchmark.name or "x"):
         problem = f"name: expected letters, digits, '-', '_' or '.', got {benchmark.name!r}"
-        raise ConfigError(problem, place(entries(document)["name"][0]))
+        raise ConfigError(problem, document["name"][0])
     for key in ("prompts", "seeds"):
         values = getattr(benchmark, key)
         if not values:
-            raise ConfigError(f"{key}: expected at least one", place(entries(document)[key][0]))
+            raise ConfigError(f"{key}: expected at least one", document[key][0])
         for index, value in enumerate(values):
             if value in values[:index]:
                 raise ConfigError(f"{key}[{index}]: {value!r} is given twice", _items(document, key)[index])
@@ -195,9 +181,9 @@ def _check(benchmark: Benchmark, document: yaml.MappingNode, variants: tuple[str
             raise ConfigError(f"columns[{index}]: no evaluation has {column!r}{hint}", where)
     if benchmark.baseline is not None and benchmark.baseline not in variants:
         problem = f"baseline: unknown variant {benchmark.baseline!r}{nearest(benchmark.baseline, variants)}"
-        raise ConfigError(problem, place(entries(document)["baseline"][0]))
+        raise ConfigError(problem, document["baseline"][0])
     if not isinstance(benchmark.logger, CsvConfig | WandbConfig):
-        raise ConfigError("logger: expected csv or wandb", place(entries(document)["logger"][0]))
+        raise ConfigError("logger: expected csv or wandb", document["logger"][0])
 
 
 def _unknown_words(config: RunConfig, where: Place) -> Iterator[str]:

@@ -6,10 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from threefusion.config import ConfigError, RunConfig, load_config
-from threefusion.config.document import COMMAND_LINE, Place, construct, entries, is_null, place
+from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, plain
 from threefusion.config.values import got
 from threefusion.errors import did_you_mean, nearest
 
@@ -36,62 +34,60 @@ class Variant:
     overrides: tuple[Text, ...]
 
 
-def read_variants(document: yaml.MappingNode) -> list[Variant]:
-    """The variants of a benchmark, with what is said once for all of them.
+def read_variants(document: Entries) -> list[Variant]:
+    """The variants of a benchmark, with what holds for all of them.
 
     Raises:
         ConfigError: no variants, an unknown key, a config that is not there.
     """
-    key, node = entries(document).get("variants", (document, None))
     form = "'name: {config: FILE, overrides: [key=value, …]}' lines"
-    if node is None:
-        raise ConfigError(f"variants: a benchmark needs {form}", place(key))
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"variants: expected {form}, got {got(construct(node))}", place(key))
+    if "variants" not in document:
+        raise ConfigError(f"variants: a benchmark needs {form}", next(iter(document.values()))[0])
+    place, node = document["variants"]
+    if not isinstance(node.value, dict):
+        raise ConfigError(f"variants: expected {form}, got {got(plain(node))}", place)
     if not node.value:
-        raise ConfigError("variants: expected at least one", place(key))
+        raise ConfigError("variants: expected at least one", place)
     shared = _overrides(document, "overrides")
-    return [_variant(document, name, entry, shared) for name, entry in entries(node).items()]
+    return [_variant(document, name, entry, shared) for name, entry in node.value.items()]
 
 
-def _variant(document: yaml.MappingNode, name: str, entry: tuple[yaml.Node, yaml.Node], shared: list[Text]) -> Variant:
-    path, (key, node) = f"variants.{name}", entry
+def _variant(document: Entries, name: str, entry: tuple[Place, Node], shared: list[Text]) -> Variant:
+    path, (place, node) = f"variants.{name}", entry
     if not is_folder_name(name):
-        raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place(key))
-    if is_null(node):
-        node = yaml.MappingNode(document.tag, [], place(key))
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(construct(node))}", place(key))
-    for word, (written, _) in entries(node).items():
+        raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place)
+    own = {} if node.value is None else node.value
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(plain(node))}", place)
+    for word, (written, _) in own.items():
         if word not in VARIANT_KEYS:
-            raise ConfigError(f"{path}.{word}: unknown key of a variant{nearest(word, VARIANT_KEYS)}", place(written))
-    holder, where = (node, f"{path}.config") if "config" in entries(node) else (document, "config")
-    if "config" not in entries(holder):
-        raise ConfigError(f"{path}.config: name the run config, here or once under 'config'", place(key))
-    return Variant(name, _config_file(holder, where), (*shared, *_overrides(node, f"{path}.overrides")))
+            raise ConfigError(f"{path}.{word}: unknown key of a variant{nearest(word, VARIANT_KEYS)}", written)
+    holder, where = (own, f"{path}.config") if "config" in own else (document, "config")
+    if "config" not in holder:
+        raise ConfigError(f"{path}.config: name the run config, here or once under 'config'", place)
+    return Variant(name, _config_file(*holder["config"], where), (*shared, *_overrides(own, f"{path}.overrides")))
 
 
-def _config_file(holder: yaml.MappingNode, path: str) -> Path:
+def _config_file(place: Place, node: Node, path: str) -> Path:
     """The run config that is named under `config`: relative to the file that names it."""
-    key, node = entries(holder)["config"]
-    if not isinstance(node, yaml.ScalarNode) or is_null(node):
-        raise ConfigError(f"{path}: expected a file, got {got(construct(node))}", place(key))
-    folder = Path(place(key).file).parent
-    file = Path(os.path.normpath(folder / Path(node.value).expanduser()))
+    if not node.text:
+        raise ConfigError(f"{path}: expected a file, got {got(plain(node))}", place)
+    folder = Path(place.file).parent
+    file = Path(os.path.normpath(folder / Path(node.text).expanduser()))
     if not file.is_file():
         beside = [os.path.relpath(other, folder) for other in file.parent.glob("*.yaml")]
-        problem = f"no file {node.value!r} as seen from {Path(place(key).file).name}{did_you_mean(node.value, beside)}"
-        raise ConfigError(f"{path}: {problem}", place(key))
+        problem = f"no file {node.text!r} as seen from {Path(place.file).name}{did_you_mean(node.text, beside)}"
+        raise ConfigError(f"{path}: {problem}", place)
     return file
 
 
-def _overrides(mapping: yaml.MappingNode, path: str) -> list[Text]:
-    key, node = entries(mapping).get("overrides", (mapping, None))
-    if node is None:
+def _overrides(entries: Entries, path: str) -> list[Text]:
+    if "overrides" not in entries:
         return []
-    if not isinstance(node, yaml.SequenceNode) or not all(isinstance(item, yaml.ScalarNode) for item in node.value):
-        raise ConfigError(f"{path}: expected a list of texts, got {got(construct(node))}", place(key))
-    written = [Text(item.value, place(item)) for item in node.value]
+    place, node = entries["overrides"]
+    if not isinstance(node.value, list) or not all(item.text for item in node.value):
+        raise ConfigError(f"{path}: expected a list of texts, got {got(plain(node))}", place)
+    written = [Text(item.text, item.place) for item in node.value]
     refuse_grid_keys(written, path)
     return written
 

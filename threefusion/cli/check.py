@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from threefusion.cli.parser import PROGRAM, Parser, Verb
-from threefusion.errors import UserError, is_override
+from threefusion.errors import ConfigError, UserError
 
 
 def check_arguments(parser: Parser) -> None:
@@ -15,11 +15,30 @@ def check_arguments(parser: Parser) -> None:
     parser.add_argument("words", nargs="+", metavar="CONFIG|key=value", help="config files, and settings that differ from them")
 
 
+def is_override(word: str) -> bool:
+    """Whether a word of a command line is `key=value`, `+key=value` or `~key`, and no file."""
+    return "=" in word or (word.startswith("~") and "/" not in word)
+
+
+def check_file(path: Path, overrides: list[str]) -> None:
+    """Check a run config or a benchmark, whichever `path` is.
+
+    Raises:
+        ConfigError: the first error.
+    """
+    from threefusion.config import load_config
+    from threefusion.config.document import read_file
+
+    if path.is_file() and b"variants" in path.read_bytes() and "variants" in read_file(path).value:
+        from threefusion.bench.plan import load_plan
+
+        load_plan(path, overrides, anyway=True)
+    else:
+        load_config(path, overrides)
+
+
 def check_command(arguments: argparse.Namespace) -> int:
     """Check configs without building anything."""
-    from threefusion.bench.plan import check_file
-    from threefusion.config import ConfigError
-
     overrides = [word for word in arguments.words if is_override(word)]
     files = [word for word in arguments.words if not is_override(word)]
     if not files:

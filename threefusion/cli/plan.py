@@ -6,8 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
+from threefusion.cli.check import is_override
 from threefusion.cli.parser import Parser, Verb
-from threefusion.errors import UserError, is_override
+from threefusion.errors import UserError
 
 
 def plan_arguments(parser: Parser) -> None:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threefusion.cli.check import is_override
 from threefusion.cli.parser import PROGRAM, Parser, Verb
 from threefusion.cli.results import run_folder
-from threefusion.errors import UserError, is_override
+from threefusion.errors import UserError
 from threefusion.machine.process import prepare_process
 
 if TYPE_CHECKING:

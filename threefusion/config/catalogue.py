@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from threefusion import registry
 from threefusion.errors import nearest
-from threefusion.registry import KINDS, Entry, RegistryError, entry_of
+from threefusion.registry import ENTRIES, KINDS, Entry, RegistryError
 
 ENTRY_POINTS = "threefusion.plugins"
 BUILT_IN = "threefusion"
 PACKAGE = Path(__file__).parents[1]
+NOT_PLUGIN = re.compile(r"(tests|configs|docs|build|dist|__pycache__|setup\.py|conftest\.py|test_.*\.py|\..*|.*\.egg-info)$")
 _searched: set[Path] = set()
 """Every plugin folder searched so far: what is declared there is seen only by configs that search it too."""
 
@@ -47,25 +47,27 @@ class Plugin:
 
     origin: str
     """Its path, or the installed distribution."""
-    modules: tuple[tuple[str, Path], ...]
-    """Name and file of each module that registers something."""
+    modules: tuple[tuple[str, Path, bytes], ...]
+    """Name, file, and the arguments of its registrations, of each module that registers something."""
     fault: str = ""
     """Why it cannot be used, as far as that is known without importing it."""
 
 
 class Catalogue:
-    """The components that one config can name: those of the package, of its plugin folders and of installed plugins.
+    """The components that one config can name.
 
-    A plugin's module is imported only when its text registers the name that is looked for, or when a name is not found.
+    A plugin's module is imported only when it registers the name that is looked for, or when a name is not found. Installed
+    plugins are consulted about names that neither the package nor a folder has.
     """
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
-        self.folders = folders
-        self.faults: dict[str, str] = {}
+        self.folders = tuple(dict.fromkeys(folders))
+        self._plugins = [plugin for folder in self.folders for plugin in _local_plugins(folder)]
+        self.faults = {plugin.origin: plugin.fault for plugin in self._plugins if plugin.fault}
         """Broken plugins, with the reason."""
-        self._plugins = [*(plugin for folder in folders for plugin in _local_plugins(folder)), *_installed_plugins()]
-        self.faults |= {plugin.origin: plugin.fault for plugin in self._plugins if plugin.fault}
         _searched.update(folders)
+        for module in KINDS.values():
+            importlib.import_module(module)
 
     def find(self, kind: str, name: str) -> Entry:
         """The component called `name`.
@@ -73,16 +75,20 @@ class Catalogue:
         Raises:
             RegistryError: there is none, or more than one.
         """
-        importlib.import_module(KINDS[kind])
-        mentions = re.compile(rb"\b(register|component)\([^)]*[\"']%b[\"']" % re.escape(name.encode())).search
-        self._load(mentions)
+        quoted = (f'"{name}"'.encode(), f"'{name}'".encode())
+        registers = lambda declared: any(word in declared for word in quoted)  # noqa: E731
+        self._load(registers)
+        if not self._visible(kind, name):
+            self._add_installed()
+            self._load(registers)
+        if not self._visible(kind, name):
+            self._load(bool)
         found = self._visible(kind, name)
-        if not found:
-            self.load_all()
-            found = self._visible(kind, name)
-        rivals = [path for plugin in self._plugins if plugin.fault for _, path in plugin.modules if mentions(_text(path))]
-        if len(found) > 1 or (found and rivals):
-            raise RegistryError(self._clash(kind, name, rivals))
+        taken = (
+            [path for p in self._plugins if p.fault for _, path, declared in p.modules if registers(declared)] if found else []
+        )
+        if len(found) + len(taken) > 1:
+            raise RegistryError(_clash(kind, name, [*(entry.file for entry in found), *taken]))
         if not found:
             raise RegistryError("; ".join([f"unknown {kind} type {name!r}{nearest(name, self.names(kind))}", *self.problems()]))
         return found[0]
@@ -94,63 +100,59 @@ class Catalogue:
         except RegistryError:
             return False
 
-    def fields(self, kind: str) -> set[str]:
-        """The fields of all components of a kind whose settings are loaded, and `type`."""
-        importlib.import_module(KINDS[kind])
+    def fields(self, kind: str, name: str) -> set[str]:
+        """`type` and the fields of the components of a kind that are loaded, those of `name` among them."""
+        if name:
+            self.has(kind, name)
         return {"type"} | {field.name for entry in self._visible(kind) for field in dataclasses.fields(entry.settings)}
 
     def names(self, kind: str) -> list[str]:
         """The names of one kind, sorted."""
-        self.load_all()
-        importlib.import_module(KINDS[kind])
-        return sorted({entry.name for entry in self._visible(kind)})
+        return sorted({entry.name for entry in self.entries() if entry.kind == kind})
 
     def entries(self) -> list[Entry]:
         """All components, in the order of `KINDS`, then by name."""
-        self.load_all()
-        for module in KINDS.values():
-            importlib.import_module(module)
+        self._add_installed()
+        self._load(bool)
         return [entry for kind in KINDS for entry in sorted(self._visible(kind), key=lambda entry: entry.name)]
 
     def problems(self) -> list[str]:
-        """Plugins that cannot be used, and why."""
+        """Plugins that cannot be used, and names that are taken twice."""
         counted = Counter((entry.kind, entry.name) for entry in self.entries())
         faults = [f"plugin {origin} could not be loaded: {reason}" for origin, reason in self.faults.items()]
-        return faults + [self._clash(*key, []) for key, count in counted.items() if count > 1]
-
-    def _clash(self, kind: str, name: str, rivals: list[Path]) -> str:
-        places = " and ".join(str(shown(file)) for file in [*(entry.file for entry in self._visible(kind, name)), *rivals])
-        return f"{kind} {name!r} is registered twice: in {places}"
-
-    def load_all(self) -> None:
-        """Import every plugin."""
-        self._load(lambda text: True)
+        twice = [key for key, count in counted.items() if count > 1]
+        return faults + [_clash(*key, [entry.file for entry in self._visible(*key)]) for key in twice]
 
     def origin(self, entry: Entry) -> str:
         """`threefusion`, the plugin's path, the installed distribution, or the file of running code."""
         if entry.file.is_relative_to(PACKAGE):
             return BUILT_IN
-        owners = (plugin.origin for plugin in self._plugins if entry.file in [path for _, path in plugin.modules])
+        owners = (plugin.origin for plugin in self._plugins if entry.file in [path for _, path, _ in plugin.modules])
         return next(owners, str(shown(entry.file)))
 
-    def folder_of(self, settings: object) -> Path | None:
-        """The plugin folder that a component comes from; None for those of the package, installed plugins and running code."""
-        file = entry_of(settings).file
-        return next((folder for folder in self.folders if file.is_relative_to(folder)), None)
+    def folders_of(self, entries: list[Entry]) -> list[Path]:
+        """The plugin folders that components come from."""
+        return [folder for folder in self.folders if any(entry.file.is_relative_to(folder) for entry in entries)]
 
     def _visible(self, kind: str, name: str | None = None) -> list[Entry]:
-        found = [entry for entry in registry.entries.values() if entry.kind == kind and name in (None, entry.name)]
+        found = [entry for entry in ENTRIES.values() if entry.kind == kind and name in (None, entry.name)]
         hidden = _searched - set(self.folders)
         return [entry for entry in found if not any(entry.file.is_relative_to(folder) for folder in hidden)]
 
-    def _load(self, wanted: Callable[[bytes], object]) -> None:
-        """Import the modules of sound plugins whose text is wanted."""
+    def _add_installed(self) -> None:
+        known = {plugin.origin for plugin in self._plugins}
+        new = [plugin for plugin in _installed_plugins() if plugin.origin not in known]
+        self._plugins += new
+        self.faults |= {plugin.origin: plugin.fault for plugin in new if plugin.fault}
+
+    def _load(self, wanted: Callable[[bytes], bool]) -> None:
+        """Import the modules of sound plugins whose registrations are wanted."""
         for plugin in self._plugins:
-            for name, path in () if plugin.origin in self.faults else plugin.modules:
-                if name not in sys.modules and wanted(_text(path)) and (fault := _import_fault(name, path)):
+            for name, path, declared in () if plugin.origin in self.faults else plugin.modules:
+                if name not in sys.modules and wanted(declared) and (fault := _import_fault(name, path)):
                     self.faults[plugin.origin] = fault
-                    for key in [key for key, entry in registry.entries.items() if entry.file == path]:
-                        del registry.entries[key]
+                    for key in [key for key, entry in ENTRIES.items() if entry.file == path]:
+                        del ENTRIES[key]
                     break
 
 
@@ -159,11 +161,8 @@ def shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _text(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+def _clash(kind: str, name: str, files: list[Path]) -> str:
+    return f"{kind} {name!r} is registered twice: in {' and '.join(str(shown(file)) for file in files)}"
 
 
 def _import_fault(name: str, path: Path) -> str:
@@ -176,14 +175,9 @@ def _import_fault(name: str, path: Path) -> str:
         return f"{shown(Path(error.filename or path))}:{error.lineno}: {error.msg}"
     except ModuleNotFoundError as error:
         return f"{shown(path)} imports {error.name!r}, which is not installed"
-    except RegistryError as error:
-        return str(error)
     except BaseException as error:  # a plugin that ends the program must not end this one
-        return f"{type(error).__name__}: {error}"
+        return str(error) if isinstance(error, RegistryError) else f"{type(error).__name__}: {error}"
     return ""
-
-
-NOT_PLUGIN = re.compile(r"(tests|configs|docs|build|dist|__pycache__|setup\.py|conftest\.py|test_.*\.py|\..*|.*\.egg-info)$")
 
 
 def _local_plugins(folder: Path) -> Iterator[Plugin]:
@@ -192,37 +186,26 @@ def _local_plugins(folder: Path) -> Iterator[Plugin]:
     Their parent folders go to the end of `sys.path`, so that their modules have the names that they have when installed.
     """
     for entry in sorted(folder.iterdir()):
-        root, found = folder, _module_or_package(entry)
-        if entry.is_dir() and any((entry / name).exists() for name in ("pyproject.toml", "setup.py")):
-            root = entry / "src" if (entry / "src").is_dir() else entry
-            found = [module for inner in sorted(root.iterdir()) for module in _module_or_package(inner)]
-        if not found:
-            continue
-        if str(root) not in sys.path:
+        is_project = entry.is_dir() and any((entry / name).exists() for name in ("pyproject.toml", "setup.py"))
+        root = (entry / "src" if (entry / "src").is_dir() else entry) if is_project else folder
+        found = [module for path in (sorted(root.iterdir()) if is_project else [entry]) for module in _modules(path, "")]
+        if found and str(root) not in sys.path:
             sys.path.append(str(root))
-        faults = (_name_fault(head, root) for head in {name.split(".")[0] for name, _ in found})
-        yield Plugin(str(shown(entry)), _registering(found), next(filter(None, faults), ""))
+        if found:
+            faults = (_name_fault(head, root) for head in {name.split(".")[0] for name, _, _ in found})
+            yield Plugin(str(shown(entry)), tuple(m for m in found if m[2]), next(filter(None, faults), ""))
 
 
-def _module_or_package(path: Path) -> list[tuple[str, Path]]:
+def _modules(path: Path, package: str) -> Iterator[tuple[str, Path, bytes]]:
+    """The modules at a path: name, file, arguments of registrations."""
     if NOT_PLUGIN.match(path.name):
-        return []
-    return list(_modules(path, path.name)) if path.is_dir() else [(path.stem, path)] if path.suffix == ".py" else []
-
-
-def _modules(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
-    """Every module under a package's folder."""
-    for path in sorted(folder.iterdir()):
-        if NOT_PLUGIN.match(path.name):
-            continue
-        if path.is_dir() and path.name.isidentifier():
-            yield from _modules(path, f"{package}.{path.name}")
-        elif path.suffix == ".py":
-            yield (package if path.stem == "__init__" else f"{package}.{path.stem}"), path
-
-
-def _registering(modules: list[tuple[str, Path]]) -> tuple[tuple[str, Path], ...]:
-    return tuple((name, path.resolve()) for name, path in modules if re.search(rb"\b(register|component)\(", _text(path)))
+        return
+    if path.is_dir() and (package == "" or path.name.isidentifier()):
+        for inner in sorted(path.iterdir()):
+            yield from _modules(inner, f"{package}{path.name}.")
+    elif path.suffix == ".py":
+        declared = b" ".join(re.findall(rb"\b(?:register|component)(\([^)]*)", path.read_bytes()))
+        yield package.removesuffix(".") if path.stem == "__init__" else f"{package}{path.stem}", path.resolve(), declared
 
 
 def _name_fault(head: str, root: Path) -> str:
@@ -251,5 +234,6 @@ def _installed_plugin(point: Any) -> Plugin:
     if spec is None or spec.origin is None:
         return Plugin(origin, (), f"its entry point {point.name!r} names the module {point.module!r}, which does not exist")
     path = Path(spec.origin)
-    found = list(_modules(path.parent, point.module)) if path.name == "__init__.py" else [(point.module, path)]
-    return Plugin(origin, _registering(found))
+    prefix = point.module.rpartition(".")[0]
+    found = _modules(path.parent if path.name == "__init__.py" else path, f"{prefix}." if prefix else "")
+    return Plugin(origin, tuple(module for module in found if module[2]))

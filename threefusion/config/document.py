@@ -1,4 +1,4 @@
-"""Config files and overrides as layers of YAML nodes, which know the file and line of every value."""
+"""Config files and overrides as layers of nodes that know their file and line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import yaml
 from threefusion.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "command line"
-OVERRIDE, ESCAPED = "!override", "!escaped"
-"""Tags of the raw right-hand side of an override, and of text in which `${` is escaped already."""
+OVERRIDE, ESCAPED = "override", "escaped"
+"""Kinds of node: the raw right-hand side of an override; text in which `${` is escaped already."""
 ESCAPED_KEY = "escaped"
 """Top-level key of a file in which every `${` of a text is written `\\${`, so that OmegaConf reads the same text."""
 DEEPEST, MOST_VALUES, MOST_FILES = 32, 20_000, 100
 """Limits of nesting, also of `extends`; of values in a file, aliases expanded; and of files."""
 FLOAT = re.compile(r"[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$")
+PLAIN_TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -49,34 +50,35 @@ class Place:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
-def place(node: yaml.Node) -> Place:
-    """Where a node was written; `_walk` put it there."""
-    return node.start_mark
+@dataclass
+class Node:
+    """A value and where it was written."""
+
+    value: Any
+    """None, a scalar, a list of nodes, or a dictionary of (place of the key, node)."""
+    place: Place
+    text: str = ""
+    """The characters of a scalar."""
+    kind: str = ""
+    """`OVERRIDE`, `ESCAPED`, or empty."""
 
 
-def entries(node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    """key -> (key node, value node)."""
-    return {key.value: (key, value) for key, value in node.value}
+Entries = dict[str, tuple[Place, Node]]
+"""What a mapping holds: key -> (place of the key, value)."""
+Layers = list[tuple[Place, Node]]
+"""What was written for one key: later ones are laid over earlier ones."""
 
 
-def is_null(node: yaml.Node) -> bool:
-    """Whether a node stands for nothing."""
-    return node.tag == "tag:yaml.org,2002:null" or (node.tag == OVERRIDE and node.value in ("null", "~"))
+def plain(value: Any) -> Any:
+    """A node (or a node's value) as plain Python values."""
+    if isinstance(value, Node):
+        return plain(value.value)
+    if isinstance(value, dict):
+        return {key: plain(node) for key, (_, node) in value.items()}
+    return [plain(node) for node in value] if isinstance(value, list) else value
 
 
-def construct(node: yaml.Node) -> Any:
-    """A node as plain Python values."""
-    return Loader("").construct_document(node)
-
-
-def got(node: yaml.Node) -> str:
-    """What was written, in a few words."""
-    if isinstance(node, yaml.ScalarNode):
-        return "nothing" if node.tag == "tag:yaml.org,2002:null" and not node.value else repr(node.value)
-    return "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
-
-
-def read_file(path: Path) -> yaml.MappingNode:
+def read_file(path: Path) -> Node:
     """One YAML file.
 
     Raises:
@@ -85,67 +87,81 @@ def read_file(path: Path) -> yaml.MappingNode:
     if not path.is_file():
         raise ConfigError(f"no such file{_near_file(path)}", path)
     try:
-        node = _compose(path.read_text(encoding="utf-8"), Place(str(path)))
+        node = _parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise ConfigError(f"not UTF-8 text (byte {error.start})", path) from error
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", path) from error
     if node is None:
-        return yaml.MappingNode("tag:yaml.org,2002:map", [], Place(str(path)))
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"expected 'key: value' lines, got {got(node)}", place(node))
+        return Node({}, Place(str(path)))
+    if not isinstance(node.value, dict):
+        raise ConfigError(
+            f"expected 'key: value' lines, got {'a list' if isinstance(node.value, list) else repr(node.text)}", node.place
+        )
     return node
 
 
-def parsed(node: yaml.Node, path: str = "") -> yaml.Node:
+def parsed(node: Node, path: str) -> Node:
     """The right-hand side of the override of `path` read as YAML; any other node as it is."""
-    if node.tag != OVERRIDE:
+    if node.kind != OVERRIDE:
         return node
     try:
-        found = _compose(node.value, Place(COMMAND_LINE))
+        return _parse(node.text, COMMAND_LINE) or Node("", node.place)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error.problem}" if path else error.problem, error.place) from error
-    return yaml.ScalarNode("tag:yaml.org,2002:str", "", node.start_mark) if found is None else found
+        raise ConfigError(f"{path}: {error.problem}", error.place) from error
 
 
-def _compose(text: str, where: Place) -> yaml.Node | None:
-    """YAML as nodes, checked for what no config may hold; all of them get places."""
+def _parse(text: str, file: str) -> Node | None:
     try:
         node = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = Place(where.file, mark.line + 1) if mark and where.file != COMMAND_LINE else where
-        raise ConfigError(f"not valid YAML: {_problem(error)}", line) from error
-    for count, inner in enumerate(_walk(node, (), where) if node else ()):
-        if count == MOST_VALUES:
-            raise ConfigError(f"more than {MOST_VALUES} values, aliases expanded", place(inner))
-    return node
+        line = mark.line + 1 if mark and file != COMMAND_LINE else None
+        raise ConfigError(f"not valid YAML: {_problem(error)}", Place(file, line)) from error
+    is_escaped = isinstance(node, yaml.MappingNode) and any(key.value == ESCAPED_KEY for key, _ in node.value)
+    return None if node is None else _Reader(file, ESCAPED if is_escaped else "").read(node, ())
 
 
-def _walk(node: yaml.Node, above: tuple[yaml.Node, ...], where: Place) -> Iterator[yaml.Node]:
-    if not isinstance(node.start_mark, Place):
-        node.start_mark = where if where.file == COMMAND_LINE else Place(where.file, node.start_mark.line + 1)
-    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.removeprefix("tag:yaml.org,2002:") not in PLAIN_TAGS:
-        raise ConfigError(f"the tag {node.tag!r} is not allowed here", place(node))
-    if node in above:
-        raise ConfigError("an alias that contains itself", place(node))
-    if len(above) > DEEPEST:
-        raise ConfigError(f"nested more than {DEEPEST} levels deep", place(node))
-    yield node
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, Place] = {}
-        for key, _ in node.value:
-            yield from _walk(key, (*above, node), where)
+class _Reader:
+    """Turns YAML nodes into `Node`s and refuses what no config may hold."""
+
+    def __init__(self, file: str, kind: str) -> None:
+        self.file, self.kind, self.count = file, kind, 0
+
+    def read(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
+        place = Place(self.file, None if self.file == COMMAND_LINE else node.start_mark.line + 1)
+        tag, self.count = PLAIN_TAGS.get(node.tag), self.count + 1
+        if tag is None:
+            raise ConfigError(f"the tag {node.tag!r} is not allowed here", place)
+        if node in above:
+            raise ConfigError("an alias that contains itself", place)
+        if len(above) > DEEPEST or self.count > MOST_VALUES:
+            raise ConfigError(
+                f"more than {DEEPEST} levels of nesting, or more than {MOST_VALUES} values with aliases expanded", place
+            )
+        if isinstance(node, yaml.ScalarNode):
+            return Node(_scalar(node.value, tag), place, node.value, self.kind if tag == "str" else "")
+        if isinstance(node, yaml.SequenceNode):
+            return Node([self.read(item, (*above, node)) for item in node.value], place)
+        entries: Entries = {}
+        for key, value in node.value:
+            read = self.read(key, (*above, node))
             if not isinstance(key, yaml.ScalarNode):
-                raise ConfigError(f"a key must be a single word, got {got(key)}", place(key))
-            if key.value in seen:
-                raise ConfigError(f"{key.value}: given twice (first in line {seen[key.value].line})", place(key))
-            seen[key.value] = place(key)
-    for item in [] if isinstance(node, yaml.ScalarNode) else node.value:
-        yield from _walk(item[1] if isinstance(item, tuple) else item, (*above, node), where)
+                raise ConfigError("a key must be a single word", read.place)
+            if key.value in entries:
+                raise ConfigError(f"{key.value}: given twice (first in line {entries[key.value][0].line})", read.place)
+            entries[key.value] = read.place, self.read(value, (*above, node))
+        return Node(entries, place)
 
 
-PLAIN_TAGS = ("str", "int", "float", "bool", "null", "map", "seq")
+def _scalar(text: str, tag: str) -> Any:
+    if tag in ("bool", "null"):
+        return text == "true" if tag == "bool" else None
+    return {"int": int, "float": lambda digits: float(digits.lower().replace(".inf", "inf").replace(".nan", "nan")), "str": str}[
+        tag
+    ](text)
+
+
 HINTS = {
     "mapping values": "Put text that holds ': ' in quotes",
     "cannot start any token": "Indent with spaces, not tabs, and put text that begins with @, % or ` in quotes",
@@ -160,39 +176,33 @@ def _problem(error: yaml.YAMLError) -> str:
     return problem + "".join(f". {hint}" for part, hint in HINTS.items() if part in problem)
 
 
-def read_layers(path: Path, below: tuple[Path, ...] = ()) -> list[yaml.MappingNode]:
-    """The mappings of a config file, each to be laid over those before it: what it extends, then itself.
+def read_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Entries]:
+    """The entries of a config file, each to be laid over those before it: what it extends, then itself.
 
     Raises:
         ConfigError: a file cannot be read, or extends itself.
     """
-    document = read_file(path)
-    below = (*below, path.resolve())
-    layers = []
-    key, named = entries(document).get("extends", (None, None))
-    for item in named.value if isinstance(named, yaml.SequenceNode) else [named] if named else []:
-        if not isinstance(item, yaml.ScalarNode) or is_null(item):
-            raise ConfigError(f"extends: expected a file or a list of files, got {got(item)}", place(item))
+    document, below, layers = read_file(path).value, (*below, path.resolve()), []
+    _, named = document.pop("extends", (None, None))
+    for item in named.value if named and isinstance(named.value, list) else [named] if named else []:
+        if not item.text:
+            raise ConfigError("extends: expected a file or a list of files", item.place)
         parent = _find_parent(item, path)
         if parent.resolve() in below:
-            raise ConfigError(f"extends: {item.value!r} extends this file in turn", place(item))
+            raise ConfigError(f"extends: {item.text!r} extends this file in turn", item.place)
         if len(below) > DEEPEST or len(layers) > MOST_FILES:
-            raise ConfigError(f"extends: more than {MOST_FILES} files, or nested more than {DEEPEST} levels deep", place(item))
+            raise ConfigError(f"extends: more than {MOST_FILES} files, or nested more than {DEEPEST} levels deep", item.place)
         layers += read_layers(parent, below)
-    if ESCAPED_KEY in entries(document):
-        for node in _walk(document, (), Place(str(path))):
-            node.tag = ESCAPED if (node.tag.endswith(":str") and "$" in node.value) or "???" in node.value else node.tag
-    document.value = [pair for pair in document.value if pair[0] is not key]
     return [*layers, document]
 
 
-def _find_parent(item: yaml.ScalarNode, child: Path) -> Path:
+def _find_parent(item: Node, child: Path) -> Path:
     """The file that `extends` names: relative to the child, or shipped with the package."""
     for folder in (child.parent, Path(__file__).parents[1]):
-        if (folder / item.value).is_file():
-            return Path(os.path.normpath(folder / item.value))
-    problem = f"extends: no file {item.value!r} beside {child.name} or in the package{_near_file(child.parent / item.value)}"
-    raise ConfigError(problem, place(item))
+        if (folder / item.text).is_file():
+            return Path(os.path.normpath(folder / item.text))
+    problem = f"extends: no file {item.text!r} beside {child.name} or in the package{_near_file(child.parent / item.text)}"
+    raise ConfigError(problem, item.place)
 
 
 def _near_file(path: Path) -> str:
@@ -200,99 +210,84 @@ def _near_file(path: Path) -> str:
     return did_you_mean(str(path), [str(file) for file in found])
 
 
-@dataclass(frozen=True)
-class Override:
-    """`key=value`, `+key=value` (a new entry) or `~key` (drop what was written)."""
-
-    mode: str
-    keys: tuple[str, ...]
-    value: yaml.ScalarNode
-
-    @property
-    def key(self) -> str:
-        """The dotted key."""
-        return ".".join(self.keys)
-
-    @property
-    def layer(self) -> yaml.MappingNode:
-        """The override as a mapping to be laid over others; its value stays text until the type of its field is known."""
-        node: yaml.Node = self.value
-        for key in reversed(self.keys):
-            name = yaml.ScalarNode("tag:yaml.org,2002:str", key, self.value.start_mark)
-            node = yaml.MappingNode("tag:yaml.org,2002:map", [(name, node)], self.value.start_mark)
-        return node
-
-
-def read_overrides(texts: list[str]) -> list[Override]:
-    """The overrides of a command line.
+def apply_overrides(words: list[str], layers: list[Entries]) -> list[tuple[str, ...]]:
+    """Lay `key=value`, `+key=value` (a new entry) and `~key` (drop what was written) over the layers; the keys that were added.
 
     Raises:
-        ConfigError: one of them is malformed, or sets a part of what an earlier one sets to null.
+        ConfigError: a malformed word; `~` where nothing was written, `+` where something was; a part of what was set to null.
     """
-    found: list[Override] = []
-    for text in texts:
-        override = _read_override(text)
-        for earlier in found:
-            below = override.keys[: len(earlier.keys)] == earlier.keys and override.keys != earlier.keys
-            if below and override.mode != "+" and is_null(earlier.value):
-                problem = f"{earlier.key}=null: given together with {override.key}, which is a part of it"
-                raise ConfigError(problem, place(earlier.value))
-        found.append(override)
-    return found
+    where, added, nulls = Place(COMMAND_LINE), [], []
+    for word in words:
+        mode = word[:1] if word.startswith(("+", "~")) else ""
+        key, equals, text = word.removeprefix(mode).partition("=")
+        keys = tuple(key.split("."))
+        if bool(equals) == (mode == "~") or not all(keys):
+            raise ConfigError(f"{word!r}: expected {'~key' if mode == '~' else f'{mode}key=value, for example seed=3'}", where)
+        if len(keys) > DEEPEST:
+            raise ConfigError(f"'{word[:60]}…': nested more than {DEEPEST} levels deep", where)
+        written = [found for layer in layers for found in find(layer, keys)]
+        if mode == "~":
+            _drop(key, written, layers)
+            continue
+        if mode == "+" and written and written[-1][0][written[-1][1]][1].value is not None:
+            raise ConfigError(f"+{key}: exists already ({written[-1][0][written[-1][1]][0]}); write it without +", where)
+        for null in nulls:
+            if keys[: len(null)] == null and keys != null and mode != "+":
+                raise ConfigError(f"{'.'.join(null)}=null: given together with {key}, which is a part of it", where)
+        node = Node(None if text in ("null", "~") else text, where, text, OVERRIDE)
+        nulls += [keys] if node.value is None else []
+        added += [keys] if mode == "+" else []
+        for part in reversed(keys[1:]):
+            node = Node({part: (where, node)}, where)
+        layers.append({keys[0]: (where, node)})
+    return added
 
 
-def _read_override(text: str) -> Override:
+def _drop(key: str, written: list[tuple[dict, str]], layers: list[Entries]) -> None:
     where = Place(COMMAND_LINE)
-    mode = text[:1] if text.startswith(("+", "~")) else ""
-    key, equals, value = text.removeprefix(mode).partition("=")
-    keys = tuple(key.split("."))
-    if bool(equals) == (mode == "~") or not all(keys):
-        expected = "~key" if mode == "~" else f"{mode}key=value, for example {(mode and '+loss.sparsity.weight=1') or 'seed=3'}"
-        raise ConfigError(f"{text!r}: expected {expected}", where)
-    if len(keys) > DEEPEST:
-        raise ConfigError(f"'{text[:60]}…': nested more than {DEEPEST} levels deep", where)
-    return Override(mode, keys, yaml.ScalarNode(OVERRIDE, value, where))
+    if "." not in key:
+        raise ConfigError(f"~{key}: not for a whole section; write {key}=null or leave it out", where)
+    if not written:
+        raise ConfigError(
+            f"~{key}: nothing to remove{did_you_mean(key, [name for layer in layers for name in _dotted(layer)])}", where
+        )
+    for entries, name in written:
+        del entries[name]
 
 
-def apply(override: Override, layers: list[yaml.MappingNode]) -> None:
-    """Append an override to the layers; `~key` drops what they hold instead.
-
-    Raises:
-        ConfigError: `~` where nothing was written, `+` where something was.
-    """
-    where, written = place(override.value), [found for layer in layers for found in _pairs(layer, override.keys)]
-    if override.mode == "~":
-        if not written:
-            siblings = [key for layer in layers for key in _dotted(layer)]
-            raise ConfigError(f"~{override.key}: nothing to remove{did_you_mean(override.key, siblings)}", where)
-        if len(override.keys) == 1:
-            raise ConfigError(f"~{override.key}: not for a whole section; write {override.key}=null or leave it out", where)
-        for mapping, pair in written:
-            mapping.value.remove(pair)
-        return
-    if override.mode == "+" and any(not is_null(pair[1]) for _, pair in written[-1:]):
-        raise ConfigError(f"+{override.key}: exists already ({place(written[-1][1][0])}); write it without +", where)
-    layers.append(override.layer)
-
-
-def is_written(layers: list[yaml.MappingNode], keys: tuple[str, ...]) -> bool:
-    """Whether a dotted key is given in one of the layers."""
-    return any(_pairs(layer, keys) for layer in layers)
-
-
-def _pairs(node: yaml.Node, keys: tuple[str, ...]) -> list[tuple[yaml.MappingNode, tuple[yaml.Node, yaml.Node]]]:
-    """The entry at a dotted key, whose parts may themselves be written with dots, with the mapping that holds it."""
+def find(entries: Any, keys: tuple[str, ...]) -> list[tuple[dict, str]]:
+    """The dictionaries that hold a dotted key, whose parts may themselves be written with dots, each with the last part."""
     found = []
-    for pair in node.value if isinstance(node, yaml.MappingNode) else ():
-        parts = tuple(pair[0].value.split("."))
-        if parts == keys:
-            found.append((node, pair))
-        elif parts == keys[: len(parts)]:
-            found += _pairs(pair[1], keys[len(parts) :])
+    for name, (_, node) in entries.items() if isinstance(entries, dict) else ():
+        parts = tuple(name.split("."))
+        found += (
+            [(entries, name)] if parts == keys else find(node.value, keys[len(parts) :]) if parts == keys[: len(parts)] else []
+        )
     return found
 
 
-def _dotted(node: yaml.Node) -> Iterator[str]:
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        yield key.value
-        yield from (f"{key.value}.{inner}" for inner in _dotted(value))
+def _dotted(entries: Any) -> Iterator[str]:
+    for key, (_, node) in entries.items() if isinstance(entries, dict) else ():
+        yield key
+        yield from (f"{key}.{inner}" for inner in _dotted(node.value))
+
+
+def added_up(layers: Layers, path: str) -> Node:
+    """The entries of all mappings; dotted overrides such as `optimizer.groups.geometry.encoding=…` name one entry each."""
+    merged: Entries = {}
+    for _, node in layers:
+        node = parsed(node, path) if node.kind and node.value is not None else node
+        if not isinstance(node.value, dict):
+            return node
+        for key, (where, value) in _flat(node.value, "").items():
+            merged.pop(key, None)
+            if value.value is not None:
+                merged[key] = where, value
+    return Node(merged, layers[-1][0])
+
+
+def _flat(entries: Entries, prefix: str) -> Entries:
+    found: Entries = {}
+    for key, (place, node) in entries.items():
+        found |= _flat(node.value, f"{prefix}{key}.") if isinstance(node.value, dict) else {f"{prefix}{key}": (place, node)}
+    return found

@@ -10,27 +10,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from threefusion.config.catalogue import Catalogue, plugin_folders
 from threefusion.config.document import (
     COMMAND_LINE,
     ESCAPED_KEY,
     FLOAT,
+    Entries,
+    Layers,
+    Node,
     Place,
-    apply,
-    construct,
-    entries,
-    is_null,
-    is_written,
+    apply_overrides,
+    find,
     parsed,
-    place,
     read_layers,
-    read_overrides,
 )
+from threefusion.config.document import plain as plain_node
 from threefusion.config.fields import Schedule, Settings, bounded
-from threefusion.config.sections import SET_BY_THE_RUN, FacingConfig, OpsConfig, OutputConfig, TrainerConfig
-from threefusion.config.tree import Layers, Tree, mappings, under
+from threefusion.config.resolve import instance, resolved
+from threefusion.config.sections import RESERVED, SET_BY_THE_RUN, FacingConfig, OpsConfig, OutputConfig, TrainerConfig
+from threefusion.config.tree import Tree, mappings
 from threefusion.config.values import escaped, got, plain
 from threefusion.errors import ConfigError, nearest
 from threefusion.registry import entry_of, is_component
@@ -53,14 +52,6 @@ NAMED: dict[str, str] = {"guidance": "sds", "exporter": "mesh"}
 """Top-level keys that hold one component, with the default type, or several of them by name."""
 SECTIONS: dict[str, type] = {"trainer": TrainerConfig, "output": OutputConfig, "ops": OpsConfig, "facing": FacingConfig}
 KEYS = [*PARTS, *NAMED, "loss", *SECTIONS, "seed", "name", "plugins", "extends"]
-RESERVED = frozenset(
-    """guidance loss opacity step T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda
-    double dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys
-    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop register_buffer
-    register_module register_parameter requires_grad_ share_memory state_dict set_extra_state set_submodule to to_empty train
-    training type update values xpu zero_grad""".split()
-)
-"""Names that metrics or torch's modules use for something else."""
 
 
 @dataclass(frozen=True)
@@ -115,128 +106,122 @@ def load_config(path: Path, overrides: list[str]) -> RunConfig:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name.
     """
     layers = read_layers(path)
-    given = read_overrides(overrides)
-    before = list(layers)
-    for override in given:
-        apply(override, layers)
-    for layer in layers:
-        for name, (key, _) in entries(layer).items():
+    files = list(layers)
+    added = apply_overrides(overrides, layers)
+    for entries in layers:
+        for name, (place, node) in entries.items():
             if name == "extends" or name not in (*KEYS, ESCAPED_KEY):
                 problem = "only a file can extend others" if name == "extends" else f"unknown key of a run{nearest(name, KEYS)}"
-                raise ConfigError(f"{name}: {problem}", place(key))
-    for _, node in under(layers, "trainer"):
-        for name, (key, _) in entries(node).items() if isinstance(node, yaml.MappingNode) else ():
-            if name in SET_BY_THE_RUN:
-                raise ConfigError(f"trainer.{name}: set by the run: {SET_BY_THE_RUN[name]}", place(key))
-    tree = Tree(Catalogue((*plugin_folders(path), *_listed_folders(under(layers, "plugins")))))
+                raise ConfigError(f"{name}: {problem}", place)
+            for argument in (
+                SET_BY_THE_RUN.keys() & node.value.keys() if name == "trainer" and isinstance(node.value, dict) else ()
+            ):
+                raise ConfigError(f"trainer.{argument}: set by the run: {SET_BY_THE_RUN[argument]}", node.value[argument][0])
+    tree = Tree(Catalogue((*plugin_folders(path), *_listed_folders(layers))))
     config = _assembled(tree, layers, path)
-    for override in given:
-        if override.mode == "+" and not _is_new_entry(override.keys, before, tree):
-            raise ConfigError(f"+{override.key}: exists already; write it without +", place(override.value))
+    for keys in added:
+        new = [keys[:count] for count in range(2, len(keys) + 1)]
+        if not any(".".join(part) not in tree.fields and not any(find(file, part) for file in files) for part in new):
+            raise ConfigError(f"+{'.'.join(keys)}: exists already; write it without +", Place(COMMAND_LINE))
     return config
 
 
-def _is_new_entry(keys: tuple[str, ...], before: list[yaml.MappingNode], tree: Tree) -> bool:
-    """Whether an added key, or something above it, is an entry of a dictionary that was not there."""
-    above = [keys[:count] for count in range(2, len(keys) + 1)]
-    return any(".".join(part) not in tree.fields and not is_written(before, part) for part in above)
-
-
-def _listed_folders(layers: Layers) -> Iterator[Path]:
+def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
     """The folders under `plugins`; a relative one starts where the file lies that names it."""
-    for key, node in layers:
-        node, where = parsed(node), place(key)
-        if not isinstance(node, yaml.SequenceNode) or not all(isinstance(item, yaml.ScalarNode) for item in node.value):
-            raise ConfigError(f"plugins: expected a list of folders, got {got(construct(node))}", where)
+    for place, node in [entries["plugins"] for entries in layers if "plugins" in entries]:
+        node = parsed(node, "plugins")
+        if not isinstance(node.value, list) or not all(item.text for item in node.value):
+            raise ConfigError(f"plugins: expected a list of folders, got {got(plain_node(node))}", place)
         for item in node.value:
-            folder = Path(item.value).expanduser()
-            folder = folder if where.file == COMMAND_LINE else Path(where.file).parent / folder
+            folder = Path(item.text).expanduser()
+            folder = folder if place.file == COMMAND_LINE else Path(place.file).parent / folder
             if not folder.is_dir():
-                raise ConfigError(f"plugins: {item.value!r} is not a directory", where)
+                raise ConfigError(f"plugins: {item.text!r} is not a directory", place)
             yield folder.resolve()
 
 
-def _assembled(tree: Tree, layers: list[yaml.MappingNode], path: Path) -> RunConfig:
-    """The run that the layers describe: first one tree of all nodes, for interpolation between them, then the dataclasses."""
-    file = Place(str(path))
-    top = [yaml.MappingNode(node.tag, [p for p in node.value if p[0].value in ("seed", "name")], file) for node in layers]
-    root = tree.section(General, top, "", "a run", file)
-    OmegaConf.set_struct(root, False)
-    if not under(layers, "name"):
-        root.name = escaped(path.stem)
-    paths: dict[str, dict[str, str]] = {}
+def _assembled(tree: Tree, layers: list[Entries], path: Path) -> RunConfig:
+    """The run that the layers describe: first all of it unresolved, for interpolation between its parts, then the dataclasses."""
+    file, paths = Place(str(path)), {}
+    top = [{name: entries[name] for name in ("seed", "name") if name in entries} for entries in layers]
+    root: dict[str, Any] = dict(vars(tree.section(General, top, "", "a run", file)))
+    root["name"] = root["name"] if any("name" in entries for entries in layers) else escaped(path.stem)
     for key, default in (PARTS | NAMED | {"loss": None}).items():
-        parts = (
-            _entries(tree, under(layers, key), key, default) if key not in PARTS else {key: (key, under(layers, key), default)}
-        )
-        nodes = {name: tree.component(below, key, preset, inner, file) for name, (inner, below, preset) in parts.items()}
-        if key not in ("loss", "exporter") and not any(node is not None for node in nodes.values()):
-            raise ConfigError(f"{key}: cannot be null: a run needs one", place(under(layers, key)[-1][0]))
-        paths[key] = {name: parts[name][0] for name, node in nodes.items() if node is not None}
-        root[key] = nodes[key] if list(paths[key].values()) == [key] else {name: nodes[name] for name in paths[key]}
+        given = [entries[key] for entries in layers if key in entries]
+        parts = {key: (key, given, default)} if key in PARTS else _entries(tree, given, key, default)
+        made = {name: tree.component(below, key, preset, inner, file) for name, (inner, below, preset) in parts.items()}
+        if key not in ("loss", "exporter") and not any(made.values()):
+            raise ConfigError(f"{key}: cannot be null: a run needs one", given[-1][0])
+        paths[key] = {name: parts[name][0] for name, settings in made.items() if settings is not None}
+        root[key] = made[key] if list(paths[key].values()) == [key] else {name: made[name] for name in paths[key]}
     for name, cls in SECTIONS.items():
-        root[name] = tree.section(cls, mappings(under(layers, name), name), name, name, file)
+        given = [entries[name] for entries in layers if name in entries]
+        root[name] = tree.section(cls, mappings(given, name), name, name, file)
+    values = resolved(tree, root)
+    short = {key: list(inner.values()) == [key] for key, inner in paths.items()}
     found = {
-        key: {name: tree.instance(OmegaConf.select(root, inner), inner) for name, inner in paths[key].items()} for key in paths
+        key: {name: instance(tree, values[key] if short[key] else values[key][name], inner) for name, inner in paths[key].items()}
+        for key in paths
     }
     run = RunConfig(
-        **vars(tree.instance(root, "")),
+        **vars(instance(tree, values, "")),
         **{key: found[key][key] for key in PARTS},
         guidance=found["guidance"],
         losses=found["loss"],
         exporters=found["exporter"],
-        **{name: tree.instance(root[name], name) for name in SECTIONS},
-        plugins=(),
+        **{name: instance(tree, values[name], name) for name in SECTIONS},
+        plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))),
     )
     _check_capabilities(run, tree, paths)
-    used = {tree.catalogue.folder_of(part) for part in _components(run)} - {None}
-    return dataclasses.replace(run, plugins=tuple(sorted(map(str, used))))
+    return run
 
 
 def _entries(tree: Tree, layers: Layers, key: str, default: str | None) -> dict[str, tuple[str, Layers, str | None]]:
     """name -> (path, layers, default type) of a section that holds entries by name, or one component in the short form.
 
-    An entry is told from a field of the short form by its key, which is no field, and its value, which names a component.
+    An entry differs from a field of the short form by its key, which is no field, and its value, which names a component.
     """
     found: dict[str, Layers] = {} if layers or default is None else {key: []}
-    named = default is None
-    for pair in layers:
-        node = parsed(pair[1], key)
-        if is_null(node):
+    by_name = default is None
+    for place, node in layers:
+        node = parsed(node, key) if node.kind and node.value is not None else node
+        if node.value is None:
             found = {}
             continue
         names = _entry_names(tree, node, key, default, found)
         if default is not None and not names:
             if found and key not in found:
                 example = f"{key}.{next(iter(found))}"
-                raise ConfigError(f"{key}: this run names several: {', '.join(found)}. Write {example}", place(pair[0]))
-            found.setdefault(key, []).append((pair[0], node))
+                raise ConfigError(f"{key}: this run names several: {', '.join(found)}. Write {example}", place)
+            found.setdefault(key, []).append((place, node))
             continue
-        named = True
-        for node in mappings([pair], key):
-            for name, entry in entries(node).items():
+        by_name = True
+        for entries in mappings([(place, node)], key):
+            for name, entry in entries.items():
                 if name not in names:
-                    raise ConfigError(f"{key}.{name}: a field of one {key} beside entries by name", place(entry[0]))
+                    raise ConfigError(f"{key}.{name}: a field of one {key} beside entries by name", entry[0])
                 found.setdefault(name, []).append(entry)
-    return {name: (f"{key}.{name}" if named else key, below, default if name == key else name) for name, below in found.items()}
+    return {name: (f"{key}.{name}" if by_name else key, below, default if name == key else name) for name, below in found.items()}
 
 
-def _entry_names(tree: Tree, node: yaml.Node, key: str, default: str | None, before: dict[str, Layers]) -> set[str]:
+def _entry_names(tree: Tree, node: Node, key: str, default: str | None, before: dict[str, Layers]) -> set[str]:
     """The keys of a mapping that name entries.
 
     Raises:
         ConfigError: a name that cannot be used.
     """
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(node.value, dict):
         return set()
-    fields = tree.catalogue.fields(key) if default is not None else set()
+    fields = (
+        tree.catalogue.fields(key, node.value["type"][1].text if "type" in node.value else "") if default is not None else set()
+    )
     names = set()
-    for name, (word, value) in entries(node).items():
-        declares = isinstance(value, yaml.MappingNode) and "type" in entries(value)
+    for name, (place, value) in node.value.items():
+        declares = isinstance(value.value, dict) and "type" in value.value
         if default is None or (name not in fields and (declares or name in before or tree.catalogue.has(key, name))):
             if not re.fullmatch(r"[A-Za-z][\w-]*", name) or (name in RESERVED and name != key):
                 problem = "is taken" if name in RESERVED else "expected letters, digits, - and _"
-                raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", place(word))
+                raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", place)
             names.add(name)
     return names
 
@@ -272,16 +257,6 @@ def _fits(needs: Iterable[str], gives: Iterable[str]) -> bool:
 
 def _either(names: list[str]) -> str:
     return " or ".join(names) or "(none fits)"
-
-
-def _components(value: Any) -> Iterator[Settings]:
-    """All component settings in a run, nested ones included."""
-    if dataclasses.is_dataclass(value):
-        if is_component(value):
-            yield value
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    for inner in value.values() if isinstance(value, dict) else ():
-        yield from _components(inner)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,165 +1,189 @@
-"""Layers of YAML nodes -> one OmegaConf tree of structured configs -> frozen settings dataclasses.
-
-OmegaConf converts, validates and interpolates; every error gets the file and line of the value that it is about.
-"""
+"""Layers of nodes -> unresolved settings with the place of every value: components, their types, their fields."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
+import math
+import types
 import typing
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from threefusion.config.catalogue import Catalogue
-from threefusion.config.document import COMMAND_LINE, Place, construct, entries, is_null, parsed, place
-from threefusion.config.fields import Schedule
+from threefusion.config.document import COMMAND_LINE, ESCAPED, OVERRIDE, Entries, Layers, Node, Place, added_up, parsed
+from threefusion.config.document import plain as plain_node
+from threefusion.config.fields import Schedule, Settings
 from threefusion.config.values import (
-    Misfit,
-    convert,
     escaped,
     expected,
+    first_line,
     got,
-    hint_at,
-    is_interpolation,
+    kinds,
     members,
+    near_option,
+    options,
     plain,
-    to_schedule,
 )
 from threefusion.errors import ConfigError, did_you_mean, nearest
-from threefusion.registry import RegistryError
+from threefusion.registry import Entry, RegistryError
 
-Layers = list[tuple[yaml.Node, yaml.Node]]
-"""What was written for one key, as (key, value): later ones are laid over earlier ones."""
-PATH_NAMES = ("model", "path", "file", "folder", "checkpoint", "mesh")
-"""Text fields with these names, or ending in _ and one of them, may name something on disk."""
+_TEXT, _NUMBERS, _LISTS, _LARGEST = {str, Path}, {bool, int, float}, {list, tuple, dict}, 2**63
 
 
-def under(mappings: list[yaml.MappingNode], key: str) -> Layers:
-    """What each of the mappings holds under `key`."""
-    return [found for mapping in mappings if (found := entries(mapping).get(key))]
+class Misfit(Exception):
+    """A value does not fit its field; the message says what was expected, `below` where inside the value."""
+
+    def __init__(self, problem: str, below: str = "") -> None:
+        super().__init__(problem)
+        self.below = below
 
 
-def mappings(layers: Layers, path: str) -> list[yaml.MappingNode]:
-    """The `name: value` lines of a section; null discards those before it.
+def mappings(layers: Layers, path: str) -> list[Entries]:
+    """The entries of a section in each layer; null discards those before it.
 
     Raises:
         ConfigError: something else was written.
     """
-    found: list[yaml.MappingNode] = []
-    for key, node in layers:
-        node = parsed(node, path)
-        if not is_null(node) and not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{path}: expected a mapping, got {got(construct(node))}", place(key))
-        found = [] if is_null(node) else [*found, typing.cast(yaml.MappingNode, node)]
+    found: list[Entries] = []
+    for place, node in layers:
+        node = parsed(node, path) if node.kind and node.value is not None else node
+        if node.value is not None and not isinstance(node.value, dict):
+            raise ConfigError(f"{path}: expected a mapping, got {got(plain_node(node))}", place)
+        found = [] if node.value is None else [*found, node.value]
     return found
 
 
 @cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The types of a settings class's fields."""
+    return typing.get_type_hints(cls)
+
+
+@cache
 def schema(cls: type) -> type:
-    """The structured config of a settings class for OmegaConf, in which slots and schedules may be anything."""
-    hints = typing.get_type_hints(cls)
-    declared = []
-    for field in dataclasses.fields(cls):
-        if "kind" in field.metadata or Schedule in members(hints[field.name]):
-            value = plain(None if "kind" in field.metadata else field.default)
-            declared.append((field.name, Any, dataclasses.field(default_factory=lambda value=value: value)))
-        else:
-            factory = {"default": field.default, "default_factory": field.default_factory}
-            declared.append((field.name, hints[field.name], dataclasses.field(**factory)))
-    return dataclasses.make_dataclass(cls.__name__, declared, kw_only=True)
+    """The class that OmegaConf checks settings of `cls` against: itself, unless schedules make it accept anything there."""
+    hints = field_types(cls)
+    if not any(Schedule in members(hint) for hint in hints.values()):
+        return cls
+    declared = [
+        (name, Any if Schedule in members(hint) else hint, dataclasses.field(default=None)) for name, hint in hints.items()
+    ]
+    return dataclasses.make_dataclass(cls.__name__, declared, frozen=True, bases=(cls.__mro__[-2],))
 
 
 class Tree:
-    """One config while it is read: the place of every value, and the settings class of every node."""
+    """One config while it is read: the place and the type of every value."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
         self.places: dict[str, Place] = {}
         """By dotted path, of all fields and components."""
-        self.fields: set[str] = set()
-        self._classes: dict[str, type] = {}
-        self._given: set[str] = set()
+        self.fields: dict[str, Any] = {}
+        """By dotted path, the type of every field."""
+        self.classes: dict[str, type] = {}
+        """By dotted path, the settings class of every component and section."""
+        self.entries: list[Entry] = []
+        """The components of the config."""
+        self.given: dict[str, Any] = {}
+        """By dotted path, what was written for a field, unresolved."""
 
-    def component(self, layers: Layers, kind: str, default: str | None, path: str, where: Place) -> DictConfig | None:
-        """The settings of the component that `layers` name last; another type discards what was written for the old one.
+    def component(self, layers: Layers, kind: str, default: str | None, path: str, where: Place) -> Settings | None:
+        """The settings that `layers` give to the component that they name last, unresolved.
+
+        Another type discards what was written for the old one; on the command line the last type holds for all overrides.
 
         Raises:
             ConfigError: no such component, or one of its settings is wrong.
         """
-        name, kept, named = default, [], path
-        last = self._type_on_command_line(layers, path)
-        for key, node in layers:
-            node, where = parsed(node, path), place(key)
-            if is_null(node):
+        read = [(place, parsed(node, path) if node.kind and node.value is not None else node) for place, node in layers]
+        named = [(place.file == COMMAND_LINE, self._type_of(node, path, place)) for place, node in read]
+        last = next((given for is_override, given in reversed(named) if is_override and given), None)
+        name, kept, at = default, [], path
+        for (place, node), (is_override, given) in zip(read, named, strict=True):
+            where = place
+            if node.value is None:
                 name, kept = None, []
                 continue
-            if isinstance(node, yaml.SequenceNode):
-                raise ConfigError(f"{path}: expected a name or a mapping, got a list", where)
-            given = last if last and where.file == COMMAND_LINE else _type_of(node, path)
-            new = name or default
-            if given is not None:
-                new, named, where = _name(given[0], given[1]), given[1], place(given[0])
+            given = last if is_override and last else given
+            new, at, where = given or (name or default, at, place)
             if new is None:
-                raise ConfigError(f"{path}.type: name the {kind} that these settings are for", where)
-            kept, name = [*(kept if new == name else []), *([node] if isinstance(node, yaml.MappingNode) else [])], new
+                raise ConfigError(f"{path}.type: name the {kind} that these settings are for", place)
+            kept = [*(kept if new == name else []), *([node.value] if isinstance(node.value, dict) else [])]
+            name = new
         if name is None:
             return None
         try:
-            cls = self.catalogue.find(kind, name).settings
+            self.entries.append(entry := self.catalogue.find(kind, name))
         except RegistryError as error:
-            raise ConfigError(f"{named}: {error}", where) from error
-        return self.section(cls, kept, path, f"{kind} {name!r}", where)
+            raise ConfigError(f"{at}: {error}", where) from error
+        return self.section(entry.settings, kept, path, f"{kind} {name!r}", where)
 
     @staticmethod
-    def _type_on_command_line(layers: Layers, path: str) -> tuple[yaml.Node, str] | None:
-        """The last type that overrides choose: it holds for all of them, in whichever order they were given."""
-        chosen = None
-        for key, node in layers:
-            node = parsed(node, path)
-            if place(key).file == COMMAND_LINE and not is_null(node):
-                chosen = _type_of(node, path) or chosen
-        return chosen
+    def _type_of(node: Node, path: str, place: Place) -> tuple[str, str, Place] | None:
+        """The type that a node names, the key under which it does, and the place; None where it names none."""
+        at = path
+        if isinstance(node.value, dict):
+            if "type" not in node.value:
+                return None
+            place, node = node.value["type"]
+            at = f"{path}.type"
+        elif node.value is None:
+            return None
+        if not node.text or isinstance(node.value, dict | list):
+            raise ConfigError(f"{at}: expected a name{'' if at != path else ' or a mapping'}, got {got(plain_node(node))}", place)
+        if "${" not in node.text:
+            return node.text, at, node.place
+        try:
+            return str(OmegaConf.create({"type": node.text}).type), at, node.place
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{at}: {first_line(error)}", place) from error
 
-    def section(self, cls: type, nodes: list[yaml.MappingNode], path: str, owner: str, where: Place) -> DictConfig:
-        """A structured config of `cls` with what was written for each of its fields.
+    def section(self, cls: type, layers: list[Entries], path: str, owner: str, where: Place) -> Any:
+        """An instance of `schema(cls)` with what was written for each of its fields, unresolved and unchecked.
 
         Raises:
-            ConfigError: an unknown field, a missing or ill-typed value.
+            ConfigError: an unknown field, a missing value, or one of another form than its field's.
         """
-        try:
-            conf, hints = OmegaConf.structured(schema(cls)), typing.get_type_hints(cls)
-        except Exception as error:  # a plugin's settings may be of any type
-            raise ConfigError(f"{path}: {cls.__name__} cannot be set in a config: {_first_line(error)}", where) from error
-        known = {field.name: field for field in dataclasses.fields(cls) if field.init}
-        for node in nodes:
-            for name, (key, _) in entries(node).items():
-                if name not in known and name != "type":
-                    problem = f"unknown field of {owner}{self._where_it_is(name, known)}"
-                    raise ConfigError(f"{path}.{name}".lstrip(".") + f": {problem}", place(key))
-        self.places[path], self._classes[path] = where, cls
+        known, hints = {field.name: field for field in dataclasses.fields(cls)}, field_types(cls)
+        for entries in layers:
+            for name in entries.keys() - known.keys() - {"type"}:
+                problem = f"unknown field of {owner}{self._where_it_is(name, known)}"
+                raise ConfigError(f"{path}.{name}".lstrip(".") + f": {problem}", entries[name][0])
+        self.places[path], self.classes[path] = where, cls
+        made = object.__new__(schema(cls))
         for name, field in known.items():
-            layers, inner = under(nodes, name), f"{path}.{name}".lstrip(".")
-            self.places[inner] = place(layers[-1][0]) if layers else where
-            self.fields.add(inner)
-            if kind := field.metadata.get("kind"):
-                conf[name] = self.component(layers, kind, field.metadata["default"], inner, where)
-                if conf[name] is None and type(None) not in members(hints[name]):
-                    choices = ", ".join(self.catalogue.names(kind))
-                    raise ConfigError(f"{inner}: cannot be null. Available: {choices}", self.places[inner])
-            elif layers:
-                self._given.add(inner)
-                self._set(conf, field, layers, hints[name], inner)
-            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                how = f'. Write it in the YAML, or give {inner}="…"' if path else ""
-                raise ConfigError(f"{inner}: a value is required ({expected(hints[name])}){how}", where)
-        return conf
+            given, inner = [entries[name] for entries in layers if name in entries], f"{path}.{name}" if path else name
+            self.places[inner], self.fields[inner] = given[-1][0] if given else where, hints[name]
+            object.__setattr__(made, name, self._field(field, given, inner, where))
+        return made
+
+    def _field(self, field: dataclasses.Field, given: Layers, path: str, where: Place) -> Any:
+        """A field's value, unresolved."""
+        hint = self.fields[path]
+        if kind := field.metadata.get("kind"):
+            value = self.component(given, kind, field.metadata["default"], path, where)
+            if value is None and types.NoneType not in members(hint):
+                raise ConfigError(
+                    f"{path}: cannot be null. Available: {', '.join(self.catalogue.names(kind))}", self.places[path]
+                )
+            return value
+        if given:
+            try:
+                node = added_up(given, path) if typing.get_origin(hint) is dict else given[-1][1]
+                value = self.given[path] = convert(node, hint, bool(field.metadata.get("literal")), path)
+                return value
+            except Misfit as misfit:
+                raise ConfigError(f"{path}{misfit.below}: {misfit}", self.places[path]) from None
+        if field.default is not dataclasses.MISSING:
+            return plain(field.default) if Schedule in members(hint) else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+        how = f'. Write it in the YAML, or give {path}="…"' if "." in path else ""
+        raise ConfigError(f"{path}: a value is required ({expected(hint)}){how}", where)
 
     def _where_it_is(self, key: str, known: dict[str, dataclasses.Field]) -> str:
         """The nearest field, also looked for one level deeper."""
@@ -172,129 +196,99 @@ class Tree:
                     return f". Did you mean '{name}.{key}'?"
         return nearest(key, known)
 
-    def _set(self, conf: DictConfig, field: dataclasses.Field, layers: Layers, hint: Any, path: str) -> None:
-        """Put what was written last into a field; the entries of a dictionary add up, and null removes one.
 
-        Raises:
-            ConfigError: it does not fit the field's type.
-        """
-        where, value = self.places[path], None
-        try:
-            value = convert(_added_up(layers) if typing.get_origin(hint) is dict else layers[-1][1], hint)
-            literal = field.metadata.get("literal") and value is not None
-            OmegaConf.update(conf, field.name, escaped(layers[-1][1]) if literal else value, merge=False)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error.problem}", error.place) from error
-        except Misfit as misfit:
-            raise ConfigError(f"{path}{misfit.below}: {misfit}", where) from None
-        except (OmegaConfBaseException, ValueError, TypeError) as error:
-            below = (getattr(error, "full_key", None) or "").removeprefix(field.name)
-            part, hint = hint_at(value, hint, below)
-            reason = _first_line(error) if is_interpolation(part) else f"expected {expected(hint)}, got {got(part)}"
-            raise ConfigError(f"{path}{below}: {reason}{_near_option(part, hint)}", where) from error
+def convert(node: Node, hint: Any, literal: bool, path: str) -> Any:
+    """A node as plain Python: very characters for text, what YAML says for the rest. OmegaConf checks the types later.
 
-    def instance(self, conf: DictConfig, path: str) -> Any:
-        """The frozen dataclass of a node, interpolations resolved, checked by its own `__post_init__`.
+    Stricter than OmegaConf where it guesses: "3" is no number, 1 is not true, a number is finite.
 
-        Raises:
-            ConfigError: an interpolation that fails, or a value out of range.
-        """
-        cls = self._classes[path]
-        hints, values = typing.get_type_hints(cls), {}
-        for field in dataclasses.fields(cls):
-            inner = f"{path}.{field.name}".lstrip(".")
-            if inner in self._classes:
-                values[field.name] = self.instance(conf[field.name], inner)
-            elif field.init:
-                values[field.name] = self.value(conf, field.name, hints[field.name], inner)
-        try:
-            return cls(**values)
-        except (Exception, SystemExit) as error:
-            name, colon, _ = str(error).partition(":")
-            known = bool(colon) and name in values
-            problem = str(error) if isinstance(error, ValueError) else f"{cls.__name__} failed: {type(error).__name__}: {error}"
-            has_words = known and values[name] != "" and isinstance(values[name], int | float | str)
-            shown = f", got {got(values[name])}" if has_words else ""
-            start = f"{path}.{problem}" if known else f"{path}: {problem}"
-            raise ConfigError(
-                f"{start.lstrip('.')}{shown}", self.places[f"{path}.{name}".lstrip(".") if known else path]
-            ) from error
-
-    def value(self, conf: DictConfig, name: str, hint: Any, path: str) -> Any:
-        """A field's value, its interpolations resolved.
-
-        Raises:
-            ConfigError: an interpolation that fails, or a path to nothing.
-        """
-        try:
-            value = conf[name]
-            value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            value = to_schedule(value) if Schedule in members(hint) and value is not None else value
-        except MissingMandatoryValue:
-            raise ConfigError(f"{path}: a value is required", self.places[path]) from None
-        except RecursionError as error:
-            raise ConfigError(f"{path}: interpolations that refer to each other", self.places[path]) from error
-        except (OmegaConfBaseException, ValueError, TypeError) as error:
-            key = re.search(r"key '([^']+)' not found", str(error))
-            raise ConfigError(
-                f"{path}: {_first_line(error)}{did_you_mean(key[1], self.places) if key else ''}", self.places[path]
-            ) from error
-        if path in self._given and (Path in members(hint) or name.rpartition("_")[2] in PATH_NAMES):
-            text = str(value) if isinstance(value, str | Path) else ""
-            if text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):
-                raise ConfigError(f"{path}: {text} does not exist", self.places[path])
-        return tuple(value) if isinstance(value, list) and typing.get_origin(hint) is tuple else value
+    Raises:
+        Misfit: the node cannot be a value of this type.
+    """
+    kind, value = kinds(hint), node.value
+    if not isinstance(value, dict | list) and kind & _TEXT and not kind - _TEXT - {types.NoneType}:
+        return _text(node, hint, literal)
+    if node.kind == OVERRIDE and value is not None:
+        value = parsed(node, path).value
+    if isinstance(value, dict) and Schedule in kind:
+        return _knots(value, hint)
+    if isinstance(value, dict | list):
+        return _container(value, hint, literal)
+    return _checked_scalar(value, hint, kind)
 
 
-def _type_of(node: yaml.Node, path: str) -> tuple[yaml.Node, str] | None:
-    """The node that names the component, with its key; None where none does."""
-    if isinstance(node, yaml.ScalarNode):
-        return node, path
-    named = entries(typing.cast(yaml.MappingNode, node)).get("type")
-    return None if named is None else (named[1], f"{path}.type")
+def _text(node: Node, hint: Any, literal: bool) -> str | None:
+    if node.value is not None or (node.kind == OVERRIDE and types.NoneType not in members(hint)):
+        return escaped(node.text) if literal and node.kind != ESCAPED else node.text
+    if types.NoneType not in members(hint):
+        raise Misfit(f"expected {expected(hint)}, got nothing. Put it in quotes if it is meant as text")
+    return None
 
 
-def _name(node: yaml.Node, path: str) -> str:
-    """The name of a component; resolvers such as `${oc.env:X}` work in it."""
-    if not isinstance(node, yaml.ScalarNode) or is_null(node):
-        raise ConfigError(f"{path}: expected the name of a component, got {got(construct(node))}", place(node))
-    if not is_interpolation(node.value):
-        return node.value
+def _container(value: Any, hint: Any, literal: bool) -> Any:
+    kind, inner = kinds(hint), next((typing.get_args(member) for member in members(hint) if typing.get_args(member)), ())
+    if isinstance(value, list) and kind & {list, tuple}:
+        parts = [inner[0] if inner else Any] * len(value) if list in kind or Ellipsis in inner else inner
+        if len(parts) != len(value):
+            raise Misfit(f"expected {expected(hint)}, got {len(value)} values")
+        return [_below(item, part, literal, f"[{index}]") for index, (item, part) in enumerate(zip(value, parts, strict=True))]
+    if isinstance(value, dict) and dict in kind:
+        return {key: _below(item, inner[1] if inner else Any, literal, f".{key}") for key, (_, item) in value.items()}
+    if Any in kind:
+        return plain_node(value)
+    advice = ". Put it in quotes if it is meant as text" if str in kind else ""
+    raise Misfit(f"expected {expected(hint)}, got {got(value)}{advice}")
+
+
+def _checked_scalar(value: Any, hint: Any, kind: frozenset[Any]) -> Any:
+    if Any in kind or (isinstance(value, str) and "${" in value):
+        return value
+    if isinstance(value, float) and value.is_integer() and int in kind and float not in kind:
+        value = int(value)
+    numbers = _NUMBERS & kind or ({float} if Schedule in kind else set())
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    choices = options(hint) if typing.Literal in kind else []
+    if is_number and not abs(value) < _LARGEST:
+        raise Misfit(
+            f"expected a finite number below 2**63, got {value}" if value == value else f"expected {expected(hint)}, got nan"
+        )
+    if (
+        (isinstance(value, str) and numbers and not _TEXT & kind and not choices)
+        or (isinstance(value, bool) and not kind & {bool, str} and not choices)
+        or (is_number and numbers == {bool})
+        or (isinstance(value, float) and numbers and float not in numbers)
+        or (choices and value not in choices and value is not None and not kind & {str, type(value)})
+        or (value is None and types.NoneType not in kind)
+        or (kind & _LISTS and not kind & {str, int} and value is not None)
+    ):
+        advice = ". Write [a, b]" if kind & {list, tuple} else ""
+        raise Misfit(f"expected {expected(hint)}, got {got(value)}{advice}{near_option(value, hint)}")
+    return value
+
+
+def _below(node: Node, hint: Any, literal: bool, below: str) -> Any:
     try:
-        return str(OmegaConf.create({"type": node.value}).type)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {_first_line(error)}", place(node)) from error
+        return convert(node, hint, literal, below)
+    except Misfit as misfit:
+        raise Misfit(str(misfit), below + misfit.below) from None
 
 
-def _added_up(layers: Layers) -> yaml.Node:
-    """The entries of all mappings; dotted overrides such as `optimizer.groups.geometry.encoding=…` name one entry each."""
-    merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-    for _, node in layers:
-        node = parsed(node)
-        if not isinstance(node, yaml.MappingNode):
-            merged, node = {}, layers[-1][1]
-            if not isinstance(parsed(node), yaml.MappingNode):
-                return node
-        for key, pair in _flat(node, "").items():
-            merged.pop(key, None)
-            if not is_null(pair[1]):
-                merged[key] = pair
-    return yaml.MappingNode("tag:yaml.org,2002:map", list(merged.values()), layers[-1][1].start_mark)
-
-
-def _flat(node: yaml.MappingNode, prefix: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-    for key, value in node.value:
-        name = f"{prefix}{key.value}"
-        inner = _flat(value, f"{name}.") if isinstance(value, yaml.MappingNode) else None
-        found |= inner if inner is not None else {name: (yaml.ScalarNode(key.tag, name, key.start_mark), value)}
-    return found
-
-
-def _near_option(value: Any, hint: Any) -> str:
-    options = [str(o) for member in members(hint) if typing.get_origin(member) is typing.Literal for o in typing.get_args(member)]
-    return did_you_mean(value, options) if isinstance(value, str) and options else ""
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _knots(value: Entries, hint: Any) -> dict[str, Any]:
+    """`{knots: {step: value}}`, its steps as whole numbers."""
+    _, knots = value.get("knots", (None, None))
+    if len(value) != 1 or not isinstance(knots.value if knots else None, dict):
+        raise Misfit(f"expected {expected(hint)}, got a mapping")
+    found: dict[int, Any] = {}
+    for name, (_, node) in knots.value.items():
+        try:
+            step = float(name)
+        except ValueError:
+            step = math.nan
+        if step in found or not (step.is_integer() and 0 <= step < _LARGEST):
+            raise Misfit(
+                "given twice" if step in found else f"expected a step, a whole number >= 0, got {name!r}", f".knots.{name}"
+            )
+        found[int(step)] = _below(node, float, False, f".knots.{name}")
+    if not found:
+        raise Misfit("expected at least one knot", ".knots")
+    return {"knots": found}
