@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from threefusion.config import RunConfig
 from threefusion.guidance.build import build_objectives
 from threefusion.registry import build
@@ -10,6 +12,12 @@ from threefusion.system.text_to_3d import TextTo3D
 
 
 def build_system(config: RunConfig) -> TextTo3D:
-    """The whole system. Text encoders are loaded, used and freed before the first network of a prior is loaded."""
+    """The whole system. Text encoders are loaded, used and freed before the first network of a prior is loaded.
+
+    Initial parameters are a function of `config.seed` alone.
+    """
     prompt = build(config.prompt)
-    return TextTo3D(config, *build_scene(config), prompt, build_objectives(config.guidance, prompt.texts()))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        objectives = build_objectives(config.guidance, prompt.texts())
+    return TextTo3D(config, *build_scene(config), prompt, objectives)
