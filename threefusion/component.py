@@ -1,4 +1,4 @@
-"""The base class of everything that a config can name."""
+"""The base class of components."""
 
 from __future__ import annotations
 

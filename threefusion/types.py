@@ -1,4 +1,4 @@
-"""The values that travel between components.
+"""Typed values passed between components.
 
 Letters: `B` views, `H W` image, `N` points or samples, `V` vertices, `F` faces, `D` features, `L` tokens.
 World right-handed with +z up and the object round the origin; cameras OpenGL style (+x right, +y up, looking along -z);

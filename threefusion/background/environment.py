@@ -1,4 +1,4 @@
-"""A learned panorama."""
+"""A learned environment map: an MLP on the ray direction."""
 
 from __future__ import annotations
 

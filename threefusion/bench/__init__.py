@@ -1,1 +1,1 @@
-"""Many runs as one job: variants x prompts x seeds, each cell an ordinary training in a process of its own, into one table."""
+"""Benchmarks: variants x prompts x seeds, each cell a training in its own process, collected in one table."""

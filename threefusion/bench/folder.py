@@ -1,4 +1,4 @@
-"""The folders of a benchmark and its cells: what exists, what is missing. Loads no torch."""
+"""The folders of a benchmark and its cells. Loads no torch."""
 
 from __future__ import annotations
 

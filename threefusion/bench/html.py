@@ -1,4 +1,4 @@
-"""index.html: the report as one page that needs nothing else, with pictures inside. Loads no torch."""
+"""index.html: the report as one self-contained page with embedded images. Loads no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pool on this machine: one worker per GPU, or per group of cores where there is none."""
+"""Executor for this machine: one worker per GPU, or per group of cores without a GPU."""
 
 from __future__ import annotations
 

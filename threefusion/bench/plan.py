@@ -1,4 +1,4 @@
-"""A benchmark's YAML as a checked plan: which runs there are, and the whole config of each. Loads no torch."""
+"""Loads the YAML of a benchmark as a checked plan: its runs and the config of each. Loads no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many machines through Ray. The benchmark's folder must lie where all of them see it, and threefusion be installed on each."""
+"""Executor for Ray clusters. The benchmark's folder must be on a file system that all machines share."""
 
 from __future__ import annotations
 

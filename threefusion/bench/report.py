@@ -1,4 +1,4 @@
-"""A table with its statistics, and how numbers are written. Loads no torch."""
+"""A table with its statistics, and the formatting of numbers. Loads no torch."""
 
 from __future__ import annotations
 

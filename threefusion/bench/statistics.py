@@ -1,4 +1,4 @@
-"""Means with their uncertainty, and whether two variants differ. Loads no torch."""
+"""Confidence intervals of means, and paired tests between variants. Loads no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cells measured, as rows of numbers. Loads no torch."""
+"""The results of the cells as rows of numbers. Loads no torch."""
 
 from __future__ import annotations
 

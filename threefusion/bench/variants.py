@@ -1,4 +1,4 @@
-"""The variants of a benchmark as they are written, and the run config that each stands for. Loads no torch."""
+"""The variants of a benchmark and the run config of each. Loads no torch."""
 
 from __future__ import annotations
 

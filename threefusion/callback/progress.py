@@ -1,4 +1,4 @@
-"""The progress line: step, iterations per second, where a step's time goes, time left, loss."""
+"""The progress line: step, iterations per second, time by phase, remaining time, loss."""
 
 from __future__ import annotations
 

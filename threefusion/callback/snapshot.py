@@ -1,4 +1,4 @@
-"""Checkpoints written atomically, and a Ctrl-C that loses nothing."""
+"""Checkpoints, written atomically, also on Ctrl-C."""
 
 from __future__ import annotations
 

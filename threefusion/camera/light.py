@@ -1,4 +1,4 @@
-"""Where the point light of a view stands."""
+"""Positions of the point lights."""
 
 from __future__ import annotations
 

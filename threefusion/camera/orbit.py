@@ -1,4 +1,4 @@
-"""Views evenly round the object: turntables, relighting, previews and evaluation."""
+"""Views evenly spaced around the object: turntables, relighting, previews and evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cameras drawn round the object, with a light and a way of shading for each."""
+"""Random cameras around the object, with a light and a shading mode for each."""
 
 from __future__ import annotations
 

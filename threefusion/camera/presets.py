@@ -1,4 +1,4 @@
-"""The published distributions of cameras and lights, as `orbital` with other defaults."""
+"""Published distributions of cameras and lights: `orbital` with other defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base class of camera samplers, and the numbers that they draw."""
+"""The base class of camera samplers, and their random numbers."""
 
 from __future__ import annotations
 

@@ -22,14 +22,14 @@ EXECUTORS = ("local", "ray")
 
 def bench_arguments(parser: Parser) -> None:
     """Arguments of `bench`."""
-    parser.add_argument("--config", type=Path, metavar="FILE", required=True, help="variants x prompts x seeds in YAML")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default runs/bench/<name>; what is finished there is kept")
+    parser.add_argument("--config", type=Path, metavar="FILE", required=True, help="the benchmark, a YAML file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the benchmark (runs/bench/<name>); finished cells are kept")
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="local: this machine; ray: a Ray cluster (local)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="cells at the same time; default one per GPU or group of cores")
-    parser.add_argument("--redo", action="store_true", help="make cells anew whose settings have changed")
-    parser.add_argument("--anyway", action="store_true", help="train although a prior does not know a prompt's words")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of every run that differ from its config")
+    parser.add_argument("--jobs", type=int, metavar="N", help="number of cells to run in parallel (one per GPU or group of cores)")
+    parser.add_argument("--redo", action="store_true", help="train cells again if their settings have changed")
+    parser.add_argument("--anyway", action="store_true", help="train even if a bundled prior does not know a prompt")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of all runs")
 
 
 def bench_command(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from threefusion.errors import ConfigError, UserError
 
 def check_arguments(parser: Parser) -> None:
     """Arguments of `check`."""
-    parser.add_argument("words", nargs="+", metavar="CONFIG|key=value", help="config files, and settings that differ from them")
+    parser.add_argument("words", nargs="+", metavar="CONFIG|key=value", help="config files, and overrides of them")
 
 
 def is_override(word: str) -> bool:
@@ -55,7 +55,7 @@ def check_command(arguments: argparse.Namespace) -> int:
 
 
 CHECK = Verb(
-    "Check configs, without building anything.",
+    "Check configs without running them.",
     check_arguments,
     check_command,
     ("check configs/*.yaml", "check configs/quickstart.yaml guidance.prior.type=latent"),

@@ -1,4 +1,4 @@
-"""The commands `list`, `describe` and `doctor`: what there is to choose from, and what this machine has."""
+"""The commands `list`, `describe` and `doctor`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from threefusion.cli.parser import Parser, Verb
 
 def list_arguments(parser: Parser) -> None:
     """Arguments of `list`."""
-    parser.add_argument("kind", nargs="?", metavar="KIND", help="one kind only: prompt, camera, geometry, …")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="list only this kind: prompt, camera, geometry, …")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def list_command(arguments: argparse.Namespace) -> int:
@@ -29,9 +29,9 @@ def list_command(arguments: argparse.Namespace) -> int:
 
 def describe_arguments(parser: Parser) -> None:
     """Arguments of `describe`."""
-    parser.add_argument("kind", metavar="KIND", help="for example guidance")
-    parser.add_argument("name", metavar="NAME", help="for example sds")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("kind", metavar="KIND", help="kind of the component, for example guidance")
+    parser.add_argument("name", metavar="NAME", help="name of the component, for example sds")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def describe_command(arguments: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def describe_command(arguments: argparse.Namespace) -> int:
 
 def doctor_arguments(parser: Parser) -> None:
     """Arguments of `doctor`."""
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def doctor_command(arguments: argparse.Namespace) -> int:
@@ -62,15 +62,15 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-LIST = Verb("List components, plugins included.", list_arguments, list_command, ("list", "list loss --json"))
+LIST = Verb("List components, including plugins.", list_arguments, list_command, ("list", "list loss --json"))
 
 
 DESCRIBE = Verb(
-    "Explain a component: fields, types, defaults.",
+    "Show the fields, types and defaults of a component.",
     describe_arguments,
     describe_command,
     ("describe geometry density-field",),
 )
 
 
-DOCTOR = Verb("Report what this machine has and what is missing.", doctor_arguments, doctor_command, ("doctor", "doctor --json"))
+DOCTOR = Verb("Show installed packages, devices and models, and how to get missing ones.", doctor_arguments, doctor_command, ("doctor", "doctor --json"))

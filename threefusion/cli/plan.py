@@ -13,9 +13,9 @@ from threefusion.errors import UserError
 
 def plan_arguments(parser: Parser) -> None:
     """Arguments of `plan`."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file of a run")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the config")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the config of a run, a YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def plan_command(arguments: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def plan_command(arguments: argparse.Namespace) -> int:
 
 
 PLAN = Verb(
-    "Measure how much memory a run takes, phase by phase.",
+    "Measure the memory that a run needs, by phase.",
     plan_arguments,
     plan_command,
     ("plan configs/quickstart.yaml", "plan configs/dreamfusion-sd.yaml camera.batch_size=4 --json"),

@@ -24,12 +24,12 @@ def run_folder(path: Path) -> Path:
 def render_arguments(parser: Parser) -> None:
     """Arguments of `render`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("--views", type=int, default=60, metavar="N", help="frames of one turn (60)")
+    parser.add_argument("--views", type=int, default=60, metavar="N", help="number of frames (60)")
     parser.add_argument(
-        "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what is rendered (color)"
+        "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what to render (color)"
     )
     parser.add_argument(
-        "--light", choices=("camera", "orbit"), default="camera", help="orbit: the light orbits against the camera"
+        "--light", choices=("camera", "orbit"), default="camera", help="camera: at the camera; orbit: orbits against the camera (camera)"
     )
     parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width in pixels (256)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4 file, or a folder for .png files")
@@ -65,11 +65,11 @@ def export_command(arguments: argparse.Namespace) -> int:
 
 
 RENDER = Verb(
-    "Render a turntable of a run's result.",
+    "Render a turntable of a run.",
     render_arguments,
     render_command,
     ("render RUN --mode normal", "render RUN --light orbit --size 512 --out relit.mp4"),
 )
 
 
-EXPORT = Verb("Write the result of a run as a mesh.", export_arguments, export_command, ("export RUN --format glb obj",))
+EXPORT = Verb("Export the mesh of a run.", export_arguments, export_command, ("export RUN --format glb obj",))

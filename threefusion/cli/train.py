@@ -1,4 +1,4 @@
-"""The command `train`. Loads no torch before its config is known to be good."""
+"""The command `train`. Loads no torch before its config has been checked."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def train_arguments(parser: Parser) -> None:
     """Arguments of `train`."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="the config of the run, a YAML file")
-    parser.add_argument("--prompt", metavar="TEXT", help="what to train_command; short for prompt.text=TEXT")
+    parser.add_argument("--prompt", metavar="TEXT", help="what to generate; short for prompt.text=TEXT")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; default runs/<config>/<prompt>-<n>")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder; needs no --config")
-    parser.add_argument("--anyway", action="store_true", help="train although the prior does not know the prompt's words")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the config")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="resume the run in this folder, without --config")
+    parser.add_argument("--anyway", action="store_true", help="train even if the bundled prior does not know the prompt")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
 
 
 def train_command(arguments: argparse.Namespace) -> int:

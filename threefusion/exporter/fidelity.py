@@ -1,4 +1,4 @@
-"""How close a mesh looks to the field that it was made from."""
+"""Comparison of a mesh with its field in rendered views."""
 
 from __future__ import annotations
 

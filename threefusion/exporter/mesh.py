@@ -1,4 +1,4 @@
-"""A field becomes a textured mesh: level, surface, repair, texture coordinates, colours, files, and how close it is."""
+"""The mesh exporter: level, surface, repair, texture coordinates, colours, files, comparison with the field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One closed, evenly wound surface with a bounded number of faces, out of whatever marching cubes found."""
+"""Repair of extracted surfaces: components, smoothing, decimation, orientation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texture coordinates in bounded time: uvunwrap, else xatlas in a process of its own, else a chart for every two faces."""
+"""Texture coordinates in bounded time: uvunwrap, else xatlas in a separate process, else a chart for every two faces."""
 
 from __future__ import annotations
 

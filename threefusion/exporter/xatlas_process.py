@@ -1,4 +1,4 @@
-"""`python xatlas_process.py MESH.npz ATLAS.npz`: texture coordinates by xatlas, in a process that the caller can stop."""
+"""`python xatlas_process.py MESH.npz ATLAS.npz`: texture coordinates by xatlas, in a process that can be stopped."""
 
 from __future__ import annotations
 

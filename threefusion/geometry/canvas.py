@@ -1,4 +1,4 @@
-"""A picture instead of a scene: score distillation in two dimensions."""
+"""An image as the scene, for 2-D score distillation."""
 
 from __future__ import annotations
 

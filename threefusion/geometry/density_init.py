@@ -1,4 +1,4 @@
-"""What the density field starts from: a blob round the origin, and activations."""
+"""Initialisation of the density field: a blob around the origin, and activations."""
 
 from __future__ import annotations
 

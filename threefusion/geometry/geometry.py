@@ -1,4 +1,4 @@
-"""The base class of geometries, and what a geometry can offer to renderers and exporters."""
+"""The base classes of geometries, one per capability that renderers and exporters can require."""
 
 from __future__ import annotations
 

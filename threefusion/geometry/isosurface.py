@@ -1,4 +1,4 @@
-"""The surface of a density field: sample it on a grid, choose the level by what the renderer shows, march."""
+"""Isosurfaces of density fields: sampling on a grid, choice of the level by silhouettes, marching cubes."""
 
 from __future__ import annotations
 

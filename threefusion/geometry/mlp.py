@@ -1,4 +1,4 @@
-"""The small networks behind fields and backgrounds."""
+"""The MLPs of fields and backgrounds."""
 
 from __future__ import annotations
 

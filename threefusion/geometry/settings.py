@@ -1,4 +1,4 @@
-"""What the components of this kind can be set to."""
+"""Settings of the built-in geometries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every pixel either filled or empty."""
+"""Penalises semi-transparent pixels."""
 
 from __future__ import annotations
 

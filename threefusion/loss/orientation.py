@@ -1,4 +1,4 @@
-"""No visible surface may face away from the camera."""
+"""Penalises visible surfaces that face away from the camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As little matter as possible."""
+"""Penalises opacity."""
 
 from __future__ import annotations
 

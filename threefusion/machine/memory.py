@@ -1,4 +1,4 @@
-"""How much memory there is; out-of-memory errors, detected and retried."""
+"""Available memory; detection and retry of out-of-memory errors."""
 
 from __future__ import annotations
 

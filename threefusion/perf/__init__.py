@@ -1,1 +1,1 @@
-"""How fast the hot operations are here: against the plain torch reference, and against what the hardware could do."""
+"""Timing of the hot operations against the plain torch reference."""

@@ -1,4 +1,4 @@
-"""Which backends are candidates here."""
+"""The backends that can run on this machine."""
 
 from __future__ import annotations
 

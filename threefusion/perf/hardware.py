@@ -1,4 +1,4 @@
-"""The machine and the settings that a measurement depends on."""
+"""The machine and the settings of a measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies round the field: marching, compositing, and the visibility of meshes."""
+"""Timing of marching, compositing and rasterization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fixed scene: always the same frame, the same samples, the same table."""
+"""The fixed scene of the measurements."""
 
 from __future__ import annotations
 

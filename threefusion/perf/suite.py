@@ -1,4 +1,4 @@
-"""Subjects by name: their sizes, and what is timed."""
+"""The subjects of `perf` and their sizes."""
 
 from __future__ import annotations
 

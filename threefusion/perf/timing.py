@@ -1,4 +1,4 @@
-"""Interleaved timing: whatever else the machine does affects all candidates alike."""
+"""Interleaved timing, so that other load affects all candidates alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of tensors that are alive, and their peak."""
+"""Bytes of live tensors, and their peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is not on this machine: its weights by their shapes, and a stand-in for its networks."""
+"""Missing models: the size of their weights by shapes, and a stand-in for their networks."""
 
 from __future__ import annotations
 

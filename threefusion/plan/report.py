@@ -1,4 +1,4 @@
-"""A plan as a page and as data."""
+"""A plan as text and as data."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Scene and cameras to images."""
+"""Renderers: scene and cameras to images."""

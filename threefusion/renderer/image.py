@@ -1,4 +1,4 @@
-"""Shows a canvas as it is."""
+"""The renderer of canvases: copies the image."""
 
 from __future__ import annotations
 

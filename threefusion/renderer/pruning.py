@@ -1,4 +1,4 @@
-"""Leaving out samples that contribute nothing: too thin, or hidden behind others."""
+"""Pruning of samples that contribute nothing: too thin, or occluded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rays and their samples: parts of them, and the Gaussians that stand for the parts of a pixel's cone."""
+"""Rays and their samples: slices of them, and Gaussian approximations of the conical frusta of a pixel."""
 
 from __future__ import annotations
 

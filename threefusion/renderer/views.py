@@ -1,4 +1,4 @@
-"""Looking at a scene: one image per view, for previews, videos, exporters and viewers."""
+"""Renders one image per view, for previews, videos, exporters and viewers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every component has to keep to, ready for the tests of a plugin.
+"""Contract tests of components, for built-in ones and plugins.
 
 from threefusion.testing import check_component
 
@@ -29,7 +29,7 @@ def check_component(kind: str, name: str, **settings: Any) -> None:
     """Build a component from its defaults (and `settings`) and hold it to the contract of its kind.
 
     Shapes and types, finite values and gradients, empty input, the `state_dict` and back, the same answer to the same question;
-    for what judges images, also that the judgement of a batch is the mean over its views.
+    for guidance and losses, also that the value for a batch is the mean over its views.
 
     Raises:
         AssertionError: it breaks the contract; the message says which part.

@@ -1,4 +1,4 @@
-"""Contracts of what looks, judges, moves and writes: prompt, camera, prior, guidance, loss, optimizer, exporter."""
+"""Contracts of prompt, camera, prior, guidance, loss, optimizer and exporter."""
 
 from __future__ import annotations
 

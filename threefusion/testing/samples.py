@@ -1,4 +1,4 @@
-"""Small inputs of every kind."""
+"""Small inputs for components of each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contracts of what a scene consists of: encoding, geometry, material, background, sampler, renderer."""
+"""Contracts of encoding, geometry, material, background, sampler and renderer."""
 
 from __future__ import annotations
 

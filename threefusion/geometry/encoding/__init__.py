@@ -1,1 +1,1 @@
-"""Points to features that a small network can read."""
+"""Encodings of points for small networks."""

@@ -1,4 +1,4 @@
-"""What the hash grid and the dense grid share: a table of trained rows that points interpolate."""
+"""The base class of hash grid and dense grid: interpolation in a table of trained rows."""
 
 from __future__ import annotations
 

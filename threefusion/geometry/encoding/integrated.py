@@ -1,4 +1,4 @@
-"""mip-NeRF's integrated positional encoding: waves averaged over the cone of a pixel."""
+"""mip-NeRF's integrated positional encoding: sines and cosines averaged over the cone of a pixel."""
 
 from __future__ import annotations
 

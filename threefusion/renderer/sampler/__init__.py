@@ -1,1 +1,1 @@
-"""Where along each ray the field is evaluated."""
+"""Ray samplers: where along each ray the field is evaluated."""

@@ -1,4 +1,4 @@
-"""Samples only where there may be something."""
+"""Sampler that skips empty cells of an occupancy grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same number of samples on every ray that meets the scene's ball."""
+"""Sampler with the same number of samples on every ray that meets the scene's ball."""
 
 from __future__ import annotations
 
