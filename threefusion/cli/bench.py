@@ -23,9 +23,13 @@ EXECUTORS = ("local", "ray")
 def bench_arguments(parser: Parser) -> None:
     """Arguments of `bench`."""
     parser.add_argument("--config", type=Path, metavar="FILE", required=True, help="the benchmark, a YAML file")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the benchmark (runs/bench/<name>); finished cells are kept")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the benchmark (runs/bench/<name>); finished cells are kept"
+    )
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="local: this machine; ray: a Ray cluster (local)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="number of cells to run in parallel (one per GPU or group of cores)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="number of cells to run in parallel (one per GPU or group of cores)"
+    )
     parser.add_argument("--redo", action="store_true", help="train cells again if their settings have changed")
     parser.add_argument("--anyway", action="store_true", help="train even if a bundled prior does not know a prompt")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -73,4 +73,9 @@ DESCRIBE = Verb(
 )
 
 
-DOCTOR = Verb("Show installed packages, devices and models, and how to get missing ones.", doctor_arguments, doctor_command, ("doctor", "doctor --json"))
+DOCTOR = Verb(
+    "Show installed packages, devices and models, and how to get missing ones.",
+    doctor_arguments,
+    doctor_command,
+    ("doctor", "doctor --json"),
+)

@@ -34,12 +34,18 @@ def perf_arguments(parser: Parser) -> None:
     """Arguments of `perf`."""
     parser.add_argument("subject", metavar="SUBJECT", help=f"{', '.join(TAKES)}, or {ALL}")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="thread counts, measured one after the other (all cores)")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", metavar="N", help="thread counts, measured one after the other (all cores)"
+    )
     parser.add_argument("--points", type=int, nargs="+", metavar="N", help="encode, mlp: numbers of points (32768 262144)")
     parser.add_argument("--batch", type=int, nargs="+", metavar="N", help="numbers of views (1 2 4; guidance 1 2 4 8)")
-    parser.add_argument("--resolution", type=int, nargs="+", metavar="N", help="image sizes in pixels (64 32 128; rasterize 64 256 512)")
+    parser.add_argument(
+        "--resolution", type=int, nargs="+", metavar="N", help="image sizes in pixels (64 32 128; rasterize 64 256 512)"
+    )
     parser.add_argument("--repetitions", type=int, default=9, metavar="N", help="repetitions after two warm-ups (9)")
-    parser.add_argument("--processor-time", action="store_true", help="measure processor time instead of wall time, for busy machines")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="measure processor time instead of wall time, for busy machines"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables to this Markdown file")
 
 

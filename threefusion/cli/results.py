@@ -29,7 +29,10 @@ def render_arguments(parser: Parser) -> None:
         "--mode", choices=("color", "albedo", "textureless", "normal"), default="color", help="what to render (color)"
     )
     parser.add_argument(
-        "--light", choices=("camera", "orbit"), default="camera", help="camera: at the camera; orbit: orbits against the camera (camera)"
+        "--light",
+        choices=("camera", "orbit"),
+        default="camera",
+        help="camera: at the camera; orbit: orbits against the camera (camera)",
     )
     parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width in pixels (256)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4 file, or a folder for .png files")

@@ -26,10 +26,10 @@ __all__ = [
 
 
 def check_component(kind: str, name: str, **settings: Any) -> None:
-    """Build a component from its defaults (and `settings`) and hold it to the contract of its kind.
+    """Build a component from its defaults (and `settings`) and test the contract of its kind.
 
-    Shapes and types, finite values and gradients, empty input, the `state_dict` and back, the same answer to the same question;
-    for guidance and losses, also that the value for a batch is the mean over its views.
+    Shapes and types, finite values and gradients, empty input, saving and loading the `state_dict`, determinism; for guidance
+    and losses, also that the value for a batch is the mean over its views.
 
     Raises:
         AssertionError: it breaks the contract; the message says which part.
