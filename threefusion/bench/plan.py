@@ -149,7 +149,7 @@ def _read(document: Entries, path: Path) -> tuple[Benchmark, EvaluationOptions]:
     options = mappings([document["evaluation"]] if "evaluation" in document else [], "evaluation")
     root = dict(vars(tree.section(Benchmark, [own], "", "a benchmark", top)))
     root["evaluation"] = tree.section(EvaluationOptions, options, "evaluation", "evaluation", top)
-    values = resolved(tree, root)
+    values = resolved(tree, Benchmark, root)
     return instance(tree, values, ""), instance(tree, values["evaluation"], "evaluation")
 
 

@@ -14,6 +14,7 @@ import yaml
 from threefusion.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "command line"
+PACKAGE = Path(__file__).parents[1]
 OVERRIDE, ESCAPED = "override", "escaped"
 """Kinds of node: the raw right-hand side of an override; text in which `${` is escaped already."""
 ESCAPED_KEY = "escaped"
@@ -198,7 +199,7 @@ def read_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Entries]:
 
 def _find_parent(item: Node, child: Path) -> Path:
     """The file that `extends` names: relative to the child, or shipped with the package."""
-    for folder in (child.parent, Path(__file__).parents[1]):
+    for folder in (child.parent, PACKAGE):
         if (folder / item.text).is_file():
             return Path(os.path.normpath(folder / item.text))
     problem = f"extends: no file {item.text!r} beside {child.name} or in the package{_near_file(child.parent / item.text)}"

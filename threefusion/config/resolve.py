@@ -5,6 +5,7 @@ Every error gets the file and line of the value that it is about.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -32,14 +33,16 @@ PATH_NAMES = ("model", "path", "file", "folder", "checkpoint", "mesh")
 """Text fields with these names, or ending in _ and one of them, may name something on disk."""
 
 
-def resolved(tree: Tree, root: dict[str, Any]) -> dict[str, Any]:
-    """The values of the whole tree, checked by OmegaConf, interpolations resolved.
+def resolved(tree: Tree, cls: type, root: dict[str, Any]) -> dict[str, Any]:
+    """The values of the whole tree under the fields of `cls`, checked by OmegaConf, interpolations resolved.
 
     Raises:
         ConfigError: a value of the wrong type, or an interpolation that fails.
     """
+    known = field_types(cls)
+    run = dataclasses.make_dataclass(cls.__name__, [(name, known.get(name, Any)) for name in root])
     try:
-        return OmegaConf.to_container(OmegaConf.create(root), resolve=True, throw_on_missing=True)
+        return OmegaConf.to_container(OmegaConf.structured(run(**root)), resolve=True, throw_on_missing=True)
     except RecursionError as error:
         path = next((path for path, value in tree.given.items() if is_interpolation(value)), "")
         raise ConfigError(f"{path}: interpolations that refer to each other", tree.places[path]) from error
@@ -70,7 +73,11 @@ def instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
     except (Exception, SystemExit) as error:
         name, colon, _ = str(error).partition(":")
         known = bool(colon) and name in given
-        problem = str(error) if isinstance(error, ValueError) else f"{cls.__name__} failed: {type(error).__name__}: {error}"
+        problem = (
+            " ".join(str(error).split())
+            if isinstance(error, ValueError)
+            else f"{cls.__name__} failed: {type(error).__name__}: {error}"
+        )
         has_words = known and given[name] != "" and isinstance(given[name], int | float | str)
         at = f"{path}.{name}".lstrip(".") if known else path
         start = f"{path}.{problem}".lstrip(".") if known else f"{path}: {problem}"

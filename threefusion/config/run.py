@@ -157,7 +157,7 @@ def _assembled(tree: Tree, layers: list[Entries], path: Path) -> RunConfig:
     for name, cls in SECTIONS.items():
         given = [entries[name] for entries in layers if name in entries]
         root[name] = tree.section(cls, mappings(given, name), name, name, file)
-    values = resolved(tree, root)
+    values = resolved(tree, General, root)
     short = {key: list(inner.values()) == [key] for key, inner in paths.items()}
     found = {
         key: {name: instance(tree, values[key] if short[key] else values[key][name], inner) for name, inner in paths[key].items()}

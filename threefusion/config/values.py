@@ -103,4 +103,5 @@ def near_option(value: Any, hint: Any) -> str:
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    unset = re.search(r"Environment variable ('.*?') not found", str(error))
+    return f"environment variable {unset[1]} is not set" if unset else next(iter(str(error).splitlines()), type(error).__name__)
