@@ -8,13 +8,14 @@ azimuth 0 = camera on +x, growing towards +y, in (-pi, pi]; angles in radians; c
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from threefusion.machine.tensors import TensorData, send
 
 
 class Shading(IntEnum):
@@ -25,39 +26,8 @@ class Shading(IntEnum):
     LIT = 2
 
 
-def send(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """`tensor` on `device`; a copy from the CPU to a GPU is queued, so that the host does not wait for what is queued before it.
-
-    That is safe without pinned memory: the driver has read the source when the call returns. The other direction does wait.
-    """
-    return tensor.to(device, non_blocking=tensor.device.type == "cpu" and torch.device(device).type == "cuda")
-
-
-Moved = TypeVar("Moved", bound="Movable")
-Batched = TypeVar("Batched")
-
-
-def select_rows(value: Batched, index: Int[Tensor, "K"]) -> Batched:
-    """A dataclass with the rows at `index` of every tensor field; other fields stay."""
-    tensors = {f.name: getattr(value, f.name) for f in fields(value) if isinstance(getattr(value, f.name), Tensor)}  # type: ignore[arg-type]
-    return replace(value, **{name: tensor[index.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
-
-
-class Movable:
-    """Mixin: `.to(device)` for frozen dataclasses, moving every tensor inside."""
-
-    def to(self: Moved, device: torch.device | str) -> Moved:
-        """The same value with every tensor on `device`."""
-        moved = {
-            f.name: send(value, device) if isinstance(value, Tensor) else value.to(device)
-            for f in fields(self)  # type: ignore[arg-type]
-            if isinstance(value := getattr(self, f.name), Tensor) or (is_dataclass(value) and hasattr(value, "to"))
-        }
-        return replace(self, **moved)  # type: ignore[type-var]
-
-
 @dataclass(frozen=True)
-class Rays(Movable):
+class Rays(TensorData):
     """Rays of a batch of images, flattened view by view, row by row from the top left."""
 
     origins: Float[Tensor, "R 3"]
@@ -70,7 +40,7 @@ class Rays(Movable):
 
 
 @dataclass(frozen=True)
-class Cameras(Movable):
+class Cameras(TensorData):
     """A batch of perspective cameras that share one image size."""
 
     c2w: Float[Tensor, "B 4 4"]
@@ -93,13 +63,9 @@ class Cameras(Movable):
         """Camera centres in world units."""
         return self.c2w[:, :3, 3]
 
-    def select(self, index: Int[Tensor, "K"]) -> Cameras:
-        """The cameras at `index`."""
-        return select_rows(self, index)
-
 
 @dataclass(frozen=True)
-class Lights(Movable):
+class Lights(TensorData):
     """One point light and one ambient term per view (DreamFusion, arXiv 2209.14988, section 3.1)."""
 
     position: Float[Tensor, "B 3"]
@@ -119,7 +85,7 @@ def view_generator(seed: int, step: int, index: int, purpose: str) -> torch.Gene
 
 
 @dataclass(frozen=True)
-class ViewBatch(Movable):
+class ViewBatch(TensorData):
     """The views of one optimiser step: cameras, lights, shading, and the keys of all randomness."""
 
     camera: Cameras
@@ -144,11 +110,6 @@ class ViewBatch(Movable):
     def __len__(self) -> int:
         return len(self.camera)
 
-    def select(self, index: Int[Tensor, "K"]) -> ViewBatch:
-        """The views at `index`, a CPU tensor; each keeps its random numbers."""
-        rows = select_rows(self, index)
-        return replace(rows, camera=self.camera.select(index), light=select_rows(self.light, index))
-
     def generators(self, purpose: str) -> list[torch.Generator]:
         """One generator per view, a pure function of (seed, step, index, purpose)."""
         return [view_generator(self.seed, self.step, int(i), purpose) for i in self.index.tolist()]
@@ -169,7 +130,7 @@ class ViewBatch(Movable):
 
 
 @dataclass(frozen=True)
-class ViewTexts(Movable):
+class ViewTexts(TensorData):
     """The texts of a batch of views, not yet encoded."""
 
     texts: tuple[str, ...]
@@ -180,7 +141,7 @@ class ViewTexts(Movable):
 
 
 @dataclass(frozen=True)
-class FieldSample(Movable):
+class FieldSample(TensorData):
     """A field evaluated at points."""
 
     features: Float[Tensor, "N D"]
@@ -191,7 +152,7 @@ class FieldSample(Movable):
 
 
 @dataclass(frozen=True)
-class RaySamples(Movable):
+class RaySamples(TensorData):
     """Packed samples along rays, sorted by ray, then by distance. Rays that miss everything have none."""
 
     t_start: Float[Tensor, "N"]
@@ -224,7 +185,7 @@ class Want:
 
 
 @dataclass(frozen=True)
-class RenderedSamples(Movable):
+class RenderedSamples(TensorData):
     """The samples behind a render, for losses on samples instead of pixels."""
 
     weights: Float[Tensor, "N"]
@@ -237,7 +198,7 @@ class RenderedSamples(Movable):
 
 
 @dataclass(frozen=True)
-class RenderedPrimitives(Movable):
+class RenderedPrimitives(TensorData):
     """The primitives of an explicit geometry as each view shows them, for growing and pruning."""
 
     position: Float[Tensor, "B N 2"]
@@ -247,7 +208,7 @@ class RenderedPrimitives(Movable):
 
 
 @dataclass(frozen=True)
-class RenderOutput(Movable):
+class RenderOutput(TensorData):
     """Images of one batch of views."""
 
     image: Float[Tensor, "B H W C"]
@@ -290,7 +251,7 @@ class GuidanceOutput:
 
 
 @dataclass(frozen=True)
-class Mesh(Movable):
+class Mesh(TensorData):
     """A triangle mesh; `uv` is given per vertex (vertices are split along seams) with v up."""
 
     vertices: Float[Tensor, "V 3"]

@@ -9,7 +9,8 @@ from torch import nn
 
 from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning
-from threefusion.types import ViewTexts, send
+from threefusion.machine.tensors import send
+from threefusion.types import ViewTexts
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, HasDensity
 from threefusion.geometry.normals import downhill
 from threefusion.machine.memory import retry_on_oom
+from threefusion.machine.tensors import send
 from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.registry import build
 from threefusion.renderer.memory import Chunk, recomputed
@@ -21,7 +22,7 @@ from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.samples import cone_gaussian, join, rays_of, split_rays, split_samples
 from threefusion.renderer.settings import VolumeConfig
-from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want, send
+from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want
 
 MIN_NORMAL_OPACITY = 0.01
 """Opacity above which a pixel has a normal: where almost nothing is hit, the mean normal is noise."""

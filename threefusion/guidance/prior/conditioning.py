@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.types import Movable
+from threefusion.machine.tensors import TensorData
 
 Target = Literal["noise", "clean", "velocity"]
 """What a network was trained to predict."""
 
 
 @dataclass(frozen=True)
-class Conditioning(Movable):
+class Conditioning(TensorData):
     """The conditioning of B noised items.
 
     >>> text, empty = Conditioning(torch.ones(2, 1, 4)), Conditioning(torch.zeros(2, 1, 4))

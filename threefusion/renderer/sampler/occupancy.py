@@ -7,10 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.geometry.geometry import HasDensity
+from threefusion.machine.tensors import send
 from threefusion.ops.march import march
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
 from threefusion.renderer.sampler.settings import OccupancyConfig
-from threefusion.types import Rays, RaySamples, ViewBatch, send
+from threefusion.types import Rays, RaySamples, ViewBatch
 
 _PHASES = 4
 """A refresh after the warm-up visits every fourth cell, another fourth each time."""
