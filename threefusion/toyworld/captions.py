@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from threefusion.prompt.words import contains, words
+from threefusion.guidance.prior.words import contains, words
 from threefusion.toyworld.catalogue import CLASSES, SYNONYMS, colored
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.palette import COLOR_SYNONYMS, COLORS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
 from threefusion.guidance.prior.models import guiding_models, local_folder, read_settings
-from threefusion.prompt.words import contains, words
+from threefusion.guidance.prior.words import contains, words
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
