@@ -168,6 +168,13 @@ def test_the_scale_follows_its_schedule():
         torch.testing.assert_close(gradient(falling, image, texts, batch), gradient(sds(scale=scale), image, texts, batch))
 
 
+def test_the_range_of_times_follows_its_schedules():
+    guidance = sds(t_min=Schedule(((0, 0.0), (10, 0.6))), t_max=Schedule(((0, 0.1), (10, 0.7))))
+    for step, (low, high) in ((0, (0.0, 0.1)), (5, (0.3, 0.4)), (10, (0.6, 0.7))):
+        t = guidance.noised(torch.zeros(64, 3, 8, 8), make_batch(64, step)).t
+        assert low - 1e-6 <= t.min() < low + 0.02 and high - 0.02 < t.max() <= high + 1e-6
+
+
 def test_clipping_follows_its_schedule_and_bounds_every_element():
     image, texts = torch.zeros(1, 8, 8, 3), gaussian_texts((1.0, 0.1))
     guidance = sds(timestep_weight="sigma_over_alpha", grad_clip=Schedule(((0, 0.1), (10, 0.3))))

@@ -20,7 +20,8 @@ import yaml
 from threefusion.bench.plan import Cell
 from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import BUNDLED_JUDGE, fingerprint, guiding_models, local_folder
+from threefusion.evaluate.independence import BUNDLED_JUDGE
+from threefusion.guidance.prior.models import fingerprint, guiding_models, local_folder
 from threefusion.run.folder import latest_checkpoint, write_atomically
 
 MARKER = "benchmark.json"

@@ -12,7 +12,7 @@ from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_candidates
 from threefusion.evaluate.field import color_spread, fidelity, opacity_entropy, render_field
-from threefusion.evaluate.independence import refuse_guiding_model
+from threefusion.evaluate.independence import BUNDLED_JUDGE, refuse_guiding_model
 from threefusion.evaluate.janus import FrontClassifier, janus
 from threefusion.evaluate.keys import COST_KEYS, STEP_KEYS, TRUTH_KEYS
 from threefusion.evaluate.pathology import mesh_flaws
@@ -22,7 +22,6 @@ from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.geometry.geometry import HasDensity
-from threefusion.guidance.prior.models import BUNDLED_JUDGE
 from threefusion.run.folder import latest_checkpoint, open_run, write_atomically
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject

@@ -1,4 +1,4 @@
-"""Check that the judge is not the model that guided the run."""
+"""The judge of results, which must not be the model that guided the run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import guiding_models, local_folder
+from threefusion.guidance.prior.models import BUNDLED, guiding_models, local_folder
+
+BUNDLED_JUDGE = BUNDLED / "toyworld-judge"
+"""The CLIP model that evaluates unless another one is given."""
 
 
 def refuse_guiding_model(config: RunConfig, judge: Path) -> None:

@@ -32,7 +32,7 @@ def predict(prior: DiffusionPrior, views: NoisedViews, conditions: Mapping[str, 
 
 
 class Combination(ABC):
-    """A rule that names the predictions it needs and combines them: `combine` receives what `conditions` asked for."""
+    """Names the predictions it needs and combines them: `combine` receives those that `conditions` names."""
 
     @abstractmethod
     def conditions(self, prompt: PromptConditioning) -> dict[str, Conditioning]:
@@ -45,7 +45,7 @@ class Combination(ABC):
 
 @dataclass(frozen=True)
 class ClassifierFreeGuidance(Combination):
-    """Classifier-free guidance (arXiv 2207.12598); a negative prompt takes the place of the empty one.
+    """Classifier-free guidance (arXiv 2207.12598); a negative prompt replaces the empty one.
 
     >>> rule = ClassifierFreeGuidance(7.5)
     >>> rule.combine({"uncond": torch.ones(1, 1, 1, 1), "text": torch.full((1, 1, 1, 1), 2.0)}).item()

@@ -15,7 +15,7 @@ from threefusion.guidance.settings import SDSConfig
 class SDS(LinearDistillation):
     """The prediction under classifier-free guidance minus the added noise.
 
-    A negative prompt takes the place of the empty one. With `timestep_weight: uniform` this is SJC with variance reduction (arXiv
+    A negative prompt replaces the empty one. With `timestep_weight: uniform` this is SJC with variance reduction (arXiv
     2212.00774); `timestep_weight: sigma_over_alpha` with `rescale` is the reconstruction form of MVDream (arXiv 2308.16512).
     """
 

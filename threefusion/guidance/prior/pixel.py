@@ -14,7 +14,7 @@ from threefusion.guidance.prior.settings import PixelConfig
 
 
 class PixelPrior(PretrainedPrior):
-    """A U-Net over images in [-1, 1] with three or six output channels, told what to see by T5."""
+    """A U-Net over images in [-1, 1] with three or six output channels, conditioned on T5 embeddings."""
 
     def __init__(self, cfg: PixelConfig) -> None:
         super().__init__(cfg)
@@ -30,7 +30,7 @@ class PixelPrior(PretrainedPrior):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Three channels at the size that the U-Net was trained at, unless configured otherwise."""
+        """Three channels at the U-Net's training size, unless configured otherwise."""
         size = self.cfg.image_size or self.settings("unet")["sample_size"]
         return (3, size, size)
 

@@ -1,4 +1,4 @@
-"""In which precision a frozen network runs, and how its weights are read."""
+"""The precision of a frozen network, and how its weights are loaded."""
 
 from __future__ import annotations
 

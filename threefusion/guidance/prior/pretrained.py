@@ -1,4 +1,4 @@
-"""What pixel and latent priors have in common: a frozen U-Net of the diffusers library, read from a folder or the hub."""
+"""Base class of pixel and latent priors: a frozen U-Net of the diffusers library, from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PretrainedPrior(DiffusionPrior):
         self._runners: dict[str, Call] = {}
 
     def folder(self, parts: tuple[str, ...]) -> Path:
-        """The folder on this machine that holds `parts` of the model; fetched if need be, once."""
+        """The local folder with `parts` of the model; downloaded once if needed."""
         if parts not in self._folders:
             self._folders[parts] = resolve(self.cfg.model, parts, self.cfg.revision)
         return self._folders[parts]
@@ -46,7 +46,7 @@ class PretrainedPrior(DiffusionPrior):
         """The model's own settings of its `unet`, `vae` or `scheduler`.
 
         Raises:
-            ModelError: the U-Net needs more than text, or predicts something unknown.
+            ModelError: the U-Net needs more than text, or has an unsupported prediction type.
         """
         if part not in self._settings:
             name = "scheduler_config.json" if part == "scheduler" else "config.json"
@@ -55,10 +55,10 @@ class PretrainedPrior(DiffusionPrior):
         return self._settings[part]
 
     def check_settings(self, part: str, settings: dict[str, Any]) -> None:
-        """Refuse what this prior cannot run."""
+        """Refuse unsupported networks."""
         if part == "unet" and settings.get("addition_embed_type") not in (None, "text"):
             raise ModelError(
-                f"{self.cfg.model}: its U-Net wants more than a text ({settings['addition_embed_type']}); not supported yet"
+                f"{self.cfg.model}: its U-Net needs more than text ({settings['addition_embed_type']}), which is not supported"
             )
         prediction = settings.get("prediction_type", "epsilon")
         if part == "scheduler" and prediction not in TARGETS:
@@ -74,7 +74,7 @@ class PretrainedPrior(DiffusionPrior):
         return TARGETS[self.settings("scheduler").get("prediction_type", "epsilon")]
 
     def largest_layer(self, views: int) -> int:
-        """The first of the U-Net, where images are largest, under two conditions."""
+        """The U-Net's first layer, at full resolution, under two conditions."""
         return 2 * views * self.settings("unet")["block_out_channels"][0] * self.shape[1] * self.shape[2]
 
     @property
@@ -83,7 +83,7 @@ class PretrainedPrior(DiffusionPrior):
         return network_dtype(self.cfg.dtype, self.device)
 
     def load(self) -> None:
-        """Read the networks in the precision they are stored in; each is cast for its device at its first use."""
+        """Load the networks in their stored precision; each is cast for its device at its first use."""
         for part in self.parts:
             if part != "scheduler" and part not in self._networks:
                 self._networks[part] = self.read_network(part)
@@ -111,10 +111,10 @@ class PretrainedPrior(DiffusionPrior):
         return network
 
     def run(self, name: str, network: Callable[[], nn.Module], *inputs: Tensor, **options: Any) -> Any:
-        """What `network()` returns for `inputs`, run as the config says; prepared once under its `name`.
+        """The output of `network()` for `inputs`, executed as configured; prepared once per `name`.
 
         Raises:
-            UserError: this machine cannot run it so.
+            UserError: this machine does not support the configured execution.
         """
         if name not in self._runners:
             self._runners[name] = self.prepare(network(), **options)
@@ -122,7 +122,7 @@ class PretrainedPrior(DiffusionPrior):
             return self._runners[name](*inputs)
 
     def prepare(self, network: nn.Module, **options: Any) -> Call:
-        """The way in which the config wants a frozen network to be called."""
+        """A callable that runs a frozen network as configured."""
         if not self.cfg.offload:
             return runner(network, self.cfg.execution, self.device, **options)
         if self.device.type == "cpu":
@@ -130,7 +130,7 @@ class PretrainedPrior(DiffusionPrior):
         return Offloaded(network, self.device, **options)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PretrainedPrior:
-        """Follow a move, and forget what was prepared for the old place."""
+        """Follow a move, and drop what was prepared for the old device."""
         self._runners.clear()
         return super()._apply(fn, recurse)
 

@@ -1,4 +1,4 @@
-"""What the components of this kind can be set to."""
+"""Settings of the built-in priors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class PretrainedConfig(Settings):
     model: str = "toyworld-pixel"
     """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
     revision: str | None = None
-    """Commit, tag or branch of a hub id; an alias brings a pinned one of its own."""
+    """Commit, tag or branch of a hub id; an alias has a pinned one."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
     image_size: int | None = bounded(None, 8, 4096)
-    """Height and width in pixels that images are resized to for the prior; by default the size that it was trained at."""
+    """Height and width in pixels that images are resized to for the prior; by default its training size."""
     execution: Literal["eager", "compile", "cuda-graph"] = "eager"
-    """How networks run: as they are, through torch.compile, or captured as CUDA graphs; all but eager take a while to begin."""
+    """How networks run: eager, through torch.compile, or captured as CUDA graphs; all but eager start slowly."""
     offload: bool = False
     """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
 
@@ -48,9 +48,9 @@ class LatentConfig(PretrainedConfig):
     model: str = "toyworld-latent"
     """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
     posterior: Literal["mode", "sample"] = "mode"
-    """What an image's latents are: the most likely ones, or a draw from the encoder's posterior."""
+    """An image's latents: the posterior's mode, or a sample of it."""
     gradient_checkpointing: bool = False
-    """Compute the encoder's activations again for the backward pass instead of keeping them: less memory, more time."""
+    """Recompute the encoder's activations in the backward pass: less memory, more time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,13 +25,13 @@ LARGE = 2**31
 
 
 class PretrainedTextEncoder(TextEncoder):
-    """Encodes texts with the `text_encoder` and `tokenizer` of a pipeline folder, on the CPU; nothing of it stays in memory."""
+    """Encodes texts with the `text_encoder` and `tokenizer` of a pipeline folder, on the CPU; the network is freed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kind = read_settings(folder / "text_encoder" / "config.json").get("model_type", "")
         if self.kind not in ("t5", "clip_text_model"):
-            raise ModelError(f"{folder}: text encoders of type {self.kind!r} are not known here; known: t5, clip_text_model")
+            raise ModelError(f"{folder}: unsupported text encoder {self.kind!r}; supported: t5, clip_text_model")
         size = sum(file.stat().st_size for file in weight_files(folder / "text_encoder"))
         self.dtype = torch.bfloat16 if size > LARGE else torch.float32
         self.length = min(read_settings(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", LONGEST), LONGEST)
@@ -55,7 +55,7 @@ class PretrainedTextEncoder(TextEncoder):
         return Conditioning(states.float().clone())
 
     def network(self) -> PreTrainedModel:
-        """The encoder, freshly read."""
+        """The encoder, loaded from disk."""
         from transformers import CLIPTextModel, T5EncoderModel
         from transformers.utils.logging import disable_progress_bar
 

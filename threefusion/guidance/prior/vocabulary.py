@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from threefusion.config import RunConfig
 
 VOCABULARY_FILE = "toyworld.json"
-"""Lies in the folder of a model with a closed vocabulary; a folder without it understands everything."""
+"""In the folder of a model with a closed vocabulary; models without it have an open one."""
 
 
 class VocabularyError(UserError):
-    """A prompt names nothing that the model has ever seen."""
+    """A prompt names no object of the model's vocabulary."""
 
 
 def check_prompt(model: str, text: str) -> list[str]:
     """Warnings, one sentence each, about words of `text` that `model` was not trained on; none for a model of open vocabulary.
 
     Raises:
-        VocabularyError: the text names no object that the model knows.
+        VocabularyError: the text names no object of the vocabulary.
     """
     vocabulary = read_vocabulary(model)
     if vocabulary is None:
@@ -44,16 +44,16 @@ def unknown_words(config: RunConfig) -> list[str]:
     """`check_prompt` for a run's prompt and model; nothing for a prior without a model.
 
     Raises:
-        VocabularyError: the prompt names no object that the model knows.
+        VocabularyError: the prompt names no object of the vocabulary.
     """
     return [warning for model in guiding_models(config) for warning in check_prompt(model, config.text)]
 
 
 def read_vocabulary(model: str) -> dict[str, Any] | None:
-    """What the folder of `model` says about its words, or None.
+    """The vocabulary in the folder of `model`, or None.
 
-    `classes` and `colors` are what it can make, `object_words` every phrase that names a class, `known_words` its training
-    captions'.
+    `classes` and `colors` can be generated, `object_words` are all phrases that name a class, `known_words` those of the training
+    captions.
     """
     folder = local_folder(model)
     if folder is None or not (folder / VOCABULARY_FILE).is_file():
