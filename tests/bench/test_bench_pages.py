@@ -20,6 +20,7 @@ from threefusion.bench.markdown import as_markdown
 from threefusion.bench.plan import Plan, load_plan
 from threefusion.bench.report import Report, as_data, headings, make_report
 from threefusion.bench.tracking import track
+from threefusion.config.sections import CsvConfig, WandbConfig
 
 VOID = {"meta", "img", "br"}
 
@@ -158,9 +159,9 @@ def test_the_table_goes_to_wandb(report: Report, tmp_path: Path, monkeypatch: py
 
     fake.Table, fake.Image, fake.init = Table, lambda path: f"picture {path}", init
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    track(report, {"type": "csv"}, tmp_path)
+    track(report, CsvConfig(), tmp_path)
     assert told == {}
-    track(report, {"type": "wandb", "mode": "offline", "project": "p"}, tmp_path)
+    track(report, WandbConfig(mode="offline", project="p"), tmp_path)
     assert (told["mode"], told["project"], told["name"], told["dir"], told["finished"]) == (
         "offline",
         "p",
@@ -180,7 +181,7 @@ def test_the_table_goes_to_wandb(report: Report, tmp_path: Path, monkeypatch: py
 def test_the_real_client_takes_the_table(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    track(report, {"type": "wandb", "mode": "offline"}, tmp_path)
+    track(report, WandbConfig(mode="offline"), tmp_path)
     (file,) = tmp_path.glob("wandb/offline-run-*/files/media/table/cells_*.table.json")
     stored = json.loads(file.read_text(encoding="utf-8"))
     assert stored["columns"][:3] == ["variant", "prompt", "seed"] and len(stored["data"]) == 20
