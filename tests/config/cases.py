@@ -9,6 +9,11 @@ def zoo(line: str) -> str:
     return ZOO + line + "\n"
 
 
+def stages(second: str) -> str:
+    """A child of base.yaml with two stages, the second in line 4."""
+    return BASE + "stages:\n  - {name: coarse, steps: 3}\n  - {" + second + "}\n"
+
+
 BROKEN: list[tuple[str, str, list[str]]] = [
     ("unknown part", BASE + "guidanse: {type: sds}\n", []),
     ("unknown part, nothing near", BASE + "xyzzy: 1\n", []),
@@ -100,6 +105,29 @@ BROKEN: list[tuple[str, str, list[str]]] = [
     ("parent that extends its child", "extends: child.yaml\n", []),
     ("parent that is no text", "extends: {a: b}\n", []),
     ("plugin folder that does not exist", BASE + "plugins: [nowhere]\n", []),
+    ("stages that are no list", BASE + "stages: 3\n", []),
+    ("a stage that is no mapping", BASE + "stages: [coarse]\n", []),
+    ("a stage without steps", stages("name: fine"), []),
+    ("a stage with no steps to make", stages("steps: 0"), []),
+    ("a stage's name that no folder can have", stages("name: a/b, steps: 2"), []),
+    ("two stages of one name", stages("name: coarse, steps: 2"), []),
+    ("two stages of one name by default", BASE + "stages: [{name: stage-2, steps: 1}, {steps: 1}]\n", []),
+    ("unknown key of a stage", stages("steps: 2, geometri: {radius: 1}"), []),
+    ("a section that no stage has", stages("steps: 2, trainer: {max_time: '00:00:01:00'}"), []),
+    ("a nested stage", stages("steps: 2, stages: []"), []),
+    ("unknown field in a stage", stages("steps: 2, geometry: {radus: 1}"), []),
+    ("field of the former type in a stage", stages("steps: 2, geometry: {encoding: {type: frequency, levels: 4}}"), []),
+    ("out of range in a stage", stages("steps: 2, loss: {zoo: {count: 11}}"), []),
+    ("a stage without a camera", stages("steps: 2, camera: null"), []),
+    ("interpolation in a stage", stages("steps: 2, camera: {height: '${camera.widht}'}"), []),
+    ("unknown stage in an override", stages("name: fine, steps: 2"), ["stages.fien.steps=4"]),
+    ("number of no stage in an override", stages("steps: 2"), ["stages.2.steps=4"]),
+    ("override of a stage", stages("steps: 2"), ["stages.1.loss.zoo.cuont=4"]),
+    ("override that changes a stage's type", stages("steps: 2, geometry: {radius: 3}"), ["stages.1.geometry.type=image"]),
+    ("override to remove from a stage", stages("steps: 2"), ["~stages.1.steps"]),
+    ("steps of the whole beside stages", stages("steps: 2") + "trainer: {max_steps: 5}\n", []),
+    ("steps of the whole over stages", stages("steps: 2"), ["trainer.max_steps=5"]),
+    ("exporter that the last stage cannot serve", stages("steps: 2, geometry: image, renderer: image"), []),
     ("error in the parent", "extends: parent.yaml\n", []),
 ]
 
@@ -107,6 +135,19 @@ PARENT = "extends: base.yaml\nname: parent\ngeometry:\n  radius: wide\n"
 """parent.yaml, for the last case."""
 
 HARMLESS: list[tuple[str, list[str]]] = [
+    (stages("steps: 2"), ["stages.0.steps=5", "stages.stage-2.loss.zoo.count=5", "stages.1.name=last"]),
+    (stages("steps: 2, loss: {zoo: null, orientation: {weight: 2}}, facing: {steps: [1]}"), []),
+    (stages("steps: 2, loss: {zoo: {rates: {north: null, east: 3}, weight: {knots: {0: 1, 50: 3}}}}"), []),
+    (stages("steps: 2, geometry: {encoding: {type: frequency}}, optimizer: {groups: {geometry: 0.1}}"), []),
+    (stages("steps: 2, guidance: {a: {type: sds, guidance_scale: 3}, b: {type: sds}}"), ["stages.1.guidance.b=null"]),
+    (
+        stages("steps: 2, guidance: {first: {guidance_scale: 3}, second: {type: sds}}"),
+        ["guidance.first.type=sds", "guidance.first.guidance_scale=2"],
+    ),
+    (stages("steps: 2, geometry: image, renderer: image"), ["exporter=null"]),
+    (stages("steps: 2, camera: {width: 16, height: '${camera.width}'}"), []),
+    (stages("steps: 2"), ["stages=[{steps: 4, camera: {width: 8}}]", "geometry.encoding.type=frequency"]),
+    (stages("steps: 2"), ["stages=null", "trainer.max_steps=4"]),
     (BASE, []),
     (BASE, ["seed=3"]),
     (BASE, ["prompt.text=a cat: the movie"]),

@@ -1,7 +1,8 @@
 """How a config becomes checked, frozen settings. Loads no torch."""
 
+from threefusion.config.dump import config_to_yaml
 from threefusion.config.fields import Schedule, Settings, bounded, interval, literal, slot
-from threefusion.config.run import RunConfig, config_to_yaml, load_config
+from threefusion.config.run import RunConfig, load_config
 from threefusion.errors import ConfigError
 
 __all__ = [

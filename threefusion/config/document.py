@@ -46,6 +46,8 @@ class Place:
 
     file: str
     line: int | None = None
+    of_stage: bool = False
+    """An override of a stage, which comes after those of the whole run."""
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
@@ -88,7 +90,7 @@ def read_file(path: Path) -> Node:
     if not path.is_file():
         raise ConfigError(f"no such file{_near_file(path)}", path)
     try:
-        node = _parse(path.read_text(encoding="utf-8"), str(path))
+        node = _parse(path.read_text(encoding="utf-8"), Place(str(path)))
     except UnicodeDecodeError as error:
         raise ConfigError(f"not UTF-8 text (byte {error.start})", path) from error
     except OSError as error:
@@ -107,30 +109,30 @@ def parsed(node: Node, path: str) -> Node:
     if node.kind != OVERRIDE:
         return node
     try:
-        return _parse(node.text, COMMAND_LINE) or Node("", node.place)
+        return _parse(node.text, node.place) or Node("", node.place)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.problem}", error.place) from error
 
 
-def _parse(text: str, file: str) -> Node | None:
+def _parse(text: str, where: Place) -> Node | None:
     try:
         node = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark and file != COMMAND_LINE else None
-        raise ConfigError(f"not valid YAML: {_problem(error)}", Place(file, line)) from error
+        line = mark.line + 1 if mark and where.file != COMMAND_LINE else None
+        raise ConfigError(f"not valid YAML: {_problem(error)}", Place(where.file, line)) from error
     is_escaped = isinstance(node, yaml.MappingNode) and any(key.value == ESCAPED_KEY for key, _ in node.value)
-    return None if node is None else _Reader(file, ESCAPED if is_escaped else "").read(node, ())
+    return None if node is None else _Reader(where, ESCAPED if is_escaped else "").read(node, ())
 
 
 class _Reader:
     """Turns YAML nodes into `Node`s and refuses what no config may hold."""
 
-    def __init__(self, file: str, kind: str) -> None:
-        self.file, self.kind, self.count = file, kind, 0
+    def __init__(self, where: Place, kind: str) -> None:
+        self.where, self.kind, self.count = where, kind, 0
 
     def read(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
-        place = Place(self.file, None if self.file == COMMAND_LINE else node.start_mark.line + 1)
+        place = self.where if self.where.file == COMMAND_LINE else Place(self.where.file, node.start_mark.line + 1)
         tag, self.count = PLAIN_TAGS.get(node.tag), self.count + 1
         if tag is None:
             raise ConfigError(f"the tag {node.tag!r} is not allowed here", place)
@@ -235,12 +237,13 @@ def apply_overrides(words: list[str], layers: list[Entries]) -> list[tuple[str, 
         for null in nulls:
             if keys[: len(null)] == null and keys != null and mode != "+":
                 raise ConfigError(f"{'.'.join(null)}=null: given together with {key}, which is a part of it", where)
-        node = Node(None if text in ("null", "~") else text, where, text, OVERRIDE)
+        at = Place(COMMAND_LINE, of_stage=keys[0] == "stages")
+        node = Node(None if text in ("null", "~") else text, at, text, OVERRIDE)
         nulls += [keys] if node.value is None else []
         added += [keys] if mode == "+" else []
         for part in reversed(keys[1:]):
-            node = Node({part: (where, node)}, where)
-        layers.append({keys[0]: (where, node)})
+            node = Node({part: (at, node)}, at)
+        layers.append({keys[0]: (at, node)})
     return added
 
 

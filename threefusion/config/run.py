@@ -1,24 +1,17 @@
-"""A whole run: `load_config` reads it, `config_to_yaml` writes it. Nothing here loads torch."""
+"""A whole run, read by `load_config`. Nothing here loads torch."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from threefusion.config.catalogue import Catalogue, plugin_folders
 from threefusion.config.document import (
     COMMAND_LINE,
     ESCAPED_KEY,
-    FLOAT,
     Entries,
-    Layers,
-    Node,
     Place,
     apply_overrides,
     find,
@@ -26,13 +19,15 @@ from threefusion.config.document import (
     read_layers,
 )
 from threefusion.config.document import plain as plain_node
-from threefusion.config.fields import Schedule, Settings, bounded
+from threefusion.config.fields import Settings, bounded
+from threefusion.config.named import named_entries
 from threefusion.config.resolve import instance, resolved
-from threefusion.config.sections import RESERVED, SET_BY_THE_RUN, FacingConfig, OpsConfig, OutputConfig, TrainerConfig
+from threefusion.config.sections import SET_BY_THE_RUN, FacingConfig, OpsConfig, OutputConfig, TrainerConfig
+from threefusion.config.stages import LAID_OVER, STAGE_KEYS, StageConfig, refuse_max_steps, stage_layers, stage_seed, without
 from threefusion.config.tree import Tree, mappings
-from threefusion.config.values import escaped, got, plain
+from threefusion.config.values import escaped, got
 from threefusion.errors import ConfigError, nearest
-from threefusion.registry import entry_of, is_component
+from threefusion.registry import entry_of
 
 if TYPE_CHECKING:
     from threefusion.guidance.settings import GuidanceConfig
@@ -51,7 +46,7 @@ PARTS: dict[str, str] = {
 NAMED: dict[str, str] = {"guidance": "sds", "exporter": "mesh"}
 """Top-level keys that hold one component, with the default type, or several of them by name."""
 SECTIONS: dict[str, type] = {"trainer": TrainerConfig, "output": OutputConfig, "ops": OpsConfig, "facing": FacingConfig}
-KEYS = [*PARTS, *NAMED, "loss", *SECTIONS, "seed", "name", "plugins", "extends"]
+KEYS = [*PARTS, *NAMED, "loss", *SECTIONS, "stages", "seed", "name", "plugins", "extends"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,18 @@ class RunConfig:
     facing: FacingConfig
     plugins: tuple[str, ...]
     """Folders of the plugins among the components, so that the run can be opened from anywhere."""
+    stages: tuple[RunConfig, ...] = ()
+    """Each a run of its own, its name that of the stage; empty for a run in one go."""
+
+    @property
+    def parts(self) -> tuple[RunConfig, ...]:
+        """What is trained one after the other: the stages, or the run itself."""
+        return self.stages or (self,)
+
+    def with_seed(self, seed: int) -> RunConfig:
+        """The same run with other random numbers."""
+        stages = tuple(replace(stage, seed=stage_seed(seed, index)) for index, stage in enumerate(self.stages))
+        return replace(self, seed=seed, stages=stages)
 
     @property
     def text(self) -> str:
@@ -108,6 +115,26 @@ def load_config(path: Path, overrides: list[str]) -> RunConfig:
     layers = read_layers(path)
     files = list(layers)
     added = apply_overrides(overrides, layers)
+    _check_keys(layers)
+    tree = Tree(Catalogue((*plugin_folders(path), *_listed_folders(layers))))
+    base, stages = without(layers, "stages"), stage_layers(layers)
+    config = _assembled(tree, base, path, () if stages else ("renderer", "exporter"))
+    if stages:
+        refuse_max_steps(layers)
+        config = _with_stages(config, [_stage(tree.catalogue, base, stages, index, path) for index in range(len(stages))])
+    for keys in added:
+        new = [keys[:count] for count in range(2, len(keys) + 1)]
+        if not any(".".join(part) not in tree.fields and not any(find(file, part) for file in files) for part in new):
+            raise ConfigError(f"+{'.'.join(keys)}: exists already; write it without +", Place(COMMAND_LINE))
+    return config
+
+
+def _check_keys(layers: list[Entries]) -> None:
+    """Refuse keys that no run has, and arguments of the trainer that the run decides.
+
+    Raises:
+        ConfigError: with the nearest key, or what to use instead.
+    """
     for entries in layers:
         for name, (place, node) in entries.items():
             if name == "extends" or name not in (*KEYS, ESCAPED_KEY):
@@ -117,13 +144,6 @@ def load_config(path: Path, overrides: list[str]) -> RunConfig:
                 SET_BY_THE_RUN.keys() & node.value.keys() if name == "trainer" and isinstance(node.value, dict) else ()
             ):
                 raise ConfigError(f"trainer.{argument}: set by the run: {SET_BY_THE_RUN[argument]}", node.value[argument][0])
-    tree = Tree(Catalogue((*plugin_folders(path), *_listed_folders(layers))))
-    config = _assembled(tree, layers, path)
-    for keys in added:
-        new = [keys[:count] for count in range(2, len(keys) + 1)]
-        if not any(".".join(part) not in tree.fields and not any(find(file, part) for file in files) for part in new):
-            raise ConfigError(f"+{'.'.join(keys)}: exists already; write it without +", Place(COMMAND_LINE))
-    return config
 
 
 def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
@@ -140,15 +160,46 @@ def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
             yield folder.resolve()
 
 
-def _assembled(tree: Tree, layers: list[Entries], path: Path) -> RunConfig:
-    """The run that the layers describe: first all of it unresolved, for interpolation between its parts, then the dataclasses."""
+def _stage(catalogue: Catalogue, base: list[Entries], stages: list[list[Entries]], index: int, path: Path) -> RunConfig:
+    """Stage `index` as a run: what it sets is laid over the run's own parts.
+
+    Raises:
+        ConfigError: as `load_config`, with the path from the top of the config.
+    """
+    layers, tree = stages[index], Tree(catalogue)
+    where = next((place for entries in layers for place, _ in entries.values()), Place(str(path)))
+    try:
+        for name, (place, _) in (pair for entries in layers for pair in entries.items()):
+            if name not in STAGE_KEYS:
+                raise ConfigError(f"{name}: unknown key of a stage{nearest(name, STAGE_KEYS)}", place)
+        about = tree.section(StageConfig, without(layers, *LAID_OVER), "", "a stage", where)
+        stage: StageConfig = instance(tree, resolved(tree, dict(vars(about))), "")
+        checked = ("renderer", "exporter") if index == len(stages) - 1 else ("renderer",)
+        run = _assembled(Tree(catalogue), base + without(layers, "name", "steps"), path, checked)
+    except ConfigError as error:
+        raise ConfigError(f"stages[{index}].{error.problem}", error.place) from error
+    trainer = replace(run.trainer, max_steps=stage.steps)
+    return replace(run, name=stage.name or f"stage-{index + 1}", seed=stage_seed(run.seed, index), trainer=trainer)
+
+
+def _with_stages(run: RunConfig, stages: list[RunConfig]) -> RunConfig:
+    steps = sum(stage.trainer.max_steps for stage in stages)
+    plugins = sorted({folder for stage in stages for folder in (*run.plugins, *stage.plugins)})
+    return replace(run, stages=tuple(stages), plugins=tuple(plugins), trainer=replace(run.trainer, max_steps=steps))
+
+
+def _assembled(tree: Tree, layers: list[Entries], path: Path, checked: tuple[str, ...]) -> RunConfig:
+    """The run that the layers describe: first all of it unresolved, for interpolation between its parts, then the dataclasses.
+
+    The parts `checked` must be able to work with the geometry.
+    """
     file, paths = Place(str(path)), {}
     top = [{name: entries[name] for name in ("seed", "name") if name in entries} for entries in layers]
     root: dict[str, Any] = dict(vars(tree.section(General, top, "", "a run", file)))
     root["name"] = root["name"] if any("name" in entries for entries in layers) else escaped(path.stem)
     for key, default in (PARTS | NAMED | {"loss": None}).items():
         given = [entries[key] for entries in layers if key in entries]
-        parts = {key: (key, given, default)} if key in PARTS else _entries(tree, given, key, default)
+        parts = {key: (key, given, default)} if key in PARTS else named_entries(tree, given, key, default)
         made = {name: tree.component(below, key, preset, inner, file) for name, (inner, below, preset) in parts.items()}
         if key not in ("loss", "exporter") and not any(made.values()):
             raise ConfigError(f"{key}: cannot be null: a run needs one", given[-1][0])
@@ -172,69 +223,20 @@ def _assembled(tree: Tree, layers: list[Entries], path: Path) -> RunConfig:
         **{name: instance(tree, values[name], name) for name in SECTIONS},
         plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))),
     )
-    _check_capabilities(run, tree, paths)
+    exporters = {paths["exporter"][name]: settings for name, settings in run.exporters.items()}
+    users = {"renderer": {"renderer": run.renderer}, "exporter": exporters}
+    _check_capabilities(run, tree, {path: settings for key in checked for path, settings in users[key].items()})
     return run
 
 
-def _entries(tree: Tree, layers: Layers, key: str, default: str | None) -> dict[str, tuple[str, Layers, str | None]]:
-    """name -> (path, layers, default type) of a section that holds entries by name, or one component in the short form.
-
-    An entry differs from a field of the short form by its key, which is no field, and its value, which names a component.
-    """
-    found: dict[str, Layers] = {} if layers or default is None else {key: []}
-    by_name = default is None
-    for place, node in layers:
-        node = parsed(node, key) if node.kind and node.value is not None else node
-        if node.value is None:
-            found = {}
-            continue
-        names = _entry_names(tree, node, key, default, found)
-        if default is not None and not names:
-            if found and key not in found:
-                example = f"{key}.{next(iter(found))}"
-                raise ConfigError(f"{key}: this run names several: {', '.join(found)}. Write {example}", place)
-            found.setdefault(key, []).append((place, node))
-            continue
-        by_name = True
-        for entries in mappings([(place, node)], key):
-            for name, entry in entries.items():
-                if name not in names:
-                    raise ConfigError(f"{key}.{name}: a field of one {key} beside entries by name", entry[0])
-                found.setdefault(name, []).append(entry)
-    return {name: (f"{key}.{name}" if by_name else key, below, default if name == key else name) for name, below in found.items()}
-
-
-def _entry_names(tree: Tree, node: Node, key: str, default: str | None, before: dict[str, Layers]) -> set[str]:
-    """The keys of a mapping that name entries.
-
-    Raises:
-        ConfigError: a name that cannot be used.
-    """
-    if not isinstance(node.value, dict):
-        return set()
-    fields = (
-        tree.catalogue.fields(key, node.value["type"][1].text if "type" in node.value else "") if default is not None else set()
-    )
-    names = set()
-    for name, (place, value) in node.value.items():
-        declares = isinstance(value.value, dict) and "type" in value.value
-        if default is None or (name not in fields and (declares or name in before or tree.catalogue.has(key, name))):
-            if not re.fullmatch(r"[A-Za-z][\w-]*", name) or (name in RESERVED and name != key):
-                problem = "is taken" if name in RESERVED else "expected letters, digits, - and _"
-                raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", place)
-            names.add(name)
-    return names
-
-
-def _check_capabilities(run: RunConfig, tree: Tree, paths: dict[str, dict[str, str]]) -> None:
+def _check_capabilities(run: RunConfig, tree: Tree, users: dict[str, Settings]) -> None:
     """Refuse a renderer or an exporter that needs what the geometry does not give.
 
     Raises:
         ConfigError: it names what fits.
     """
     geometry = entry_of(run.geometry)
-    parts = {"renderer": run.renderer} | {paths["exporter"][name]: settings for name, settings in run.exporters.items()}
-    for path, settings in parts.items():
+    for path, settings in users.items():
         entry = entry_of(settings)
         if _fits(entry.needs, geometry.gives):
             continue
@@ -257,43 +259,3 @@ def _fits(needs: Iterable[str], gives: Iterable[str]) -> bool:
 
 def _either(names: list[str]) -> str:
     return " or ".join(names) or "(none fits)"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that other readers would take for a number."""
-
-
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
-
-
-def config_to_yaml(config: RunConfig) -> str:
-    """The config as YAML that loads to an equal config, every default written out; `OmegaConf.load` reads it too."""
-    loss = {name: _written(term) for name, term in config.losses.items()}
-    named = {
-        key: {name: _written(part) for name, part in parts.items()}
-        for key, parts in (("guidance", config.guidance), ("exporter", config.exporters))
-    }
-    tree = {
-        "name": escaped(config.name),
-        "seed": config.seed,
-        **{key: _written(getattr(config, key)) for key in PARTS},
-        **{key: parts[key] if list(parts) == [key] else parts or None for key, parts in named.items()},
-        "loss": loss,
-        **{key: _written(getattr(config, key)) for key in SECTIONS},
-        **({"plugins": list(config.plugins)} if config.plugins else {}),
-    }
-    text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=130, default_flow_style=None)
-    return f"{ESCAPED_KEY}: true\n{text}" if "\\${" in text or "???" in text else text
-
-
-def _written(value: Any) -> Any:
-    """Settings as numbers, text, lists and dictionaries; `type` first."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, Schedule):
-        name = {"type": entry_of(value).name} if is_component(value) else {}
-        return name | {field.name: _written(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    value = plain(value)
-    if isinstance(value, str):
-        return escaped(value)
-    if isinstance(value, list):
-        return [_written(inner) for inner in value]
-    return {key: _written(inner) for key, inner in value.items()} if isinstance(value, dict) else value

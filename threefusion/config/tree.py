@@ -94,21 +94,22 @@ class Tree:
     def component(self, layers: Layers, kind: str, default: str | None, path: str, where: Place) -> Settings | None:
         """The settings that `layers` give to the component that they name last, unresolved.
 
-        Another type discards what was written for the old one; on the command line the last type holds for all overrides.
+        Another type discards what was written for the old one; the last type on the command line holds for all overrides of the run,
+        and that of a stage for those of the stage.
 
         Raises:
             ConfigError: no such component, or one of its settings is wrong.
         """
         read = [(place, parsed(node, path) if node.kind and node.value is not None else node) for place, node in layers]
-        named = [(place.file == COMMAND_LINE, self._type_of(node, path, place)) for place, node in read]
-        last = next((given for is_override, given in reversed(named) if is_override and given), None)
+        named = [(place, self._type_of(node, path, place)) for place, node in read]
+        chosen = {place: given for place, given in named if place.file == COMMAND_LINE and given}
         name, kept, at = default, [], path
-        for (place, node), (is_override, given) in zip(read, named, strict=True):
+        for (place, node), (_, given) in zip(read, named, strict=True):
             where = place
             if node.value is None:
                 name, kept = None, []
                 continue
-            given = last if is_override and last else given
+            given = chosen.get(place, given)
             new, at, where = given or (name or default, at, place)
             if new is None:
                 raise ConfigError(f"{path}.type: name the {kind} that these settings are for", place)

@@ -1,0 +1,60 @@
+"""Sections that hold components by name: losses, and guidance and exporters, which have a short form for one. Loads no torch."""
+
+from __future__ import annotations
+
+import re
+
+from threefusion.config.document import Layers, Node, parsed
+from threefusion.config.sections import RESERVED
+from threefusion.config.tree import Tree, mappings
+from threefusion.errors import ConfigError
+
+
+def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> dict[str, tuple[str, Layers, str | None]]:
+    """name -> (path, layers, default type) of a section that holds entries by name, or one component in the short form.
+
+    An entry differs from a field of the short form by its key, which is no field, and its value, which names a component.
+    """
+    found: dict[str, Layers] = {} if layers or default is None else {key: []}
+    by_name = default is None
+    for place, node in layers:
+        node = parsed(node, key) if node.kind and node.value is not None else node
+        if node.value is None:
+            found = {}
+            continue
+        names = _entry_names(tree, node, key, default, found)
+        if default is not None and not names:
+            if found and key not in found:
+                example = f"{key}.{next(iter(found))}"
+                raise ConfigError(f"{key}: this run names several: {', '.join(found)}. Write {example}", place)
+            found.setdefault(key, []).append((place, node))
+            continue
+        by_name = True
+        for entries in mappings([(place, node)], key):
+            for name, entry in entries.items():
+                if name not in names:
+                    raise ConfigError(f"{key}.{name}: a field of one {key} beside entries by name", entry[0])
+                found.setdefault(name, []).append(entry)
+    return {name: (f"{key}.{name}" if by_name else key, below, default if name == key else name) for name, below in found.items()}
+
+
+def _entry_names(tree: Tree, node: Node, key: str, default: str | None, before: dict[str, Layers]) -> set[str]:
+    """The keys of a mapping that name entries.
+
+    Raises:
+        ConfigError: a name that cannot be used.
+    """
+    if not isinstance(node.value, dict):
+        return set()
+    fields = (
+        tree.catalogue.fields(key, node.value["type"][1].text if "type" in node.value else "") if default is not None else set()
+    )
+    names = set()
+    for name, (place, value) in node.value.items():
+        declares = isinstance(value.value, dict) and "type" in value.value
+        if default is None or (name not in fields and (declares or name in before or tree.catalogue.has(key, name))):
+            if not re.fullmatch(r"[A-Za-z][\w-]*", name) or (name in RESERVED and name != key):
+                problem = "is taken" if name in RESERVED else "expected letters, digits, - and _"
+                raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", place)
+            names.add(name)
+    return names

@@ -1,0 +1,113 @@
+"""The list `stages` of a config: which layers each stage has. Loads no torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, dataclass
+
+from threefusion.config.document import Entries, Node, Place, parsed, plain
+from threefusion.config.fields import Settings, bounded
+from threefusion.config.values import got
+from threefusion.errors import ConfigError, nearest
+
+LAID_OVER = ("camera", "geometry", "material", "background", "renderer", "guidance", "loss", "optimizer", "facing")
+"""Parts of a run that a stage can change."""
+STAGE_KEYS = ("name", "steps", *LAID_OVER)
+MOST_STAGES = 99
+SEED_STEP = 1000
+
+
+@dataclass(frozen=True)
+class StageConfig(Settings):
+    """What a stage sets beside the parts of the run."""
+
+    steps: int = bounded(MISSING, 1, 10**9)
+    """Optimiser steps of the stage."""
+    name: str = ""
+    """Names its folder; stage-1, stage-2, … by default."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name and not re.fullmatch(r"[A-Za-z][\w-]*", self.name, re.ASCII):
+            raise ValueError("name: expected letters, digits, - and _, a letter first")
+
+
+def stage_seed(seed: int, index: int) -> int:
+    """The seed of stage `index`: the first has the run's, and no two draw the same views and noise."""
+    return (seed + SEED_STEP * index) % 2**63
+
+
+def without(layers: list[Entries], *keys: str) -> list[Entries]:
+    """The layers, some of their keys left out."""
+    return [{name: entry for name, entry in entries.items() if name not in keys} for entries in layers]
+
+
+def stage_layers(layers: list[Entries]) -> list[list[Entries]]:
+    """For each stage, what is to be laid over the run.
+
+    A list replaces the stages of the layers before it; a mapping changes some of them, by name or by number from 0.
+
+    Raises:
+        ConfigError: something else was written, a stage that is changed does not exist, or a name is given twice.
+    """
+    found: list[list[Entries]] = []
+    for place, node in _written(layers):
+        if node.value is None:
+            found = []
+        elif isinstance(node.value, list):
+            if len(node.value) > MOST_STAGES:
+                raise ConfigError(f"stages: expected at most {MOST_STAGES}, got {len(node.value)}", place)
+            found = [[_mapping(item, f"stages[{index}]")] for index, item in enumerate(node.value)]
+        elif isinstance(node.value, dict):
+            for name, (where, inner) in node.value.items():
+                found[_index(name, where, found)].append(_mapping(inner, f"stages.{name}"))
+        else:
+            raise ConfigError(f"stages: expected a list of mappings, got {got(node.value)}", place)
+    names = [_name(index, stage) for index, stage in enumerate(found)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            where = next(iter(found[index][-1].values()))[0]
+            raise ConfigError(f"stages[{index}].name: {name!r} is the name of stages[{names.index(name)}]", where)
+    return found
+
+
+def refuse_max_steps(layers: list[Entries]) -> None:
+    """Refuse `trainer.max_steps` beside the list of stages or laid over it; one that is extended counts for nothing.
+
+    Raises:
+        ConfigError: it was given.
+    """
+    first = max(index for index, entries in enumerate(layers) for _, node in _written([entries]) if isinstance(node.value, list))
+    for entries in layers[first:]:
+        node = parsed(entries["trainer"][1], "trainer") if "trainer" in entries else None
+        if node is not None and isinstance(node.value, dict) and "max_steps" in node.value:
+            place, _ = node.value["max_steps"]
+            raise ConfigError("trainer.max_steps: not together with stages, each of which has its own `steps`", place)
+
+
+def _written(layers: list[Entries]) -> list[tuple[Place, Node]]:
+    """What each layer that has stages gives for them."""
+    found = [entries["stages"] for entries in layers if "stages" in entries]
+    return [(place, node if node.value is None else parsed(node, "stages")) for place, node in found]
+
+
+def _mapping(node: Node, path: str) -> Entries:
+    node = parsed(node, path)
+    if not isinstance(node.value, dict):
+        raise ConfigError(f"{path}: expected a mapping, got {got(plain(node))}", node.place)
+    return node.value
+
+
+def _index(name: str, where: Place, stages: list[list[Entries]]) -> int:
+    names = [_name(index, layers) for index, layers in enumerate(stages)]
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and int(name) < len(stages):
+        return int(name)
+    raise ConfigError(f"stages.{name}: no such stage{nearest(name, names)}", where)
+
+
+def _name(index: int, layers: list[Entries]) -> str:
+    """The name as written last."""
+    written = [entries["name"][1].text for entries in layers if "name" in entries]
+    return next((name for name in reversed(written) if name), f"stage-{index + 1}")
