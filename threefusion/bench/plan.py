@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
@@ -126,7 +126,7 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
         for prompt, where in zip(benchmark.prompts, _items(document, "prompts"), strict=True):
             config = run_config(variant, Text(prompt, where), overrides)
             warnings |= {} if anyway else dict.fromkeys(_unknown_words(config, where))
-            cells += [Cell(variant.name, prompt, seed, replace(config, seed=seed)) for seed in benchmark.seeds]
+            cells += [Cell(variant.name, prompt, seed, config.with_seed(seed)) for seed in benchmark.seeds]
     return Plan(
         name=benchmark.name or path.stem,
         variants=tuple(variant.name for variant in variants),

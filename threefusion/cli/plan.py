@@ -30,11 +30,16 @@ def plan_command(arguments: argparse.Namespace) -> int:
 
     prepare_process()
     silence_libraries()
-    from threefusion.plan.plan import measure_run
+    from threefusion.plan.plan import measure_stages
     from threefusion.plan.report import as_data, as_page
 
-    plan = measure_run(config)
-    print(json.dumps(as_data(plan), indent=2, ensure_ascii=False) if arguments.json else as_page(plan, str(arguments.config)))
+    plans = measure_stages(config)
+    if arguments.json:
+        stages = [{"name": name, **as_data(plan)} for name, plan in plans.items()]
+        print(json.dumps({"stages": stages} if config.stages else as_data(plans[config.name]), indent=2, ensure_ascii=False))
+        return 0
+    for name, plan in plans.items():
+        print(as_page(plan, f"{arguments.config}{f', stage {name},' if config.stages else ''}"))
     return 0
 
 

@@ -53,11 +53,11 @@ def render_command(arguments: argparse.Namespace) -> int:
 def export_arguments(parser: Parser) -> None:
     """Arguments of `export`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("--format", nargs="+", choices=("glb", "obj", "ply", "stl"), default=["glb"], help="file formats (glb)")
+    parser.add_argument("--format", nargs="+", choices=("glb", "obj", "ply", "stl"), help="file formats (those of the config)")
 
 
 def export_command(arguments: argparse.Namespace) -> int:
-    """Write mesh files."""
+    """Run the exporters of a run again."""
     folder = run_folder(arguments.run)
     prepare_process()
     from threefusion.run.results import export

@@ -94,8 +94,8 @@ class Tree:
     def component(self, layers: Layers, kind: str, default: str | None, path: str, where: Place) -> Settings | None:
         """The settings that `layers` give to the component that they name last, unresolved.
 
-        Another type discards what was written for the old one; the last type on the command line holds for all overrides of the run,
-        and that of a stage for those of the stage.
+        Another type discards what was written for the old one. The last type on the command line holds for all overrides of the
+        run, or all of the stage.
 
         Raises:
             ConfigError: no such component, or one of its settings is wrong.

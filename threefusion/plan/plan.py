@@ -19,8 +19,9 @@ from threefusion.plan.missing import missing_model, missing_note, missing_weight
 from threefusion.plan.phases import Phase, largest_batch, phases
 from threefusion.renderer.views import render_views
 from threefusion.system.build import build_system
+from threefusion.system.scene import build_scene
 from threefusion.system.text_to_3d import TextTo3D
-from threefusion.types import ViewBatch
+from threefusion.types import Scene, ViewBatch
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,19 @@ class Plan:
         return max(self.tensors, self.resident or 0)
 
 
-def measure_run(config: RunConfig) -> Plan:
+def measure_stages(config: RunConfig) -> dict[str, Plan]:
+    """The plan of each stage of a run, by name; of a run without stages that of the run.
+
+    A later stage is built from the untrained scene of the one before.
+    """
+    plans, previous = {}, None
+    for stage in config.parts:
+        plans[stage.name] = measure_run(stage, previous)
+        previous, _ = build_scene(stage, previous)
+    return plans
+
+
+def measure_run(config: RunConfig, previous: Scene | None = None) -> Plan:
     """Build the run's system and make one step of every phase with the largest views, no part of space known to be empty.
 
     A model that is not on this machine is not downloaded: its weights are counted by shape.
@@ -81,7 +94,7 @@ def measure_run(config: RunConfig) -> Plan:
     """
     missing = missing_model(config) is not None
     choose_backend(config.ops.backend)
-    system = build_system(with_stand_in(config) if missing else config)
+    system = build_system(with_stand_in(config) if missing else config, previous)
     trainer = bare_trainer(config)
     device = trainer.strategy.root_device
     system = trainer.precision_plugin.convert_module(system.to(device).train())

@@ -1,14 +1,34 @@
-"""Reading a run's checkpoints."""
+"""Reading a run's checkpoints, and scenes from them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from threefusion.config import RunConfig
 from threefusion.errors import UserError
+from threefusion.run.folder import latest_checkpoint
+from threefusion.system.scene import build_scene, restore_scene
+
+if TYPE_CHECKING:
+    from threefusion.renderer.renderer import Renderer
+    from threefusion.types import Scene
+
+
+def load_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple[Scene, Renderer] | None:
+    """Scene and renderer of a stage (or a run without stages) from its newest checkpoint, None if it has none.
+
+    `previous` is the scene of the stage before.
+    """
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        return None
+    scene, renderer = build_scene(config, previous)
+    restore_scene(scene, renderer, read_checkpoint(checkpoint)["state_dict"])
+    return scene.requires_grad_(False), renderer
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

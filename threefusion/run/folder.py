@@ -38,8 +38,9 @@ def new_run_folder(config: RunConfig, out: Path | None) -> Path:
         while (parent / f"{stem}-{number}").exists():
             number += 1
         run = parent / f"{stem}-{number}"
-    for part in ("checkpoints", "images", "mesh"):
-        (run / part).mkdir(parents=True, exist_ok=True)
+    for folder in stage_folders(run, config):
+        make_stage_folder(folder)
+    (run / "mesh").mkdir(exist_ok=True)
     write_config(run, config)
     (run / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
     return run
@@ -52,9 +53,8 @@ def write_config(run: Path, config: RunConfig) -> None:
 
 def discard_unused(run: Path) -> None:
     """Remove a run folder that holds nothing but what `new_run_folder` put there, so that its name is free again."""
-    if RUN_VARIABLE in os.environ or any(path.is_file() for path in run.glob("*/*")):
-        return
-    if {path.name for path in run.iterdir()} <= {"checkpoints", "images", "mesh", "config.yaml", "environment.json"}:
+    files = {path for path in run.rglob("*") if path.is_file()}
+    if RUN_VARIABLE not in os.environ and files <= {run / "config.yaml", run / "environment.json"}:
         shutil.rmtree(run)
 
 
@@ -80,9 +80,21 @@ def open_run(run: Path) -> RunConfig:
     return load_config(run / "config.yaml", [])
 
 
+def stage_folders(run: Path, config: RunConfig) -> list[Path]:
+    """The folders of a run's stages, `stages/1-coarse` and so on; the run folder itself without stages."""
+    return [run / "stages" / f"{number}-{stage.name}" for number, stage in enumerate(config.stages, 1)] or [run]
+
+
+def make_stage_folder(folder: Path) -> None:
+    """Create the folders that a training writes to."""
+    for part in ("checkpoints", "images"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+
+
 def latest_checkpoint(run: Path) -> Path | None:
-    """The newest checkpoint of a run folder, None when it has none yet."""
-    checkpoints = sorted((run / "checkpoints").glob("step-*.ckpt"))
+    """The newest checkpoint of a run folder (that of its last stage) or of a stage's folder, None when it has none yet."""
+    stages = sorted(run.glob("stages/*"), key=lambda folder: int(folder.name.partition("-")[0]))
+    checkpoints = [path for folder in stages or [run] for path in sorted(folder.glob("checkpoints/step-*.ckpt"))]
     return checkpoints[-1] if checkpoints else None
 
 
@@ -96,9 +108,15 @@ def relative(path: Path | None, run: Path) -> str | None:
     return None if path is None else str(path.relative_to(run))
 
 
-def write_report(run: Path, report: dict[str, Any]) -> None:
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of a run or of a stage, None where there is none: it is not finished."""
+    path = folder / "report.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Write report.json."""
-    write_atomically(run / "report.json", json.dumps(report, indent=2) + "\n")
+    write_atomically(folder / "report.json", json.dumps(report, indent=2) + "\n")
 
 
 def write_atomically(path: Path, text: str) -> None:

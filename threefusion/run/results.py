@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.run.folder import latest_checkpoint, open_run, relative, write_report
+from threefusion.run.folder import latest_checkpoint, open_run, relative, stage_folders, write_report
 
 if TYPE_CHECKING:
     from threefusion.camera.sampler import CameraSampler
@@ -33,7 +34,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     report = report | {"metrics": None, "artifacts": {"mesh": None, "video": None, "checkpoint": checkpoint}}
     try:
         if not config.exporters:
-            print(f"pictures: {run / 'images'}")
+            print(f"pictures: {stage_folders(run, config)[-1] / 'images'}")
             return
         output = config.output
         video = run / "turntable.mp4"
@@ -43,28 +44,45 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         # a mesh that an earlier part of the run has exported is not this scene's
         shutil.rmtree(run / "mesh", ignore_errors=True)
         (run / "mesh").mkdir()
-        results = export_scene(config, system.scene, system.renderer, run / "mesh")
-        first = next(iter(results.values()))
-        report["artifacts"]["mesh"] = relative(first.paths[0], run)
-        report["export"] = first.report if len(results) == 1 else {name: exported.report for name, exported in results.items()}
-        report["metrics"] = scores(config, first.mesh)
-        for exported in results.values():
-            print(f"mesh: {exported.paths[0]}")
+        results: dict[str, Exported] = {}
+        for name, exported in export_scene(config, system.scene, system.renderer, run / "mesh"):
+            results[name] = exported
+            report |= exports(run, results)
+            report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
+            print(f"{'mesh' if len(config.exporters) == 1 else name}: {exported.paths[0]}")
+        report["metrics"] = scores(config, main_export(results).mesh)
     finally:
         write_report(run, report)
 
 
 def export_scene(
     config: RunConfig, scene: Scene, renderer: Renderer, folder: Path, formats: list[str] | None = None
-) -> dict[str, Exported]:
-    """What each exporter of the run wrote, by name; of several, each writes into a folder of its own."""
+) -> Iterator[tuple[str, Exported]]:
+    """What each exporter of the run writes, one after the other; of several, each writes into a folder of its own.
+
+    `formats` takes the place of those in the config, and leaves out exporters that have no choice of formats.
+    """
     from threefusion.registry import build
 
     chosen = config.exporters
     if formats:
         chosen = {name: replace(cfg, formats=formats) for name, cfg in chosen.items() if hasattr(cfg, "formats")}
     folders = {name: folder / name if len(config.exporters) > 1 else folder for name in chosen}
-    return {name: build(cfg).export(scene, renderer, folders[name]) for name, cfg in chosen.items()}
+    for name, cfg in chosen.items():
+        yield name, build(cfg).export(scene, renderer, folders[name])
+
+
+def main_export(results: dict[str, Exported]) -> Exported:
+    """The first that has a surface, which is scored and evaluated; else the first."""
+    return next((exported for exported in results.values() if exported.mesh is not None), next(iter(results.values())))
+
+
+def exports(run: Path, results: dict[str, Exported]) -> dict[str, Any]:
+    """For report.json: the facts of the main export, and of several exporters the files and facts of each."""
+    several = {
+        name: {"files": [relative(path, run) for path in exported.paths], **exported.report} for name, exported in results.items()
+    }
+    return {"export": main_export(results).report} | ({"exports": several} if len(results) > 1 else {})
 
 
 def scores(config: RunConfig, mesh: Mesh | None) -> dict[str, Any] | None:
@@ -81,22 +99,23 @@ def scores(config: RunConfig, mesh: Mesh | None) -> dict[str, Any] | None:
 
 
 def load_scene(run: Path) -> tuple[RunConfig, Scene, Renderer, CameraSampler]:
-    """The newest state of a run, ready to be rendered; the prior is not needed.
+    """The newest state of a run, of its last stage if it has several, ready to be rendered; the prior is not needed.
 
     Raises:
         UserError: no run there, or nothing saved yet.
     """
     from threefusion.registry import build
-    from threefusion.run.checkpoint import read_checkpoint
-    from threefusion.system.scene import build_scene, restore_scene
+    from threefusion.run.checkpoint import load_stage
 
     config = open_run(run)
-    checkpoint = latest_checkpoint(run)
-    if checkpoint is None:
+    reached, scene, renderer = config, None, None
+    for stage, folder in zip(config.parts, stage_folders(run, config), strict=True):
+        if (loaded := load_stage(stage, folder, scene)) is None:
+            break
+        reached, (scene, renderer) = stage, loaded
+    if scene is None or renderer is None:
         raise UserError(f"{run}: the run has saved no checkpoint yet. Resume with: python launch.py train --resume {run}")
-    scene, renderer = build_scene(config)
-    restore_scene(scene, renderer, read_checkpoint(checkpoint)["state_dict"])
-    return config, scene, renderer, build(config.camera)
+    return config, scene, renderer, build(reached.camera)
 
 
 def render(run: Path, views: int, mode: str, light: str, size: int, out: Path | None) -> Path:
@@ -117,9 +136,9 @@ def render(run: Path, views: int, mode: str, light: str, size: int, out: Path | 
     return out
 
 
-def export(run: Path, formats: list[str]) -> list[Path]:
-    """Write mesh files of a run again."""
+def export(run: Path, formats: list[str] | None) -> list[Path]:
+    """Run the exporters of a run again, with other formats if any are given."""
     config, scene, renderer, _ = load_scene(run)
     if not config.exporters:
         raise UserError(f"{run}: the config of this run has no exporter")
-    return [path for exported in export_scene(config, scene, renderer, run / "mesh", formats).values() for path in exported.paths]
+    return [path for _, exported in export_scene(config, scene, renderer, run / "mesh", formats) for path in exported.paths]

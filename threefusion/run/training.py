@@ -7,56 +7,104 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
-from threefusion.run.folder import checkpoint_step, latest_checkpoint
+from threefusion.errors import UserError
+from threefusion.run.folder import (
+    checkpoint_step,
+    latest_checkpoint,
+    make_stage_folder,
+    read_report,
+    stage_folders,
+    write_report,
+)
 
 if TYPE_CHECKING:
-    import torch
-
-    from threefusion.callback.run_cost import RunCost
     from threefusion.system.text_to_3d import TextTo3D
+    from threefusion.types import Scene
 
 
 def train(config: RunConfig, run: Path) -> int:
-    """Train in the folder `run` from its newest checkpoint if it has one, then export. Returns the exit code.
+    """Train in the folder `run`, stage by stage, from its newest checkpoint if it has one, then export. Returns the exit code.
 
-    Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
+    A finished stage is not trained again. Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
-    from threefusion.callback.run_cost import RunCost
-    from threefusion.callback.snapshot import Interrupt
     from threefusion.ops.backend import choose_backend
-    from threefusion.run.checkpoint import read_checkpoint
-    from threefusion.run.keep_settings import KeepSettings
-    from threefusion.run.results import finish
-    from threefusion.run.threads import training_threads
-    from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer, run_folder_in_environment, silence_libraries
-    from threefusion.system.build import build_system
+    from threefusion.run.checkpoint import load_stage
+    from threefusion.run.trainer import silence_libraries
 
     silence_libraries()
     choose_backend(config.ops.backend)
-    checkpoint = latest_checkpoint(run)
+    previous, folders = None, stage_folders(run, config)
+    # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
+    unfinished = [index for index, folder in enumerate(folders[:-1]) if not (read_report(folder) and latest_checkpoint(folder))]
+    for index in range(len(folders)):
+        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous):
+            return 130
+        if index < len(folders) - 1:
+            # from its checkpoint, so that a resumed run starts the next stage from the very same
+            loaded = load_stage(config.parts[index], folders[index], previous)
+            if loaded is None:
+                raise UserError(f"stage {config.parts[index].name} ended before its first step. Raise trainer.max_time")
+            previous, _ = loaded
+    return 0
+
+
+def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None) -> bool:
+    """Train a stage of a run (or a run without stages) from its newest checkpoint if it has one; export after the last.
+
+    Returns whether it was trained to its end, in every process alike.
+    """
+    from threefusion.callback.run_cost import RunCost
+    from threefusion.callback.snapshot import Interrupt
+    from threefusion.run.checkpoint import read_checkpoint
+    from threefusion.run.cost import measured_cost
+    from threefusion.run.keep_settings import KeepSettings
+    from threefusion.run.threads import training_threads
+    from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer, run_folder_in_environment
+    from threefusion.system.build import build_system
+
+    stage, folder = config.parts[index], stage_folders(run, config)[index]
+    make_stage_folder(folder)
+    checkpoint = latest_checkpoint(folder)
     if checkpoint is not None:
         read_checkpoint(checkpoint)  # Lightning reads it again, and would not say what is wrong with which file
-    system = build_system(config)
-    interrupt = Interrupt()
-    first = checkpoint_step(checkpoint)
-    run_cost = RunCost()
-    trainer = make_trainer(config, run, [KeepSettings(run, config), interrupt, run_cost], first)
+    system = build_system(stage, previous)
+    interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
+    trainer = make_trainer(stage, folder, [KeepSettings(run, config), interrupt, run_cost], first)
     with finalize_loggers(trainer.loggers, run):
         with run_folder_in_environment(run), friendly_oom(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
-        if not trainer.is_global_zero:
-            return 0
-        if interrupt.requested and trainer.global_step < trainer.max_steps:
-            print(f"stopped at step {trainer.global_step}. Resume with: python launch.py train --resume {run}", file=sys.stderr)
-            return 130
-        device = trainer.strategy.root_device
-        report = cost(system, run_cost, trainer.global_step, first, device)
-        print(speed(report))
-        # Lightning has put the scene back into main memory; what follows is rendered where it was trained
-        system.scene.to(device)
-        system.renderer.to(device)
-        finish(run, config, system, report)
-    return 0
+        interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
+        is_last = index == len(config.parts) - 1
+        cut_short = interrupted and trainer.global_step < trainer.max_steps
+        if trainer.is_global_zero and not cut_short:
+            conclude(config, index, run, system, measured_cost(system, run_cost, trainer.global_step, first))
+        if interrupted and (cut_short or not is_last):
+            if trainer.is_global_zero:
+                where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
+                print(f"stopped at {where}. Resume with: python launch.py train --resume {run}", file=sys.stderr)
+            return False
+    return True
+
+
+def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: dict[str, Any]) -> None:
+    """Write the report of a stage, which marks it as finished; after the last one export."""
+    from threefusion.run.cost import speed, total_cost
+    from threefusion.run.results import finish
+
+    folders = stage_folders(run, config)
+    if config.stages:
+        name = config.stages[index].name
+        print(f"{name}: {speed(cost)}")
+        write_report(folders[index], {"name": name, **cost})
+        if folders[index] != folders[-1]:
+            return
+        cost = total_cost([read_report(folder) or {} for folder in folders])
+    print(speed(cost))
+    # Lightning has put the scene back into main memory; what follows is rendered where it was trained
+    device = system.trainer.strategy.root_device
+    system.scene.to(device)
+    system.renderer.to(device)
+    finish(run, config, system, cost)
 
 
 def small_steps(system: TextTo3D) -> bool:
@@ -68,43 +116,3 @@ def small_steps(system: TextTo3D) -> bool:
     views = system.camera.batch_size
     camera = system.camera.sample(0, system.config.seed, torch.arange(views)).camera
     return is_small(views * camera.height * camera.width, max((prior.largest_layer(views) for prior in system.priors), default=0))
-
-
-def speed(report: dict[str, Any]) -> str:
-    """Steps, seconds, iterations per second and where a step's time went, in one line."""
-    from threefusion.system.phases import as_text
-
-    rate = f"{report['steps']} steps in {report['seconds']:.1f} s, {report['iterations_per_second']:.3g} iterations/s"
-    phases = report["phase_milliseconds_per_step"]
-    return f"{rate}; a step: {as_text(phases)}" if phases else rate
-
-
-def cost(system: TextTo3D, run_cost: RunCost, last: int, first: int, device: torch.device) -> dict[str, Any]:
-    """What a training on `device` cost, over all its parts if it was resumed; phases and memory are those of the last part.
-
-    Network calls of other processes are taken to have been as many as this process made.
-    """
-    import torch
-
-    from threefusion.machine.memory import peak_resident_bytes
-    from threefusion.system.phases import per_step
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        memory = torch.cuda.max_memory_allocated(device)
-    else:
-        memory = peak_resident_bytes()
-    processes = system.trainer.world_size
-    total = run_cost.total
-    seconds = total["seconds"]
-    phases = system.clock.seconds(run_cost.part)
-    return {
-        "steps": last,
-        "seconds": round(seconds, 2),
-        "iterations_per_second": round(last / max(seconds, 1e-9), 3),
-        "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
-        "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
-        "peak_memory_bytes": memory,
-        "network_calls": total["calls"] * processes,
-        "network_images": total["images"] * processes,
-    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from threefusion.types import Scene
 def build_scene(config: RunConfig, previous: Scene | None = None) -> tuple[Scene, Renderer]:
     """The untrained scene of a config and its renderer; the initial parameters are a function of `config.seed` alone.
 
-    `previous` is the scene of the stage before.
+    `previous` is the scene of the stage before, from which the parts that fit start.
 
     Raises:
         UserError: the renderer cannot render the geometry.
@@ -30,7 +32,29 @@ def build_scene(config: RunConfig, previous: Scene | None = None) -> tuple[Scene
         renderer = build(config.renderer)
     if not isinstance(geometry, renderer.needs):
         raise UserError(f"renderer: {type(renderer).__name__} cannot render the geometry {type(geometry).__name__}")
-    return Scene(geometry, material, background), renderer
+    scene = Scene(geometry, material, background)
+    if previous is not None:
+        start_from(scene, previous)
+    return scene, renderer
+
+
+def start_from(scene: Scene, previous: Scene) -> None:
+    """Give `scene` the heading of the stage before, and each part of the same class and shapes its parameters and buffers."""
+    scene.heading.copy_(previous.heading)
+    for name in ("geometry", "material", "background"):
+        part, before = getattr(scene, name), getattr(previous, name)
+        if type(part) is not type(before):
+            continue
+        state = before.state_dict()
+        if name == "geometry":
+            part.prepare_load(state)
+        if shapes(part.state_dict()) == shapes(state):
+            part.load_state_dict(state)
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """The shape of every tensor of a `state_dict`."""
+    return {name: value.shape for name, value in state.items()}
 
 
 def restore_scene(scene: Scene, renderer: Renderer, state: dict[str, Tensor]) -> None:

@@ -1,0 +1,68 @@
+"""Cost of a training, as report.json has it, and of several stages together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from threefusion.machine.memory import peak_resident_bytes
+from threefusion.system.phases import as_text, per_step
+
+if TYPE_CHECKING:
+    from threefusion.callback.run_cost import RunCost
+    from threefusion.system.text_to_3d import TextTo3D
+
+
+def speed(report: dict[str, Any]) -> str:
+    """Steps, seconds, iterations per second and where a step's time went, in one line."""
+    rate = f"{report['steps']} steps in {report['seconds']:.1f} s, {report['iterations_per_second']:.3g} iterations/s"
+    phases = report["phase_milliseconds_per_step"]
+    return f"{rate}; a step: {as_text(phases)}" if phases else rate
+
+
+def measured_cost(system: TextTo3D, run_cost: RunCost, last: int, first: int) -> dict[str, Any]:
+    """What a training from step `first` to `last` cost, earlier parts included; phases and memory are those of the last part.
+
+    Network calls of other processes are taken to have been as many as this process made.
+    """
+    device = system.trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        memory = torch.cuda.max_memory_allocated(device)
+    else:
+        memory = peak_resident_bytes()
+    processes = system.trainer.world_size
+    total = run_cost.total
+    seconds = total["seconds"]
+    phases = system.clock.seconds(run_cost.part)
+    return {
+        "steps": last,
+        "seconds": round(seconds, 2),
+        "iterations_per_second": round(last / max(seconds, 1e-9), 3),
+        "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
+        "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
+        "peak_memory_bytes": memory,
+        "network_calls": total["calls"] * processes,
+        "network_images": total["images"] * processes,
+    }
+
+
+def total_cost(costs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The cost of all stages together, in the words of one, and of each."""
+    steps, seconds = (sum(cost[name] for cost in costs) for name in ("steps", "seconds"))
+    weighted = {
+        name: sum(cost["phase_milliseconds_per_step"].get(name, 0) * cost["steps"] for cost in costs) / max(steps, 1)
+        for name in costs[-1]["phase_seconds"]
+    }
+    return {
+        "steps": steps,
+        "seconds": round(seconds, 2),
+        "iterations_per_second": round(steps / max(seconds, 1e-9), 3),
+        "phase_seconds": {name: round(sum(c["phase_seconds"][name] for c in costs), 2) for name in costs[-1]["phase_seconds"]},
+        "phase_milliseconds_per_step": {name: round(value, 2) for name, value in weighted.items()},
+        "peak_memory_bytes": max(cost["peak_memory_bytes"] or 0 for cost in costs) or None,
+        "network_calls": sum(cost["network_calls"] for cost in costs),
+        "network_images": sum(cost["network_images"] for cost in costs),
+        "stages": costs,
+    }
