@@ -173,7 +173,7 @@ def _stage(catalogue: Catalogue, base: list[Entries], stages: list[list[Entries]
             if name not in STAGE_KEYS:
                 raise ConfigError(f"{name}: unknown key of a stage{nearest(name, STAGE_KEYS)}", place)
         about = tree.section(StageConfig, without(layers, *LAID_OVER), "", "a stage", where)
-        stage: StageConfig = instance(tree, resolved(tree, dict(vars(about))), "")
+        stage: StageConfig = instance(tree, resolved(tree, StageConfig, dict(vars(about))), "")
         checked = ("renderer", "exporter") if index == len(stages) - 1 else ("renderer",)
         run = _assembled(Tree(catalogue), base + without(layers, "name", "steps"), path, checked)
     except ConfigError as error:
