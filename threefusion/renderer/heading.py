@@ -26,7 +26,13 @@ def turn(vectors: Float[Tensor, "*S 3"], angle: Float[Tensor, ""]) -> Float[Tens
 
 
 def turn_views(views: ViewBatch, angle: Float[Tensor, ""]) -> ViewBatch:
-    """Cameras and lights turned about the vertical axis."""
+    """Cameras and lights turned about the vertical axis.
+
+    >>> from threefusion.camera.orbit import orbit_views
+    >>> front = orbit_views(1, elevation=0.0, distance=2.0, fovy=0.8, height=4, width=4)
+    >>> turn_views(front, torch.tensor(torch.pi / 2)).camera.position.round().tolist()
+    [[-0.0, 2.0, 0.0]]
+    """
     camera, light = views.camera, views.light
     # the axes and the position are the columns of c2w
     c2w = torch.cat([turn(camera.c2w[:, :3].mT, angle).mT, camera.c2w[:, 3:]], 1)
@@ -39,7 +45,13 @@ def turn_views(views: ViewBatch, angle: Float[Tensor, ""]) -> ViewBatch:
 
 
 def turn_render(render: RenderOutput, angle: Float[Tensor, ""]) -> RenderOutput:
-    """A render with its directions turned about the vertical axis; images and depths stay."""
+    """A render with its directions turned about the vertical axis; images and depths stay.
+
+    >>> plain = torch.ones(1, 1, 1, 1)
+    >>> render = RenderOutput(torch.zeros(1, 1, 1, 3), plain, plain, normal=torch.tensor([[[[1.0, 0.0, 0.0]]]]))
+    >>> turn_render(render, torch.tensor(torch.pi / 2)).normal.round().flatten().tolist()
+    [-0.0, 1.0, 0.0]
+    """
     normal = None if render.normal is None else turn(render.normal, angle)
     samples = render.samples
     if samples is not None:
@@ -49,7 +61,12 @@ def turn_render(render: RenderOutput, angle: Float[Tensor, ""]) -> RenderOutput:
 
 
 def turn_mesh(mesh: Mesh, angle: Float[Tensor, ""]) -> Mesh:
-    """A mesh turned about the vertical axis."""
+    """A mesh turned about the vertical axis.
+
+    >>> mesh = Mesh(torch.tensor([[1.0, 0.0, 3.0]]), torch.zeros(0, 3, dtype=torch.int64))
+    >>> turn_mesh(mesh, torch.tensor(torch.pi)).vertices.round().tolist()
+    [[-1.0, -0.0, 3.0]]
+    """
     angle = angle.to(mesh.vertices.device)
     normals = None if mesh.normals is None else turn(mesh.normals, angle)
     return replace(mesh, vertices=turn(mesh.vertices, angle), normals=normals)

@@ -36,7 +36,12 @@ def cone_gaussian(
 
 
 def rays_of(rays: Rays, ray_index: Int[Tensor, "N"]) -> Rays:
-    """The ray of each sample."""
+    """The ray of each sample.
+
+    >>> rays = Rays(torch.zeros(2, 3), torch.eye(3)[:2], torch.ones(2, 1), torch.tensor([0, 1]))
+    >>> rays_of(rays, torch.tensor([1, 1, 0])).view_index.tolist()
+    [1, 1, 0]
+    """
     # index_select: several times as fast as an index in brackets
     return Rays(*(value.index_select(0, ray_index) for value in (rays.origins, rays.directions, rays.radii, rays.view_index)))
 
@@ -48,7 +53,12 @@ def split_rays(rays: Rays, size: int) -> list[Rays]:
 
 
 def split_samples(samples: RaySamples, size: int) -> list[RaySamples]:
-    """Samples in parts of `size`, in order; one empty part if there are none."""
+    """Samples in parts of `size`, in order; one empty part if there are none.
+
+    >>> samples = RaySamples(torch.arange(5.0), torch.arange(5.0) + 1, torch.zeros(5, dtype=torch.int64))
+    >>> [len(part.t_start) for part in split_samples(samples, 2)]
+    [2, 2, 1]
+    """
     columns = (value.split(size) for value in (samples.t_start, samples.t_end, samples.ray_index))
     return [RaySamples(*part) for part in zip(*columns, strict=True)]
 

@@ -43,7 +43,12 @@ def render_views(renderer: Renderer, scene: Scene, views: ViewBatch, mode: Mode 
 
 
 def to_image(render: RenderOutput, mode: Mode) -> Float[Tensor, "B H W 3"]:
-    """A render as an image for people: the image itself, or its normals as colours over white."""
+    """A render as an image for people: the image itself, or its normals as colours over white.
+
+    >>> empty, clear = torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 1, 1)
+    >>> to_image(RenderOutput(empty, clear, clear, normal=empty), "normal").flatten().tolist()
+    [1.0, 1.0, 1.0]
+    """
     if mode != "normal":
         return render.image
     return (0.5 * render.normal + 0.5) * render.opacity + (1 - render.opacity)

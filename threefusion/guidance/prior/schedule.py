@@ -133,6 +133,9 @@ def alphas_cumprod(config: Mapping[str, Any]) -> Float[Tensor, "T"]:
 
     Raises:
         UserError: the schedule is not supported.
+
+    >>> alphas_cumprod({"beta_start": 0.1, "beta_end": 0.1, "num_train_timesteps": 3})
+    tensor([0.9000, 0.8100, 0.7290])
     """
     betas = _betas(config)
     table = torch.cumprod(1 - betas, 0)
