@@ -55,3 +55,13 @@ def test_its_loss_is_the_weighted_error():
     guidance = FullGradient(FullGradientConfig(timestep_weight="uniform"), prior)
     output = evaluate(guidance, torch.full((1, 8, 8, 3), 0.2), gaussian_texts(), make_batch(1))
     assert output.loss.item() == pytest.approx(output.metrics["error_norm"].item() ** 2, rel=1e-5)
+
+
+def test_its_scale_follows_the_schedule():
+    prior = GaussianPrior(GaussianConfig(image_size=8))
+    falling = FullGradient(FullGradientConfig(guidance_scale=Schedule(((0, 9.0), (10, 1.0)))), prior)
+    for step, scale in ((0, 9.0), (5, 5.0), (10, 1.0)):
+        fixed = FullGradient(FullGradientConfig(guidance_scale=Schedule.constant(scale)), prior)
+        image, batch = torch.full((1, 8, 8, 3), 0.2), make_batch(1, step)
+        losses = [evaluate(guidance, image, gaussian_texts(), batch).loss for guidance in (falling, fixed)]
+        torch.testing.assert_close(*losses)
