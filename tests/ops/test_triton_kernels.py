@@ -9,6 +9,7 @@ from grid_scenes import GRIDS, difference, scene
 pytest.importorskip("triton")
 
 from threefusion.ops.grid import Grid, hash_levels
+from threefusion.ops.march import RaySegments
 from threefusion.ops.torch_kernels import grid as reference
 from threefusion.ops.triton_kernels import composite, grid, march
 
@@ -129,7 +130,9 @@ def test_marching_equals_the_naive_loop(step_length):
     near, far = torch.full((count,), 1.2), torch.cat([torch.rand(count - 2, generator=generator) + 1.7, torch.tensor([1.2, 0.5])])
     rays = [origins, directions, near, far, torch.rand(count, generator=generator)]
     occupied = torch.rand(5, 5, 5, generator=generator) < 0.4
-    middle, ray_index = march.march(*(tensor.to(DEVICE) for tensor in (*rays, occupied)), radius, step_length)
+    middle, ray_index = march.march(
+        RaySegments(*(tensor.to(DEVICE) for tensor in rays)), occupied.to(DEVICE), radius, step_length
+    )
     found = naive_march(rays, occupied, radius, step_length)
     assert len(found) > 5
     assert list(zip(middle.tolist(), ray_index.tolist(), strict=True)) == found
@@ -138,6 +141,6 @@ def test_marching_equals_the_naive_loop(step_length):
 def test_marching_without_rays_or_occupied_cells():
     for count in (0, 2):
         rays = [torch.ones(count, 3), torch.ones(count, 3), torch.zeros(count), torch.ones(count), torch.ones(count)]
-        there = [tensor.to(DEVICE) for tensor in (*rays, torch.zeros(4, 4, 4, dtype=torch.bool))]
-        middle, ray_index = march.march(*there, 1.0, 0.1)
+        empty = torch.zeros(4, 4, 4, dtype=torch.bool, device=DEVICE)
+        middle, ray_index = march.march(RaySegments(*(tensor.to(DEVICE) for tensor in rays)), empty, 1.0, 0.1)
         assert middle.shape == ray_index.shape == (0,) and ray_index.dtype == torch.int64

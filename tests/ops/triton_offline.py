@@ -56,6 +56,7 @@ def compile_all() -> None:
     from triton.runtime.jit import JITFunction
 
     from threefusion.ops.grid import Grid, hash_levels
+    from threefusion.ops.march import RaySegments
     from threefusion.ops.triton_kernels import composite, grid, march
 
     JITFunction.run = compile_launch
@@ -75,7 +76,8 @@ def compile_all() -> None:
         values = torch.rand(3, channels)
         composite.weighted_sums(weights, values, ray_index, 2)
         composite.weighted_sums_backward(values, weights, values, ray_index)
-    march.march(vectors, vectors, weights, weights, weights, torch.ones(4, 4, 4, dtype=torch.bool), 1.0, 0.1)
+    rays = RaySegments(vectors, vectors, weights, weights, weights)
+    march.march(rays, torch.ones(4, 4, 4, dtype=torch.bool), 1.0, 0.1)
 
 
 def compile_launch(kernel, *arguments, grid, warmup, **named) -> None:

@@ -12,8 +12,14 @@ from torch.autograd.function import once_differentiable
 
 from threefusion.ops.backend import kernels
 
+PerSample = Float[Tensor, "N"]
+RayIndex = Int[Tensor, "N"]
+"""The ray of each sample, ascending."""
+Values = Float[Tensor, "N C"]
+PerRay = Float[Tensor, "R C"]
 
-def packed_weights(optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int) -> Float[Tensor, "N"]:
+
+def packed_weights(optical_depth: PerSample, ray_index: RayIndex, rays: int) -> PerSample:
     """Rendering weight of each sample: w_i = T_i (1 - exp(-tau_i)).
 
     T_i is the transmittance exp(-sum of tau_j over the earlier samples of the ray). The weights of a ray and its remaining
@@ -36,9 +42,7 @@ def packed_weights(optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"
     return _Weights.apply(optical_depth, ray_index, rays)
 
 
-def weighted_sums(
-    weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"], rays: int
-) -> Float[Tensor, "{rays} C"]:
+def weighted_sums(weights: PerSample, values: Values, ray_index: RayIndex, rays: int) -> Float[Tensor, "{rays} C"]:
     """Sum of weight times value over the samples of each ray, 0 for rays without samples. Differentiable once.
 
     Args:

@@ -24,6 +24,13 @@ from threefusion.ops.backend import kernels
 PRIMES = (1, 2654435761, 805459861)
 """Primes of the spatial hash (instant-ngp, arXiv 2201.05989, eq. 4)."""
 
+Points = Float[Tensor, "N 3"]
+"""Positions in [-1, 1]^3, or tangents and gradients at them."""
+Table = Float[Tensor, "T F"]
+"""The rows of all levels."""
+Encoded = Float[Tensor, "N C"]
+"""`Grid.width` features per point, levels concatenated."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -103,7 +110,7 @@ def dense_levels(resolutions: list[int]) -> tuple[Level, ...]:
     return tuple(Level(float(cells), 0.0, cells + 1, cells - 1, (cells + 1) ** 3, False) for cells in resolutions)
 
 
-def encode(points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: Grid) -> Float[Tensor, "N C"]:
+def encode(points: Points, table: Table, grid: Grid) -> Encoded:
     """Interpolated features at points in [-1, 1]^3, levels concatenated; differentiable twice in the points.
 
     Args:
@@ -124,9 +131,7 @@ def encode(points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], grid: Grid
     return _Gather.apply(points.to(table.dtype), table, None, grid)
 
 
-def encode_vjp(
-    points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], cotangent: Float[Tensor, "N C"], grid: Grid
-) -> Float[Tensor, "N 3"]:
+def encode_vjp(points: Points, table: Table, cotangent: Encoded, grid: Grid) -> Points:
     """Vector-Jacobian product of `encode` with respect to the points: the gradient of sum(encode(points) * cotangent).
 
     Differentiable in all three tensors, so a loss on normals reaches the table without a second backward pass.

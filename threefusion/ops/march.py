@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threefusion.ops.backend import kernels
+
+Occupancy = Bool[Tensor, "S S S"]
+Samples = tuple[Float[Tensor, "M"], Int[Tensor, "M"]]
+
+
+class RaySegments(NamedTuple):
+    """The arguments of `march` that belong to each ray, for the kernels."""
+
+    origins: Float[Tensor, "R 3"]
+    directions: Float[Tensor, "R 3"]
+    near: Float[Tensor, "R"]
+    far: Float[Tensor, "R"]
+    shift: Float[Tensor, "R"]
 
 
 def march(
@@ -14,10 +29,10 @@ def march(
     near: Float[Tensor, "R"],
     far: Float[Tensor, "R"],
     shift: Float[Tensor, "R"],
-    occupied: Bool[Tensor, "S S S"],
+    occupied: Occupancy,
     radius: float,
     step_length: float,
-) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
+) -> Samples:
     """Samples in the occupied cells along each ray, packed: sorted by ray, then by distance. Not differentiable.
 
     Step s of a ray has its midpoint at near + (s + shift - 0.5) step_length. It is kept if near < midpoint < far and the midpoint
@@ -46,4 +61,5 @@ def march(
         >>> distances.tolist(), ray_index.tolist()
         ([2.0, 2.25, 2.5, 2.75], [0, 0, 0, 0])
     """
-    return kernels("march", origins.device).march(origins, directions, near, far, shift, occupied, radius, step_length)
+    rays = RaySegments(origins, directions, near, far, shift)
+    return kernels("march", origins.device).march(rays, occupied, radius, step_length)

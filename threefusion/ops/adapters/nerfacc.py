@@ -6,18 +6,15 @@ Marching stays in torch: nerfacc accumulates steps along the ray, so its midpoin
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from threefusion.machine.optional import require
+from threefusion.ops.composite import PerRay, PerSample, RayIndex, Values
 from threefusion.ops.torch_kernels.composite import weighted_sums_backward
 
 __all__ = ["weighted_sums", "weighted_sums_backward", "weights", "weights_backward"]
 
 
-def weights(
-    optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+def weights(optical_depth: PerSample, ray_index: RayIndex, rays: int) -> tuple[PerSample, PerSample]:
     """Weight of each sample, and transmittance in front of it; less precise than our kernels for small optical depths."""
     ends = torch.ones_like(optical_depth)
     render = require("nerfacc").render_weight_from_density
@@ -25,12 +22,8 @@ def weights(
 
 
 def weights_backward(
-    gradient: Float[Tensor, "N"],
-    weights: Float[Tensor, "N"],
-    transmittance: Float[Tensor, "N"],
-    ray_index: Int[Tensor, "N"],
-    rays: int,
-) -> Float[Tensor, "N"]:
+    gradient: PerSample, weights: PerSample, transmittance: PerSample, ray_index: RayIndex, rays: int
+) -> PerSample:
     """Gradient with respect to the optical depth."""
     nerfacc = require("nerfacc")
     with torch.enable_grad():
@@ -41,8 +34,6 @@ def weights_backward(
     return gradient * (transmittance - weights) - after
 
 
-def weighted_sums(
-    weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"], rays: int
-) -> Float[Tensor, "{rays} C"]:
+def weighted_sums(weights: PerSample, values: Values, ray_index: RayIndex, rays: int) -> PerRay:
     """Sums over the samples of each ray."""
     return require("nerfacc").accumulate_along_rays(weights, values, ray_index, rays)

@@ -17,11 +17,11 @@ from torch.func import functional_call
 
 from threefusion.errors import UserError
 from threefusion.machine.optional import require
-from threefusion.ops.grid import Grid, hash_levels
+from threefusion.ops.grid import Encoded, Grid, Points, Table, hash_levels
 from threefusion.ops.torch_kernels import grid as reference
 
 
-def table_from_parameters(parameters: Float[Tensor, "P"], grid: Grid) -> Float[Tensor, "T F"]:
+def table_from_parameters(parameters: Float[Tensor, "P"], grid: Grid) -> Table:
     """Convert the parameters of a tiny-cuda-nn grid to our table.
 
     Raises:
@@ -64,9 +64,7 @@ def encoding_config(grid: Grid) -> dict[str, Any] | None:
     }
 
 
-def gather(
-    points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "N C"]:
+def gather(points: Points, table: Table, tangent: Points | None, grid: Grid) -> Encoded:
     """out[n, l] = sum over corners k of weight_k table[row_k]."""
     if encoding_config(grid) is None:
         return reference.gather(points, table, tangent, grid)
@@ -78,9 +76,7 @@ def gather(
     return out
 
 
-def scatter(
-    points: Float[Tensor, "N 3"], cotangent: Float[Tensor, "N C"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "T F"]:
+def scatter(points: Points, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Table:
     """out[row_k] = sum over points n of weight_k cotangent[n, l]."""
     if encoding_config(grid) is None:
         return reference.scatter(points, cotangent, tangent, grid)
@@ -94,13 +90,7 @@ def scatter(
     return out
 
 
-def point_gradient(
-    points: Float[Tensor, "N 3"],
-    table: Float[Tensor, "T F"],
-    cotangent: Float[Tensor, "N C"],
-    tangent: Float[Tensor, "N 3"] | None,
-    grid: Grid,
-) -> Float[Tensor, "N 3"]:
+def point_gradient(points: Points, table: Table, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Points:
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
     if encoding_config(grid) is None:
         return reference.point_gradient(points, table, cotangent, tangent, grid)
@@ -113,14 +103,14 @@ def point_gradient(
     return out
 
 
-def _point_gradient(points: Tensor, table: Tensor, cotangent: Tensor, grid: Grid) -> Float[Tensor, "N 3"]:
+def _point_gradient(points: Tensor, table: Tensor, cotangent: Tensor, grid: Grid) -> Points:
     """Gradient with respect to the points by its own backward pass, with a graph."""
     with torch.enable_grad():
         (first,) = grad(_encode(points, table, grid), points, cotangent, create_graph=True)
     return first
 
 
-def _encode(points: Tensor, table: Tensor, grid: Grid) -> Float[Tensor, "N C"]:
+def _encode(points: Tensor, table: Tensor, grid: Grid) -> Encoded:
     """Forward pass of tiny-cuda-nn, whose points are in [0, 1]^3."""
     return functional_call(_encoding(grid), {"params": parameters_from_table(table)}, ((points + 1) / 2,))
 

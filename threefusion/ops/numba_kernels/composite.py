@@ -6,16 +6,13 @@ from typing import no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
+from threefusion.ops.composite import PerRay, PerSample, RayIndex, Values
 from threefusion.ops.numba_kernels.compile import array, compiled
 from threefusion.ops.parallel import run
 
 
-def weights(
-    optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+def weights(optical_depth: PerSample, ray_index: RayIndex, rays: int) -> tuple[PerSample, PerSample]:
     """Weight of each sample, and transmittance in front of it."""
     out, transmittance = torch.empty_like(optical_depth), torch.empty_like(optical_depth)
     run(_weights, array(optical_depth), array(ray_index), array(out), array(transmittance))
@@ -23,30 +20,22 @@ def weights(
 
 
 def weights_backward(
-    gradient: Float[Tensor, "N"],
-    weights: Float[Tensor, "N"],
-    transmittance: Float[Tensor, "N"],
-    ray_index: Int[Tensor, "N"],
-    rays: int,
-) -> Float[Tensor, "N"]:
+    gradient: PerSample, weights: PerSample, transmittance: PerSample, ray_index: RayIndex, rays: int
+) -> PerSample:
     """Gradient with respect to the optical depth."""
     out = torch.empty_like(gradient)
     run(_weights_backward, array(gradient), array(weights), array(transmittance), array(ray_index), array(out))
     return out
 
 
-def weighted_sums(
-    weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"], rays: int
-) -> Float[Tensor, "{rays} C"]:
+def weighted_sums(weights: PerSample, values: Values, ray_index: RayIndex, rays: int) -> PerRay:
     """Sums over the samples of each ray."""
     out = values.new_zeros(rays, values.shape[1])
     run(_sums, array(weights), array(values), array(ray_index), array(out))
     return out
 
 
-def weighted_sums_backward(
-    gradient: Float[Tensor, "R C"], weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"]
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
+def weighted_sums_backward(gradient: PerRay, weights: PerSample, values: Values, ray_index: RayIndex) -> tuple[PerSample, Values]:
     """Gradients with respect to the weights and the values."""
     for_weights, for_values = torch.empty_like(weights), values.new_empty(values.shape)
     run(_sums_backward, array(gradient), array(weights), array(values), array(ray_index), array(for_weights), array(for_values))

@@ -12,10 +12,9 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.ops.grid import PRIMES, Grid
+from threefusion.ops.grid import PRIMES, Encoded, Grid, Points, Table
 from threefusion.ops.numba_kernels.compile import array, compiled
 from threefusion.ops.parallel import run
 
@@ -55,9 +54,7 @@ def layout(grid: Grid, dtype: torch.dtype) -> Layout:
     )
 
 
-def gather(
-    points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "N C"]:
+def gather(points: Points, table: Table, tangent: Points | None, grid: Grid) -> Encoded:
     """out[n, l] = sum over corners k of weight_k table[row_k]."""
     out = table.new_empty(grid.width, len(points))
     lay = layout(grid, table.dtype)
@@ -65,9 +62,7 @@ def gather(
     return out.t()
 
 
-def scatter(
-    points: Float[Tensor, "N 3"], cotangent: Float[Tensor, "N C"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "T F"]:
+def scatter(points: Points, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Table:
     """out[row_k] = sum over points n of weight_k cotangent[n, l]."""
     out = cotangent.new_zeros(grid.rows, grid.features)
     lay = layout(grid, cotangent.dtype)
@@ -75,13 +70,7 @@ def scatter(
     return out
 
 
-def point_gradient(
-    points: Float[Tensor, "N 3"],
-    table: Float[Tensor, "T F"],
-    cotangent: Float[Tensor, "N C"],
-    tangent: Float[Tensor, "N 3"] | None,
-    grid: Grid,
-) -> Float[Tensor, "N 3"]:
+def point_gradient(points: Points, table: Table, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Points:
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
     out = points.new_zeros(3, len(points))
     lay = layout(grid, table.dtype)

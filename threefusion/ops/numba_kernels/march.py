@@ -6,9 +6,8 @@ from typing import Any, no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
+from threefusion.ops.march import Occupancy, RaySegments, Samples
 from threefusion.ops.numba_kernels.compile import array, compiled
 from threefusion.ops.parallel import run
 
@@ -16,27 +15,18 @@ BLOCK, MAX_STEPS = 64, 2**21
 """Steps of a ray per inner loop, and about how many steps are buffered, so that memory does not grow with the image."""
 
 
-def march(
-    origins: Float[Tensor, "R 3"],
-    directions: Float[Tensor, "R 3"],
-    near: Float[Tensor, "R"],
-    far: Float[Tensor, "R"],
-    shift: Float[Tensor, "R"],
-    occupied: Bool[Tensor, "S S S"],
-    radius: float,
-    step_length: float,
-) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
+def march(rays: RaySegments, occupied: Occupancy, radius: float, step_length: float) -> Samples:
     """Midpoints of the steps in occupied cells, and their ray indices; see `threefusion.ops.march`."""
-    rays = tuple(array(value) for value in (origins, directions, near, far, shift))
+    rays = tuple(map(array, rays))
     # scalars in the precision of the rays, so that the kernel computes in the precision of torch
     scale, length = (rays[2].dtype.type(number) for number in (len(occupied) / (2 * radius), step_length))
     grid = (array(occupied).ravel(), np.int32(len(occupied)), scale)
     chunk = max(1, int(MAX_STEPS * step_length / (2 * radius)))
-    parts = [_march(rays, slice(first, first + chunk), grid, length) for first in range(0, max(1, len(origins)), chunk)]
+    parts = [_march(rays, slice(first, first + chunk), grid, length) for first in range(0, max(1, len(rays[2])), chunk)]
     return parts[0] if len(parts) == 1 else tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
-def _march(rays: Any, part: slice, grid: Any, length: np.floating) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
+def _march(rays: Any, part: slice, grid: Any, length: np.floating) -> Samples:
     """March some of the rays."""
     rays = tuple(values[part] for values in rays)
     near, far = rays[2:4]

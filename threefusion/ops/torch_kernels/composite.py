@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from threefusion.ops.composite import PerRay, PerSample, RayIndex, Values
 
-def weights(
-    optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+
+def weights(optical_depth: PerSample, ray_index: RayIndex, rays: int) -> tuple[PerSample, PerSample]:
     """Weight of each sample, and transmittance in front of it."""
     before, _ = _sums_before(optical_depth, ray_index, rays)
     transmittance = (-before).exp().to(optical_depth.dtype)
@@ -17,12 +16,8 @@ def weights(
 
 
 def weights_backward(
-    gradient: Float[Tensor, "N"],
-    weights: Float[Tensor, "N"],
-    transmittance: Float[Tensor, "N"],
-    ray_index: Int[Tensor, "N"],
-    rays: int,
-) -> Float[Tensor, "N"]:
+    gradient: PerSample, weights: PerSample, transmittance: PerSample, ray_index: RayIndex, rays: int
+) -> PerSample:
     """Gradient with respect to the optical depth."""
     shadowed = gradient * weights
     before, total = _sums_before(shadowed, ray_index, rays)
@@ -30,16 +25,12 @@ def weights_backward(
     return gradient * (transmittance - weights) - after
 
 
-def weighted_sums(
-    weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"], rays: int
-) -> Float[Tensor, "{rays} C"]:
+def weighted_sums(weights: PerSample, values: Values, ray_index: RayIndex, rays: int) -> PerRay:
     """Sums over the samples of each ray."""
     return values.new_zeros(rays, values.shape[1]).index_add(0, ray_index, values * weights[:, None])
 
 
-def weighted_sums_backward(
-    gradient: Float[Tensor, "R C"], weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"]
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
+def weighted_sums_backward(gradient: PerRay, weights: PerSample, values: Values, ray_index: RayIndex) -> tuple[PerSample, Values]:
     """Gradients with respect to the weights and the values."""
     of_ray = gradient.index_select(0, ray_index)
     return (of_ray * values).sum(-1), of_ray * weights[:, None]

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from threefusion.ops.grid import PRIMES, Grid, Level
+from threefusion.ops.grid import PRIMES, Encoded, Grid, Level, Points, Table
 
 # up to this many features, one gather per feature is faster than embedding_bag, which needs a transposed index
 _GATHER_FEATURES = 2
@@ -21,9 +21,7 @@ _GATHER_FEATURES = 2
 _PRIMES = [(prime + 2**31) % 2**32 - 2**31 for prime in PRIMES]
 
 
-def gather(
-    points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "N C"]:
+def gather(points: Points, table: Table, tangent: Points | None, grid: Grid) -> Encoded:
     """out[n, l] = sum over corners k of weight_k table[row_k]."""
     parts = []
     for level, rows in _levels(table, grid):
@@ -39,9 +37,7 @@ def gather(
     return torch.cat(parts, -1)
 
 
-def scatter(
-    points: Float[Tensor, "N 3"], cotangent: Float[Tensor, "N C"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "T F"]:
+def scatter(points: Points, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Table:
     """out[row_k] = sum over points n of weight_k cotangent[n, l]."""
     parts = []
     for level, values in zip(grid.levels, cotangent.split(grid.features, -1), strict=True):
@@ -55,13 +51,7 @@ def scatter(
     return torch.cat(parts)
 
 
-def point_gradient(
-    points: Float[Tensor, "N 3"],
-    table: Float[Tensor, "T F"],
-    cotangent: Float[Tensor, "N C"],
-    tangent: Float[Tensor, "N 3"] | None,
-    grid: Grid,
-) -> Float[Tensor, "N 3"]:
+def point_gradient(points: Points, table: Table, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Points:
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
     total = points.new_zeros(3, len(points))
     for (level, rows), values in zip(_levels(table, grid), cotangent.split(grid.features, -1), strict=True):
@@ -75,7 +65,7 @@ def point_gradient(
     return total.t().contiguous()
 
 
-def corners(points: Float[Tensor, "N 3"], level: Level) -> tuple[Int[Tensor, "8 N"], Float[Tensor, "3 N"]]:
+def corners(points: Points, level: Level) -> tuple[Int[Tensor, "8 N"], Float[Tensor, "3 N"]]:
     """Rows of the eight corners of each point's cell (x slowest, z fastest), and the point's fractions within the cell."""
     position = (points.t().contiguous() + 1) * (level.scale / 2) + level.shift
     low = position.floor().clamp_(0, level.last).nan_to_num_(0)

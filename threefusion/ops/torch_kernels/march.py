@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+
+from threefusion.ops.march import Occupancy, RaySegments, Samples
 
 
-def march(
-    origins: Float[Tensor, "R 3"],
-    directions: Float[Tensor, "R 3"],
-    near: Float[Tensor, "R"],
-    far: Float[Tensor, "R"],
-    shift: Float[Tensor, "R"],
-    occupied: Bool[Tensor, "S S S"],
-    radius: float,
-    step_length: float,
-) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
+def march(rays: RaySegments, occupied: Occupancy, radius: float, step_length: float) -> Samples:
     """Midpoints of the steps in occupied cells, and their ray indices; see `threefusion.ops.march`."""
+    origins, directions, near, far, shift = rays
     hit = (far > near).nonzero()[:, 0]
     steps = torch.arange(int(2 * radius / step_length) + 2, device=near.device)
     near, far, shift = near[hit, None], far[hit, None], shift[hit, None]

@@ -11,18 +11,17 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
+from threefusion.ops.composite import PerRay, PerSample, RayIndex, Values
 from threefusion.ops.triton_kernels.launch import device_of
 
 BLOCK = 64
 """Samples per block."""
 
 
-def weights(
-    optical_depth: Float[Tensor, "N"], ray_index: Int[Tensor, "N"], rays: int
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+def weights(optical_depth: PerSample, ray_index: RayIndex, rays: int) -> tuple[PerSample, PerSample]:
     """Weight of each sample, and transmittance in front of it."""
     optical_depth = optical_depth.contiguous()
     out, transmittance = torch.empty_like(optical_depth), torch.empty_like(optical_depth)
@@ -32,12 +31,8 @@ def weights(
 
 
 def weights_backward(
-    gradient: Float[Tensor, "N"],
-    weights: Float[Tensor, "N"],
-    transmittance: Float[Tensor, "N"],
-    ray_index: Int[Tensor, "N"],
-    rays: int,
-) -> Float[Tensor, "N"]:
+    gradient: PerSample, weights: PerSample, transmittance: PerSample, ray_index: RayIndex, rays: int
+) -> PerSample:
     """Gradient with respect to the optical depth."""
     out = torch.empty_like(weights)
     with device_of(out):
@@ -46,9 +41,7 @@ def weights_backward(
     return out
 
 
-def weighted_sums(
-    weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"], rays: int
-) -> Float[Tensor, "{rays} C"]:
+def weighted_sums(weights: PerSample, values: Values, ray_index: RayIndex, rays: int) -> PerRay:
     """Sums over the samples of each ray."""
     channels = values.shape[1]
     out = values.new_empty(rays, channels)
@@ -58,9 +51,7 @@ def weighted_sums(
     return out
 
 
-def weighted_sums_backward(
-    gradient: Float[Tensor, "R C"], weights: Float[Tensor, "N"], values: Float[Tensor, "N C"], ray_index: Int[Tensor, "N"]
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
+def weighted_sums_backward(gradient: PerRay, weights: PerSample, values: Values, ray_index: RayIndex) -> tuple[PerSample, Values]:
     """Gradients with respect to the weights and the values."""
     (count, channels), weights, values = values.shape, weights.contiguous(), values.contiguous()
     for_weights, for_values = torch.empty_like(weights), torch.empty_like(values)

@@ -15,38 +15,28 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threefusion.ops.grid import PRIMES, Grid
+from threefusion.ops.grid import PRIMES, Encoded, Grid, Points, Table
 from threefusion.ops.triton_kernels.launch import device_of
 
 BLOCK = 128
 """Points per program."""
 
 
-def gather(
-    points: Float[Tensor, "N 3"], table: Float[Tensor, "T F"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "N C"]:
+def gather(points: Points, table: Table, tangent: Points | None, grid: Grid) -> Encoded:
     """out[n, l] = sum over corners k of weight_k table[row_k]."""
     out = table.new_empty(len(points), grid.width)
     _launch(_gather, grid, points, tangent, table.contiguous(), out)
     return out
 
 
-def scatter(
-    points: Float[Tensor, "N 3"], cotangent: Float[Tensor, "N C"], tangent: Float[Tensor, "N 3"] | None, grid: Grid
-) -> Float[Tensor, "T F"]:
+def scatter(points: Points, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Table:
     """out[row_k] = sum over points n of weight_k cotangent[n, l]; atomic, so the summation order is not deterministic."""
     out = cotangent.new_zeros(grid.rows, grid.features)
     _launch(_scatter, grid, points, tangent, cotangent.contiguous(), out)
     return out
 
 
-def point_gradient(
-    points: Float[Tensor, "N 3"],
-    table: Float[Tensor, "T F"],
-    cotangent: Float[Tensor, "N C"],
-    tangent: Float[Tensor, "N 3"] | None,
-    grid: Grid,
-) -> Float[Tensor, "N 3"]:
+def point_gradient(points: Points, table: Table, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Points:
     """out[n] = sum over levels and corners k of grad weight_k (table[row_k] . cotangent[n, l])."""
     parts = points.new_empty(len(grid.levels), len(points), 3)
     _launch(_point_gradient, grid, points, tangent, table.contiguous(), cotangent.contiguous(), parts)

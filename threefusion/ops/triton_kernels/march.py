@@ -10,28 +10,18 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
+from threefusion.ops.march import Occupancy, RaySegments, Samples
 from threefusion.ops.triton_kernels.launch import device_of
 
 BLOCK = 64
 """Steps per block."""
 
 
-def march(
-    origins: Float[Tensor, "R 3"],
-    directions: Float[Tensor, "R 3"],
-    near: Float[Tensor, "R"],
-    far: Float[Tensor, "R"],
-    shift: Float[Tensor, "R"],
-    occupied: Bool[Tensor, "S S S"],
-    radius: float,
-    step_length: float,
-) -> tuple[Float[Tensor, "M"], Int[Tensor, "M"]]:
+def march(rays: RaySegments, occupied: Occupancy, radius: float, step_length: float) -> Samples:
     """Midpoints of the steps in occupied cells, and their ray indices; see `threefusion.ops.march`."""
-    side = len(occupied)
-    rays = [tensor.contiguous() for tensor in (origins, directions, near, far, shift)]
+    side, near = len(occupied), rays.near
+    rays = [tensor.contiguous() for tensor in rays]
     grid = (occupied.contiguous().view(torch.uint8), side / (2 * radius), step_length)
     counts = torch.zeros(len(near), dtype=torch.int64, device=near.device)
     with device_of(near):
