@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from benchmarks.floors.architectures import ARCHITECTURES
 from threefusion.cli.parser import Parser
 from threefusion.cli.perf import check, chosen_sizes, perf_arguments, show
 from threefusion.errors import UserError, did_you_mean
-from threefusion.guidance.prior.architectures import ARCHITECTURES
 from threefusion.machine.process import prepare_process
 
 if TYPE_CHECKING:

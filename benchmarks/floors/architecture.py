@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from threefusion.guidance.prior.architectures import Architecture
+from benchmarks.floors.architectures import Architecture
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.latent import LatentPrior
 from threefusion.guidance.prior.pixel import PixelPrior

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.floors.architecture import DTYPE, TOKENS
+from benchmarks.floors.architectures import ARCHITECTURES
 from benchmarks.floors.networks import encoder_flops, unet_flops
 from benchmarks.floors.probes import PROBE, rates
 from benchmarks.floors.work import (
@@ -25,7 +26,6 @@ from benchmarks.floors.work import (
     step_work,
 )
 from threefusion.camera.projection import clip_coordinates
-from threefusion.guidance.prior.architectures import ARCHITECTURES
 from threefusion.guidance.prior.settings import PixelConfig
 from threefusion.perf.guidance import CONDITIONS
 from threefusion.perf.rendering import CHANNELS, ball_mesh

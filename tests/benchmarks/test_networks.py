@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from benchmarks.floors.architecture import architecture_candidates
+from benchmarks.floors.architectures import ARCHITECTURES, Architecture
 from benchmarks.floors.floors import work_of
 from benchmarks.floors.networks import encoder_flops, meta_network, unet_flops
-from threefusion.guidance.prior.architectures import ARCHITECTURES, Architecture
+from threefusion.guidance.prior.models import MODELS
 
 PARAMETERS = {"stable-diffusion-2-1-base": 865_910_724, "deepfloyd-if-xl": 4_304_695_110}
 """866 million as Stability AI gives it, 4.3 billion as DeepFloyd does; to the last one as diffusers loads them."""
@@ -16,8 +17,18 @@ PARAMETERS = {"stable-diffusion-2-1-base": 865_910_724, "deepfloyd-if-xl": 4_304
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_of_the_real_models(name: str) -> None:
-    unet = meta_network("unet", ARCHITECTURES[name].unet)
-    assert sum(parameter.numel() for parameter in unet.parameters()) == PARAMETERS[name]
+    assert count_parameters("unet", ARCHITECTURES[name].unet) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_plan_knows_the_number_of_parameters(name: str) -> None:
+    parts = {"unet": ARCHITECTURES[name].unet, "vae": ARCHITECTURES[name].vae}
+    counted = [count_parameters(part, settings) for part, settings in parts.items() if settings is not None]
+    assert sum(counted) == MODELS[name].parameters
+
+
+def count_parameters(part: str, settings: dict) -> int:
+    return sum(parameter.numel() for parameter in meta_network(part, settings).parameters())
 
 
 def test_flops_of_the_real_models() -> None:

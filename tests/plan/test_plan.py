@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import pytorch_lightning as pl
-import torch
 
 from threefusion.cli.main import run
 from threefusion.config import load_config
-from threefusion.config.catalogue import settings_class
 from threefusion.errors import UserError
 from threefusion.geometry.density_field import DensityField
 from threefusion.guidance.prior import models
-from threefusion.guidance.prior.architectures import Architecture
+from threefusion.guidance.prior.settings import LatentConfig, PixelConfig
+from threefusion.guidance.settings import SDSConfig
 from threefusion.plan.meter import LiveTensors
-from threefusion.plan.missing import weight_bytes
 from threefusion.plan.plan import measure_run
-from threefusion.registry import build
 from threefusion.system.build import build_system
 
 EVERY_RAY_ALIKE = ["renderer.sampler=uniform", "renderer.sampler.samples_per_ray=48", "geometry.encoding.levels=1"]
@@ -94,21 +92,6 @@ def test_without_an_exporter_no_turntable_is_measured(tiny):
     assert small.image < large.image
 
 
-@pytest.mark.parametrize("model", ["toyworld-pixel", "toyworld-latent"])
-def test_weights_by_shape_are_those_of_the_model(model):
-    def read(part):
-        settings = json.loads((models.BUNDLED / model / part / "config.json").read_text())
-        return {name: value for name, value in settings.items() if not name.startswith("_")}
-
-    kind = model.removeprefix("toyworld-")
-    prior = build(settings_class("prior", kind)(model=model, dtype="float32"))
-    prior.load()
-    architecture = Architecture(read("unet"), 64, read("vae") if kind == "latent" else None)
-    # the bundled weights are stored in half precision, and are cast at their first use
-    assert weight_bytes(architecture, torch.float16) == prior.weight_bytes()
-    assert weight_bytes(architecture, torch.float32) == 2 * prior.weight_bytes()
-
-
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     def fetch(*arguments):
@@ -119,7 +102,7 @@ def offline(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("prior", ["latent", "pixel"])
-def test_the_weights_of_a_missing_model_are_counted_by_shape(tiny, offline, prior, capsys):
+def test_the_weights_of_a_missing_model_are_counted(tiny, offline, prior, capsys):
     model = {"latent": "stable-diffusion-2-1-base", "pixel": "deepfloyd-if-xl"}[prior]
     words = [f"guidance.prior.type={prior}", f"guidance.prior.model={model}"]
     assert run(["plan", str(tiny), *words, "--json"]) == 0
@@ -131,11 +114,27 @@ def test_the_weights_of_a_missing_model_are_counted_by_shape(tiny, offline, prio
     assert "not on this machine" in found["notes"][0]
 
 
-def test_the_weights_of_an_unknown_shape_are_unknown(tiny, offline, capsys):
+def test_the_weights_of_an_unknown_model_are_unknown(tiny, offline, capsys):
     words = ["guidance.prior.type=pixel", "guidance.prior.model=somebody/something"]
     assert run(["plan", str(tiny), *words]) == 0
     page = capsys.readouterr().out
-    assert "prior     unknown" in page and "somebody/something is not on this machine and its shape is unknown" in page
+    assert "prior     unknown" in page and "somebody/something is not on this machine and its size is unknown" in page
+
+
+def test_the_priors_of_all_objectives_are_counted(tiny, offline):
+    """Two objectives share the bundled prior, a third has a model that is not here."""
+    bundled, other = SDSConfig(prior=PixelConfig()), SDSConfig(prior=LatentConfig(model="stable-diffusion-2-1-base"))
+    one, two, three = (
+        measure_run(replace(load_config(tiny, []), guidance=objectives))
+        for objectives in (
+            {"near": bundled},
+            {"near": bundled, "far": bundled},
+            {"near": bundled, "far": bundled, "other": other},
+        )
+    )
+    assert one.prior == two.prior > 0
+    assert three.prior == one.prior + 2 * models.MODELS["stable-diffusion-2-1-base"].parameters
+    assert [note.partition(" ")[0] for note in three.notes] == ["stable-diffusion-2-1-base", "the"]
 
 
 def test_a_name_that_is_no_model_is_still_a_mistake(tiny):

@@ -15,7 +15,7 @@ from threefusion.config import RunConfig
 from threefusion.machine.memory import free_bytes, peak_resident_bytes, retry_on_oom
 from threefusion.ops.backend import choose_backend
 from threefusion.plan.meter import metered
-from threefusion.plan.missing import missing_model, missing_note, missing_weights, with_stand_in
+from threefusion.plan.missing import missing_note, missing_priors, missing_weights, with_stand_ins
 from threefusion.plan.phases import Phase, largest_batch, phases
 from threefusion.renderer.views import render_views
 from threefusion.system.build import build_system
@@ -50,7 +50,7 @@ class Plan:
     gradients: int
     optimizer: int
     prior: int | None
-    """Weights of the frozen networks; None where they are unknown."""
+    """Weights of the frozen networks of all objectives; None where some are unknown."""
     phases: tuple[PhaseMemory, ...]
     image: int
     """The peak while a preview or a frame of the turntable is rendered."""
@@ -87,14 +87,14 @@ def measure_stages(config: RunConfig) -> dict[str, Plan]:
 def measure_run(config: RunConfig, previous: Scene | None = None) -> Plan:
     """Build the run's system and make one step of every phase with the largest views, no part of space known to be empty.
 
-    A model that is not on this machine is not downloaded: its weights are counted by shape.
+    A model that is not on this machine is not downloaded: its weights are counted, its networks are not run.
 
     Raises:
         UserError: a step does not fit into memory; or the config names a model that does not exist.
     """
-    missing = missing_model(config) is not None
+    missing = missing_priors(config)
     choose_backend(config.ops.backend)
-    system = build_system(with_stand_in(config) if missing else config, previous)
+    system = build_system(with_stand_ins(config, missing), previous)
     trainer = bare_trainer(config)
     device = trainer.strategy.root_device
     system = trainer.precision_plugin.convert_module(system.to(device).train())
@@ -106,19 +106,19 @@ def measure_run(config: RunConfig, previous: Scene | None = None) -> Plan:
     image = measure_image(system, max(config.output.image_size, config.output.turntable_size if config.exporters else 0), device)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = [value for values in optimizer.state.values() for value in values.values() if torch.is_tensor(value)]
-    notes = ("the export after the training is not counted",)
+    weights = [*(prior.weight_bytes() for prior in system.priors), *map(missing_weights, missing)]
     return Plan(
         device=str(device),
         parameters=sum(tensor.nbytes for part in (system.scene, system.renderer) for tensor in part.state_dict().values()),
         gradients=sum(parameter.nbytes for parameter in parameters),
         optimizer=sum(value.nbytes for value in state),
-        prior=missing_weights(config) if missing else sum(prior.weight_bytes() for prior in system.priors),
+        prior=None if None in weights else sum(weights),
         phases=measured,
         image=image,
         # this machine's memory says nothing about the machine on which a missing model will run
         resident=None if missing or device.type != "cpu" else peak_resident_bytes(),
         free=None if missing else free_bytes(device),
-        notes=(missing_note(config), *notes) if missing else notes,
+        notes=(*map(missing_note, missing), "the export after the training is not counted"),
     )
 
 

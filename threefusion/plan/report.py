@@ -28,12 +28,9 @@ def as_page(plan: Plan, name: str) -> str:
 
 def as_data(plan: Plan) -> dict[str, Any]:
     """For programs; all numbers are bytes except steps, views and pixels."""
-    parts = ("device", "parameters", "gradients", "optimizer", "prior", "image", "tensors", "resident", "free", "peak", "notes")
-    measured = [
-        asdict(one.phase) | {"render": one.render, "guidance": one.guidance, "backward": one.backward, "peak": one.peak}
-        for one in plan.phases
-    ]
-    return {name: getattr(plan, name) for name in parts} | {"phases": measured}
+    measured = ("render", "guidance", "backward", "peak")
+    phases = [asdict(one.phase) | {part: getattr(one, part) for part in measured} for one in plan.phases]
+    return {**vars(plan), "tensors": plan.tensors, "peak": plan.peak, "phases": phases}
 
 
 def described(phase: Phase) -> str:

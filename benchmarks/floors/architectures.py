@@ -1,4 +1,4 @@
-"""Architectures of known models, so that their memory can be computed without their weights.
+"""Architectures of known models, so that their cost can be measured without their weights.
 
 Settings are those of the models' own `config.json`, as far as they are not diffusers' defaults; a test checks them by the number
 of parameters that the models are known to have.
