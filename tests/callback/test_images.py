@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import torch
 
 from threefusion.callback.images import Previews, write_png, write_video
+from threefusion.camera.orbit import evaluation_orbit
 from threefusion.config import load_config
+from threefusion.errors import UserError
 from threefusion.registry import build
+from threefusion.renderer.views import render_views
 from threefusion.system.scene import build_scene
 
 
@@ -38,3 +42,15 @@ def test_a_preview_shows_four_sides_and_their_normals_but_a_picture_once(tiny: P
     config = load_config(tiny, overrides)
     sheet = Previews(tmp_path, 1, 16).sheet(*reversed(build_scene(config)), build(config.camera))
     assert sheet.shape == shape and not sheet.requires_grad
+
+
+def test_a_preview_shows_what_a_renderer_without_normals_has(tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    config = load_config(tiny, [])
+    scene, renderer = build_scene(config)
+    camera = build(config.camera)
+    both = Previews(tmp_path, 1, 16).sheet(renderer, scene, camera)
+    render = renderer.render
+    monkeypatch.setattr(renderer, "render", lambda *arguments: replace(render(*arguments), normal=None))
+    assert torch.equal(Previews(tmp_path, 1, 16).sheet(renderer, scene, camera), both[:16])
+    with pytest.raises(UserError, match="no normals"):
+        next(render_views(renderer, scene, evaluation_orbit(camera, 1, 16), "normal"))

@@ -17,8 +17,8 @@ from threefusion.camera.orbit import evaluation_orbit
 from threefusion.camera.sampler import CameraSampler
 from threefusion.geometry.geometry import HasCanvas
 from threefusion.renderer.renderer import Renderer
-from threefusion.renderer.views import render_views
-from threefusion.types import Scene
+from threefusion.renderer.views import Mode, render_views, to_image
+from threefusion.types import Scene, Want
 
 
 def to_bytes(image: Float[Tensor, "H W C"]) -> np.ndarray:
@@ -67,9 +67,12 @@ class Previews(pl.Callback):
                 logger.log_image("views", [to_bytes(image)], step=step)
 
     def sheet(self, renderer: Renderer, scene: Scene, camera: CameraSampler) -> Float[Tensor, "h w 3"]:
-        """Front, left, back and right side in albedo above the same as normals."""
+        """Front, left, back and right side in albedo, above the same as normals if the renderer has them; a canvas once."""
         views = evaluation_orbit(camera, 4, self.size)
         if isinstance(scene.geometry, HasCanvas):
             return next(render_views(renderer, scene, views))
-        rows = [torch.cat(list(render_views(renderer, scene, views, mode)), dim=1) for mode in ("albedo", "normal")]
-        return torch.cat(rows, dim=0)
+        with torch.no_grad():
+            each = [views.select(torch.tensor([index])).to(scene.device) for index in range(len(views))]
+            sides = [renderer(scene, view, Want(normals=True)) for view in each]
+        modes: tuple[Mode, ...] = ("albedo",) if sides[0].normal is None else ("albedo", "normal")
+        return torch.cat([torch.cat([to_image(side, mode)[0] for side in sides], dim=1) for mode in modes], dim=0)

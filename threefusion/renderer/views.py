@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threefusion.errors import UserError
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import RenderOutput, Scene, Shading, ViewBatch, Want
 
@@ -45,10 +46,15 @@ def render_views(renderer: Renderer, scene: Scene, views: ViewBatch, mode: Mode 
 def to_image(render: RenderOutput, mode: Mode) -> Float[Tensor, "B H W 3"]:
     """A render as an image for people: the image itself, or its normals as colours over white.
 
+    Raises:
+        UserError: the renderer gives no normals.
+
     >>> empty, clear = torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 1, 1)
     >>> to_image(RenderOutput(empty, clear, clear, normal=empty), "normal").flatten().tolist()
     [1.0, 1.0, 1.0]
     """
     if mode != "normal":
         return render.image
+    if render.normal is None:
+        raise UserError("the renderer of this scene gives no normals: choose another mode")
     return (0.5 * render.normal + 0.5) * render.opacity + (1 - render.opacity)
