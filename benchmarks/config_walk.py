@@ -1,10 +1,11 @@
-"""The way of one override through `check`: the project's files that run, its calls, and its moves from file to file.
+"""The way of one override through `check`: the files whose functions are called, the calls, and the moves from file to file.
 
 python benchmarks/config_walk.py [CONFIG] [key=value ...]
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,7 +25,8 @@ class Walk:
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         """Count a call; it is a move if the call before it was into another file."""
         file = frame.f_code.co_filename
-        if event != "call" or not file.startswith(PACKAGE) or frame.f_code.co_name.startswith("<"):
+        is_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED  # a class body runs once, when its module is imported
+        if event != "call" or not file.startswith(PACKAGE) or frame.f_code.co_name.startswith("<") or not is_function:
             return
         self.calls[file.removeprefix(PACKAGE + "/")] += 1
         self.moves += file != self._last

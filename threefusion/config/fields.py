@@ -32,6 +32,19 @@ class Schedule:
         """The schedule that is `value` at every step."""
         return cls(((0, float(value)),))
 
+    @classmethod
+    def of(cls, value: Any) -> Schedule:
+        """A number, or a mapping with knots, as a schedule.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if isinstance(value, dict) and isinstance(value.get("knots"), dict):
+            return cls(tuple(sorted((int(step), float(number)) for step, number in value["knots"].items())))
+        if isinstance(value, bool) or not isinstance(value, int | float | str) or not math.isfinite(number := float(value)):
+            raise ValueError("expected a finite number or knots")
+        return cls(((0, number),))
+
     def __call__(self, step: int) -> float:
         """The value at optimiser step `step`."""
         index = bisect_right(self.knots, step, key=lambda knot: knot[0])

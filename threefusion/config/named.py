@@ -16,18 +16,19 @@ def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> 
     An entry differs from a field of the short form by its key, which is no field, and its value, which names a component.
     """
     found: dict[str, Layers] = {} if layers or default is None else {key: []}
-    by_name = default is None
+    by_name, chosen = default is None, ""
     for place, node in layers:
         node = parsed(node, key) if node.kind and node.value is not None else node
         if node.value is None:
             found = {}
             continue
-        names = _entry_names(tree, node, key, default, found)
+        names = _entry_names(tree, node, key, default, found, chosen)
         if default is not None and not names:
             if found and key not in found:
                 example = f"{key}.{next(iter(found))}"
                 raise ConfigError(f"{key}: this run names several: {', '.join(found)}. Write {example}", place)
             found.setdefault(key, []).append((place, node))
+            chosen = node.value["type"][1].text if isinstance(node.value, dict) and "type" in node.value else node.text or chosen
             continue
         by_name = True
         for entries in mappings([(place, node)], key):
@@ -38,17 +39,15 @@ def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> 
     return {name: (f"{key}.{name}" if by_name else key, below, default if name == key else name) for name, below in found.items()}
 
 
-def _entry_names(tree: Tree, node: Node, key: str, default: str | None, before: dict[str, Layers]) -> set[str]:
-    """The keys of a mapping that name entries.
+def _entry_names(tree: Tree, node: Node, key: str, default: str | None, before: dict[str, Layers], chosen: str) -> set[str]:
+    """The keys of a mapping that name entries; `chosen` is the component that an earlier layer names in the short form.
 
     Raises:
         ConfigError: a name that cannot be used.
     """
-    if not isinstance(node.value, dict):
+    if not isinstance(node.value, dict) or (default is not None and "type" in node.value):
         return set()
-    fields = (
-        tree.catalogue.fields(key, node.value["type"][1].text if "type" in node.value else "") if default is not None else set()
-    )
+    fields = tree.catalogue.fields(key, chosen) if default is not None else set()
     names = set()
     for name, (place, value) in node.value.items():
         declares = isinstance(value.value, dict) and "type" in value.value

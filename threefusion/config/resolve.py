@@ -6,7 +6,6 @@ Every error gets the file and line of the value that it is about.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 from pathlib import Path
@@ -23,7 +22,6 @@ from threefusion.config.values import (
     got,
     is_interpolation,
     kinds,
-    members,
     near_option,
     type_at,
 )
@@ -68,6 +66,12 @@ def instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
     for name, hint in field_types(cls).items():
         inner = f"{path}.{name}" if path else name
         given[name] = instance(tree, values[name], inner) if inner in tree.classes else _final(tree, values[name], hint, inner)
+    for name in [name for name, hint in field_types(cls).items() if Schedule in kinds(hint) and given[name] is not None]:
+        try:
+            given[name] = Schedule.of(given[name])
+        except ValueError as error:
+            inner = f"{path}.{name}"
+            raise ConfigError(f"{inner}: expected {expected(Schedule)}, got {got(given[name])}", tree.places[inner]) from error
     try:
         return cls(**given)
     except (Exception, SystemExit) as error:
@@ -85,30 +89,8 @@ def instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
 
 
 def _final(tree: Tree, value: Any, hint: Any, path: str) -> Any:
-    if Schedule in members(hint) and value is not None:
-        try:
-            return to_schedule(value)
-        except ValueError as error:
-            raise ConfigError(f"{path}: {error}", tree.places[path]) from error
-    if path in tree.given and (Path in members(hint) or path.rpartition(".")[2].rpartition("_")[2] in PATH_NAMES):
+    if path in tree.given and (Path in kinds(hint) or path.rpartition(".")[2].rpartition("_")[2] in PATH_NAMES):
         text = str(value) if isinstance(value, str | Path) else ""
         if text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):
             raise ConfigError(f"{path}: {text} does not exist", tree.places[path])
     return tuple(value) if isinstance(value, list) and tuple in kinds(hint) else value
-
-
-def to_schedule(value: Any) -> Schedule:
-    """A number, or a mapping with knots, as a schedule.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if isinstance(value, dict) and isinstance(value.get("knots"), dict):
-        return Schedule(tuple(sorted((int(step), float(number)) for step, number in value["knots"].items())))
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"expected {expected(Schedule)}, got {got(value)}")
-    return Schedule.constant(number)

@@ -67,11 +67,9 @@ def field_types(cls: type) -> dict[str, Any]:
 def schema(cls: type) -> type:
     """The class that OmegaConf checks settings of `cls` against: itself, unless schedules make it accept anything there."""
     hints = field_types(cls)
-    if not any(Schedule in members(hint) for hint in hints.values()):
+    if not any(Schedule in kinds(hint) for hint in hints.values()):
         return cls
-    declared = [
-        (name, Any if Schedule in members(hint) else hint, dataclasses.field(default=None)) for name, hint in hints.items()
-    ]
+    declared = [(name, Any if Schedule in kinds(hint) else hint, dataclasses.field(default=None)) for name, hint in hints.items()]
     return dataclasses.make_dataclass(cls.__name__, declared, frozen=True, bases=(cls.__mro__[-2],))
 
 
@@ -167,7 +165,7 @@ class Tree:
         hint = self.fields[path]
         if kind := field.metadata.get("kind"):
             value = self.component(given, kind, field.metadata["default"], path, where)
-            if value is None and types.NoneType not in members(hint):
+            if value is None and types.NoneType not in kinds(hint):
                 raise ConfigError(
                     f"{path}: cannot be null. Available: {', '.join(self.catalogue.names(kind))}", self.places[path]
                 )
@@ -180,7 +178,7 @@ class Tree:
             except Misfit as misfit:
                 raise ConfigError(f"{path}{misfit.below}: {misfit}", self.places[path]) from None
         if field.default is not dataclasses.MISSING:
-            return plain(field.default) if Schedule in members(hint) else field.default
+            return plain(field.default) if Schedule in kinds(hint) else field.default
         if field.default_factory is not dataclasses.MISSING:
             return field.default_factory()
         how = f'. Write it in the YAML, or give {path}="…"' if "." in path else ""
@@ -219,9 +217,9 @@ def convert(node: Node, hint: Any, literal: bool, path: str) -> Any:
 
 
 def _text(node: Node, hint: Any, literal: bool) -> str | None:
-    if node.value is not None or (node.kind == OVERRIDE and types.NoneType not in members(hint)):
-        return escaped(node.text) if literal and node.kind != ESCAPED else node.text
-    if types.NoneType not in members(hint):
+    if node.value is not None or (node.kind == OVERRIDE and types.NoneType not in kinds(hint)):
+        return escaped(node.text) if literal and node.kind != ESCAPED and ("$" in node.text or "?" in node.text) else node.text
+    if types.NoneType not in kinds(hint):
         raise Misfit(f"expected {expected(hint)}, got nothing. Put it in quotes if it is meant as text")
     return None
 
