@@ -35,7 +35,6 @@ setup(
         "scikit-image>=0.22",
         "trimesh>=4.4",
         "fast-simplification>=0.1.9",
-        "xatlas>=0.0.9",
         "uvunwrap>=0.3,<0.4",
         "imageio>=2.34",
         "imageio-ffmpeg>=0.5",

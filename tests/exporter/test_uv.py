@@ -1,7 +1,5 @@
 """Every unwrapping method gives coordinates that cover the texture without overlap."""
 
-import subprocess
-
 import pytest
 import torch
 from analytic_scenes import box
@@ -39,7 +37,7 @@ def use_only(monkeypatch, method: str) -> None:
     def refuse(*_):
         raise RuntimeError("not today")
 
-    order = ["_uvunwrap", "_xatlas", "_two_faces_per_chart"]
+    order = ["_uvunwrap", "_two_faces_per_chart"]
     for earlier in order[: order.index(method)]:
         monkeypatch.setattr(uv_module, earlier, refuse)
 
@@ -51,7 +49,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("method", ["_uvunwrap", "_xatlas", "_two_faces_per_chart"])
+@pytest.mark.parametrize("method", ["_uvunwrap", "_two_faces_per_chart"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_charts_do_not_overlap(monkeypatch, method, shape):
     use_only(monkeypatch, method)
@@ -64,7 +62,7 @@ def test_charts_do_not_overlap(monkeypatch, method, shape):
     assert covered.float().mean() > 0.25
 
 
-@pytest.mark.parametrize("method", ["_uvunwrap", "_xatlas", "_two_faces_per_chart"])
+@pytest.mark.parametrize("method", ["_uvunwrap", "_two_faces_per_chart"])
 def test_splitting_moves_no_corner(monkeypatch, method):
     use_only(monkeypatch, method)
     mesh = with_normals(ball(16))
@@ -73,18 +71,7 @@ def test_splitting_moves_no_corner(monkeypatch, method):
     assert torch.equal(result.normals[result.faces], mesh.normals[mesh.faces])
 
 
-def test_a_method_that_takes_too_long_gives_way(monkeypatch, caplog):
-    def slow(*args, timeout, **_):
-        raise subprocess.TimeoutExpired("xatlas", timeout)
-
-    use_only(monkeypatch, "_xatlas")
-    monkeypatch.setattr(subprocess, "run", slow)
-    result = unwrap(with_normals(CUBE), SIZE, seconds=0.5)
-    assert times_covered(result).max() == 1
-    assert "TimeoutExpired" in caplog.text
-
-
 def test_uvunwrap_is_stopped_after_the_time_it_was_given(caplog):
     result = unwrap(with_normals(ball(96)), SIZE, seconds=0.01)
-    assert result.uv is not None
+    assert result.uv is not None and len(result.vertices) == 3 * len(result.faces)
     assert "uvunwrap could not unwrap the mesh (TimeoutError" in caplog.text

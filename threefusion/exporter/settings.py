@@ -39,7 +39,7 @@ class MeshExporterConfig(Settings):
     view_size: int = bounded(64, 16, 1024)
     """Width and height of those views in pixels."""
     unwrap_seconds: float = bounded(60.0, 0, 1e6, open_low=True)
-    """After this time a slow unwrapping method gives way to the next one."""
+    """After this time unwrapping stops, and every two faces get a chart."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,13 +1,9 @@
-"""Texture coordinates in bounded time: uvunwrap, else xatlas in a separate process, else a chart for every two faces."""
+"""Texture coordinates in bounded time: uvunwrap, else a chart for every two faces."""
 
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
-import tempfile
 from math import ceil, sqrt
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,19 +18,17 @@ PADDING = 4
 
 
 def unwrap(mesh: Mesh, texture_size: int, seconds: float = 60.0) -> Mesh:
-    """The mesh with `uv` in [0, 1]² without overlaps, in at most about twice `seconds`; vertices are split along the seams.
+    """The mesh with `uv` in [0, 1]² without overlaps, in at most about `seconds`; vertices are split along the seams.
 
-    Both unwrappers scale u by the atlas's width and v by its height, which differ by a few texels: the texture is square.
+    uvunwrap scales u by the atlas's width and v by its height, which differ by a few texels: the texture is square.
     """
-    for name, method in (("uvunwrap", _uvunwrap), ("xatlas", _xatlas)):
-        try:
-            corners, faces, uv = method(mesh, texture_size, seconds)
-        except Exception as error:
-            # whatever an unwrapper dislikes about a mesh (it may raise anything), the next one takes over
-            logger.warning("%s could not unwrap the mesh (%s: %s); trying the next method", name, type(error).__name__, error)
-        else:
-            return _split(mesh, corners, faces, uv)
-    return _split(mesh, *_two_faces_per_chart(mesh, texture_size))
+    try:
+        corners = _uvunwrap(mesh, texture_size, seconds)
+    except Exception as error:
+        # whatever it dislikes about a mesh (it may raise anything), the simple layout takes over
+        logger.warning("uvunwrap could not unwrap the mesh (%s: %s); every two faces get a chart", type(error).__name__, error)
+        corners = _two_faces_per_chart(mesh, texture_size)
+    return _split(mesh, *corners)
 
 
 def _split(mesh: Mesh, source: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> Mesh:
@@ -63,17 +57,6 @@ def _uvunwrap(mesh: Mesh, texture_size: int, seconds: float) -> tuple[np.ndarray
         raise ValueError(f"{atlas.page_count} pages instead of one")
     charts = atlas.meshes[0]
     return np.array(charts.xref), np.array(charts.indices).reshape(-1, 3), np.array(charts.uv).reshape(-1, 2)
-
-
-def _xatlas(mesh: Mesh, texture_size: int, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same by xatlas. It can take minutes and cannot be interrupted, hence a process of its own."""
-    script = Path(__file__).with_name("xatlas_process.py")
-    with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder, "mesh.npz"), Path(folder, "atlas.npz")
-        np.savez(given, vertices=mesh.vertices.numpy(), faces=mesh.faces.numpy(), size=texture_size, padding=PADDING)
-        subprocess.run([sys.executable, script, given, made], timeout=seconds, check=True, capture_output=True)
-        with np.load(made) as atlas:
-            return atlas["source"], atlas["faces"], atlas["uv"]
 
 
 def _two_faces_per_chart(mesh: Mesh, texture_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
