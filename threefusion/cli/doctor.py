@@ -4,37 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 import threefusion
 from threefusion.cli.describe import problems
 from threefusion.machine.optional import INSTALL
-
-PACKAGES = (
-    "torch",
-    "pytorch-lightning",
-    "diffusers",
-    "transformers",
-    "safetensors",
-    "huggingface_hub",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "trimesh",
-    "fast-simplification",
-    "xatlas",
-    "uvunwrap",
-    "imageio",
-    "imageio-ffmpeg",
-    "pillow",
-    "rich",
-    "jaxtyping",
-    "pyyaml",
-    "omegaconf",
-)
-"""Required distributions."""
 
 
 def examine() -> dict[str, Any]:
@@ -45,12 +22,21 @@ def examine() -> dict[str, Any]:
         "threefusion": threefusion.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in required()},
         "devices": devices(),
         "optional": {name: {"version": _version(name), "command": command} for name, command in INSTALL.items()},
         "models": reachability(),
         "problems": problems(),
     }
+
+
+def required() -> list[str]:
+    """The distributions that this one requires; none if it runs from a folder without being installed."""
+    try:
+        requirements = requires("threefusion") or []
+    except PackageNotFoundError:
+        return []
+    return [re.match(r"[\w.-]+", text)[0] for text in requirements if "extra ==" not in text]
 
 
 def _version(distribution: str) -> str | None:
