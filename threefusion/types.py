@@ -246,8 +246,6 @@ class GuidanceOutput:
     metrics: dict[str, Float[Tensor, ""]]
     critic_loss: Float[Tensor, ""] | None = None
     """The loss of networks that the objective trains itself, added to the total as it is; no gradient to the scene."""
-    preview: Float[Tensor, "B H W 3"] | None = None
-    """Images in [0, 1] for display."""
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,10 @@ def _train(options: argparse.Namespace) -> None:
 def _sample(options: argparse.Namespace) -> None:
     import torch
 
-    from threefusion.toyworld.captions import VIEW_WORDS, describe
+    from threefusion.toyworld.captions import describe
     from threefusion.toyworld.catalogue import CLASSES
     from threefusion.toyworld.palette import COLORS
+    from training.captions import VIEW_WORDS
     from training.sample import Sampler
     from training.sheet import save_png, tile
 

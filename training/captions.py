@@ -7,9 +7,20 @@ from math import degrees
 
 import torch
 
-from threefusion.toyworld.captions import with_article
+from threefusion.guidance.prior.words import words
+from threefusion.toyworld.captions import COLOR_WORDS, NOUNS, with_article
 from threefusion.toyworld.catalogue import CLASSES, COMPOSITIONS, SYNONYMS, colored
 from threefusion.toyworld.palette import COLORS
+
+VIEW_WORDS = ("front", "side", "back", "overhead")
+OTHER_WORDS = ("a", "an", "the", "of", "view", "photo", "dslr", "picture", "render", "rendering", "3d", "toy", "model", "small")
+"""Words of captions besides objects, colours and views."""
+
+
+def known_words() -> list[str]:
+    """Vocabulary of the captions."""
+    phrases = [*NOUNS, *COLOR_WORDS, *VIEW_WORDS, *OTHER_WORDS]
+    return list(dict.fromkeys(word for phrase in phrases for word in words(phrase)))
 
 
 def view_word(azimuth: float, elevation: float) -> str:

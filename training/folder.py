@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threefusion.toyworld.captions import COLOR_WORDS, NOUNS, VIEW_WORDS, known_words
+from threefusion.toyworld.captions import COLOR_WORDS, NOUNS
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.palette import COLORS
-from training.captions import HELD_OUT
+from training.captions import HELD_OUT, VIEW_WORDS, known_words
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from threefusion.toyworld.captions import VIEW_WORDS, describe, find_color, pair_captions
+from threefusion.toyworld.captions import describe, find_color, pair_captions
 from threefusion.toyworld.catalogue import ROUND
 from training.augment import augment
-from training.captions import CaptionRates, caption
+from training.captions import VIEW_WORDS, CaptionRates, caption
 from training.data import NAMES, TEXTURELESS, Batch
 from training.folder import FACTS, facts, replaced
 from training.muon import MatrixOptimizer

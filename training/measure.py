@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.toyworld.captions import VIEW_WORDS, describe
+from threefusion.toyworld.captions import describe
 from threefusion.toyworld.catalogue import CLASSES, ROUND
 from threefusion.toyworld.palette import COLORS
 from training.augment import augment
-from training.captions import HELD_OUT, held_out
+from training.captions import HELD_OUT, VIEW_WORDS, held_out
 from training.data import NAMES, TEXTURELESS, Batch
 from training.pictures import Pictures, draw_pictures, surely_seen
 from training.sample import Sampler

@@ -10,10 +10,11 @@ from torch import Tensor
 from threefusion.evaluate.specimens import truth_mesh
 from threefusion.evaluate.text_image import Judge
 from threefusion.evaluate.views import shaded_views
-from threefusion.toyworld.captions import VIEW_WORDS, describe, pair_captions
+from threefusion.toyworld.captions import describe, pair_captions
 from threefusion.toyworld.catalogue import ROUND
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
+from training.captions import VIEW_WORDS
 from training.data import LIT, NAMES, TEXTURELESS, UNLIT
 from training.judge import SIZE
 from training.measure import fresh_pictures, share

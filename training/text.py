@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from threefusion.toyworld.captions import known_words
+from training.captions import known_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

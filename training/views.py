@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from threefusion.toyworld.captions import VIEW_WORDS
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.render import Surface, render_surface
-from training.captions import view_word
+from training.captions import VIEW_WORDS, view_word
 from training.rendering import random_cameras
 
 SIZE = 64

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from threefusion.evaluate.text_image import Judge
-from threefusion.toyworld.captions import VIEW_WORDS, describe, find_class, find_color
+from threefusion.toyworld.captions import describe, find_class, find_color
 from threefusion.toyworld.catalogue import CLASSES
 from training.augment import augment
+from training.captions import VIEW_WORDS
 from training.data import TEXTURELESS, Batch
 from training.judge import SIZE, JudgeRecipe, choice_loss, embed_images, embed_texts, matches, right_views
 from training.measure import ClassifierRecipe, accuracy

@@ -1,4 +1,4 @@
-"""Captions and vocabulary of the toy world, and parsing of prompts that name toy objects."""
+"""Captions of the toy world, and parsing of prompts that name toy objects."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ from threefusion.toyworld.catalogue import CLASSES, SYNONYMS, colored
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.palette import COLOR_SYNONYMS, COLORS
 
-VIEW_WORDS = ("front", "side", "back", "overhead")
-OTHER_WORDS = ("a", "an", "the", "of", "view", "photo", "dslr", "picture", "render", "rendering", "3d", "toy", "model", "small")
-"""Words of training captions besides objects, colours and views."""
-
 NOUNS = {name: name for name in CLASSES} | SYNONYMS
 COLOR_WORDS = {color: color for color in COLORS} | COLOR_SYNONYMS
-
-
-def known_words() -> list[str]:
-    """Vocabulary of the training captions."""
-    phrases = [*NOUNS, *COLOR_WORDS, *VIEW_WORDS, *OTHER_WORDS]
-    return list(dict.fromkeys(word for phrase in phrases for word in words(phrase)))
 
 
 def _find(prompt: str, phrases: dict[str, str]) -> str | None:
@@ -58,9 +48,3 @@ def describe(name: str, color: str | None = None, view: str | None = None) -> st
 def pair_captions(palette: Sequence[str] = tuple(COLORS)) -> list[str]:
     """Captions of all classes in all colours, colours varying fastest."""
     return [describe(name, color) for name in CLASSES for color in palette]
-
-
-def unknown_words(prompt: str) -> list[str]:
-    """Words of a prompt outside the vocabulary of the training captions."""
-    known = set(known_words())
-    return [word for word in words(prompt) if word not in known and word.removesuffix("s") not in known]

@@ -33,10 +33,6 @@ class ToyObject:
     def __str__(self) -> str:
         return colored(self.name, self.color)
 
-    def sdf(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
-        """Signed distance in scene units, negative inside."""
-        return class_sdf(self.name, points)
-
     def albedo(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """sRGB albedo of the part nearest to each point."""
         fixed, painted = class_paint(self.name, points)
