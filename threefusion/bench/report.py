@@ -28,10 +28,6 @@ class Report:
         """A variant's mean over all prompts and seeds."""
         return estimate(by_prompt(self.table.of(variant), column))
 
-    def of_prompt(self, variant: str, prompt: str, column: str) -> Estimate | None:
-        """A variant's mean over the seeds of one prompt."""
-        return estimate(by_prompt([row for row in self.table.of(variant) if row.prompt == prompt], column))
-
     def finished(self, variant: str) -> str:
         """Finished cells of a variant, such as 3/4."""
         rows = self.table.of(variant)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from threefusion.bench.folder import cell_folder
 from threefusion.bench.plan import ATTEMPTS, Plan
+from threefusion.evaluate.report import numbers
 
 USUAL_COLUMNS = (
     "text_image.r_precision",
@@ -26,8 +26,6 @@ USUAL_COLUMNS = (
 """Shown unless the benchmark says otherwise; those that no cell has are left out."""
 COST = "cost."
 """Columns that begin so depend on the machine and on interruptions."""
-NOT_MEASURED = ("run", "notes")
-"""Sections of an evaluation about how it was done."""
 
 
 @dataclass(frozen=True)
@@ -82,31 +80,13 @@ def collect(plan: Plan, benchmark: Path) -> Table:
     for cell in plan.cells:
         folder = cell_folder(benchmark, cell)
         record = folder.record()
-        numbers: dict[str, float] = {}
+        measured: dict[str, float] = {}
         if record.state == "finished":
-            numbers = {**measured(folder.evaluation() or {}), ATTEMPTS: float(record.attempts)}
+            measured = {**numbers(folder.evaluation() or {}), ATTEMPTS: float(record.attempts)}
         pictures = sorted((folder.run / "images").glob("*.png"))
         about = (cell.variant, cell.prompt, cell.seed, record.state, record.trouble)
-        rows.append(Row(*about, numbers, pictures[-1] if pictures else None, folder.run))
+        rows.append(Row(*about, measured, pictures[-1] if pictures else None, folder.run))
     return Table(tuple(rows))
-
-
-def measured(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of an evaluation by `section.key`: those that are finite, and true and false as 1 and 0."""
-    sections = {name: section for name, section in evaluation.items() if name not in NOT_MEASURED}
-    return {path: float(value) for path, value in _leaves(sections, "") if _is_number(value)}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _leaves(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value
 
 
 def chosen_columns(plan: Plan, table: Table) -> list[str]:

@@ -30,7 +30,7 @@ HEADLINES = {
 
 def numbers(result: Result) -> dict[str, float]:
     """Finite numbers of an evaluation by `section.key`; True is 1."""
-    values = {f"{section}.{key}": value for section in MEASURED for key, value in result[section].items()}
+    values = {f"{section}.{key}": value for section in MEASURED for key, value in result.get(section, {}).items()}
     return {name: float(v) for name, v in values.items() if isinstance(v, bool | int | float) and math.isfinite(v)}
 
 
