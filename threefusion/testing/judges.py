@@ -20,25 +20,25 @@ from threefusion.types import RenderOutput, ViewBatch
 
 
 def check_prompt(cfg: Settings) -> None:
-    """Cameras -> texts, and their shares in every view."""
+    """Cameras -> texts, and their weights in every view."""
     prompt = build(cfg)
     batch = views(3)
     prompted = prompt(batch.camera)
     assert prompted.weight.shape == (3, len(prompted.texts)), "prompt: weights are [B V], a column per text"
-    assert torch.allclose(prompted.weight.sum(1), torch.ones(3)), "prompt: the shares of a view sum to 1"
+    assert torch.allclose(prompted.weight.sum(1), torch.ones(3)), "prompt: the weights of a view sum to 1"
     wanted = {*prompted.texts, "", *prompted.negatives}
     assert wanted <= set(prompt.texts()), "prompt: texts() lists every text, the empty one included"
-    assert not prompt.state_dict(), "prompt: nothing of it is in a checkpoint"
+    assert not prompt.state_dict(), "prompt: its state_dict is empty"
 
 
 def check_camera(cfg: Settings) -> None:
-    """(seed, step, index) -> views, and nothing else matters."""
+    """(seed, step, index) -> views, a pure function."""
     camera = build(cfg)
     whole = camera.sample(3, 7, torch.arange(4))
     assert len(whole) == 4 and camera.batch_size >= 1, "camera: as many views as were requested"
     rotation = whole.camera.c2w[:, :3, :3]
-    assert torch.allclose(rotation @ rotation.mT, torch.eye(3).expand(4, 3, 3), atol=1e-4), "camera: c2w turns without stretching"
-    assert torch.allclose(torch.linalg.det(rotation), torch.ones(4), atol=1e-4), "camera: c2w does not mirror"
+    assert torch.allclose(rotation @ rotation.mT, torch.eye(3).expand(4, 3, 3), atol=1e-4), "camera: c2w is orthonormal"
+    assert torch.allclose(torch.linalg.det(rotation), torch.ones(4), atol=1e-4), "camera: c2w has determinant 1"
     assert (whole.camera.azimuth.abs() <= torch.pi + 1e-5).all(), "camera: azimuth lies in (-pi, pi]"
     assert_finite([whole.camera.c2w, whole.camera.fovy, whole.light.position, whole.light.color], "camera")
     part = camera.sample(3, 7, torch.tensor([2]))
@@ -54,14 +54,14 @@ def same_views(one: ViewBatch, other: ViewBatch) -> bool:
 
 
 def check_prior(cfg: Settings) -> None:
-    """Images -> its space -> noise, with nothing to train and nothing to save."""
+    """Images -> latents -> predictions; no parameters and no state."""
     prior = build(cfg)
     condition = prior.text_encoder().encode(["a red car", ""])
     prior.load()
     image = torch.rand(2, 16, 16, 3, generator=seeded(0), requires_grad=True)
     noise = torch.randn(2, *prior.shape, generator=seeded(1))
     x = prior.encode(image, noise if prior.stochastic_encoder else None)
-    assert x.shape == (2, *prior.shape) and x.dtype == torch.float32, "prior: encode gives float32 of its own shape"
+    assert x.shape == (2, *prior.shape) and x.dtype == torch.float32, "prior: encode returns float32 of shape [B, *prior.shape]"
     assert_finite([x, *torch.autograd.grad(x.square().sum(), image)], "prior")
     alpha, sigma = (value.flatten() for value in prior.schedule.coefficients(torch.linspace(0.01, 0.99, 99)))
     assert (alpha.diff() <= 0).all() and (sigma.diff() >= 0).all(), "prior: signal falls and noise grows from t = 0 to 1"
@@ -91,30 +91,32 @@ def check_guidance(cfg: Settings) -> None:
     guidance = sample_guidance(cfg)
     image = torch.rand(4, 8, 8, 3, generator=seeded(0))
 
-    def judge(part: ViewBatch, images: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(part: ViewBatch, images: Tensor) -> tuple[Tensor, Tensor]:
         render = image_render(images.clone().requires_grad_())
         output = guidance(render, sample_prompt(len(part)), part)
-        assert output.loss.shape == (), "guidance: the loss is a single number"
-        assert all(value.shape == () and not value.requires_grad for value in output.metrics.values()), "guidance: plain metrics"
+        assert output.loss.shape == (), "guidance: the loss is a scalar"
+        assert all(value.shape == () and not value.requires_grad for value in output.metrics.values()), (
+            "guidance: metrics are scalars without gradient"
+        )
         (gradient,) = torch.autograd.grad(output.loss, render.image, retain_graph=True)
         if output.critic_loss is not None:
             leaked = torch.autograd.grad(output.critic_loss, render.image, allow_unused=True)[0]
-            assert leaked is None or not leaked.any(), "guidance: critic_loss gives no gradient to the image"
+            assert leaked is None or not leaked.any(), "guidance: critic_loss has no gradient to the image"
         return output.loss, gradient
 
     for size in (1, 2):
         whole = views(4, group_size=size)
-        loss, gradient = judge(whole, image)
+        loss, gradient = loss_and_gradient(whole, image)
         assert_finite([loss, gradient], "guidance")
         assert (gradient.flatten(1).norm(dim=1) > 0).all(), "guidance: every view receives a gradient"
-        assert torch.equal(gradient, judge(whole, image)[1]), "guidance: all randomness comes from the batch"
-        groups = [judge(views(size, first=i, group_size=size), image[i : i + size])[1] for i in range(0, 4, size)]
+        assert torch.equal(gradient, loss_and_gradient(whole, image)[1]), "guidance: all randomness comes from the batch"
+        groups = [loss_and_gradient(views(size, first=i, group_size=size), image[i : i + size])[1] for i in range(0, 4, size)]
         mean = torch.cat(groups) * size / 4
         tolerance = 1e-6 * float(mean.abs().max())
         assert torch.allclose(gradient, mean, rtol=1e-3, atol=tolerance), "guidance: a mean over groups of views"
     learning = {id(parameter) for parameter in guidance.parameters() if parameter.requires_grad}
     assert learning == {id(parameter) for parameter in guidance.trainable().parameters()}, (
-        "guidance: trainable() has all that learns"
+        "guidance: trainable() holds all trained parameters"
     )
 
 
@@ -124,19 +126,19 @@ def check_loss(cfg: Settings) -> None:
     batch = views(2)
     render = synthetic_render(batch)
     value = term(render, batch)
-    assert value.shape == (), "loss: a single number"
+    assert value.shape == (), "loss: a scalar"
     weight = cfg.weight(0)
     assert isinstance(weight, float), "loss: its config has a weight that is a Schedule"
-    inputs = moved_tensors(render)
+    inputs = differentiable_tensors(render)
     gradients = torch.autograd.grad(value, inputs, allow_unused=True)
-    assert any(gradient is not None for gradient in gradients), "loss: it depends on nothing that was rendered"
+    assert any(gradient is not None for gradient in gradients), "loss: no gradient reaches the render"
     assert_finite([value, *gradients], "loss")
     single = [term(synthetic_render(part), part) for part in (views(1, first=0), views(1, first=1))]
     assert torch.allclose(value, torch.stack(single).mean(), rtol=1e-4), "loss: a mean over views, not over a batch's pixels"
 
 
-def moved_tensors(render: RenderOutput) -> list[Tensor]:
-    """Everything in a render that a loss can pull at."""
+def differentiable_tensors(render: RenderOutput) -> list[Tensor]:
+    """The tensors of a render that a loss can have gradients to."""
     tensors = [render.image, render.opacity, render.depth, render.normal]
     if render.samples is not None:
         tensors += [render.samples.weights, render.samples.normal]
@@ -164,10 +166,8 @@ def check_exporter(cfg: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         exported = exporter.export(*small_scene(), Path(folder) / "new")
         paths = exported.paths
-        assert paths and all(path.is_file() and path.stat().st_size > 0 for path in paths), (
-            "exporter: it returns files that exist"
-        )
-        assert all(path.is_relative_to(folder) for path in paths), "exporter: it writes into its folder alone"
+        assert paths and all(path.is_file() and path.stat().st_size > 0 for path in paths), "exporter: paths are files that exist"
+        assert all(path.is_relative_to(folder) for path in paths), "exporter: all files are in its folder"
         json.dumps(exported.report)
         assert exported.mesh is None or exported.mesh.vertices.isfinite().all(), "exporter: the mesh is finite"
 
@@ -176,7 +176,7 @@ def check_logger(cfg: Settings) -> None:
     """A run folder and the text of its config -> Lightning loggers."""
     with tempfile.TemporaryDirectory() as folder:
         loggers = build(cfg, Path(folder), "name: x")
-        assert all(isinstance(logger, Logger) for logger in loggers), "logger: a list of Lightning loggers"
+        assert all(isinstance(logger, Logger) for logger in loggers), "logger: returns a list of Lightning loggers"
 
 
 CONTRACTS: dict[str, Callable[[Settings], None]] = {

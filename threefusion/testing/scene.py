@@ -59,13 +59,13 @@ def assert_finite_gradients(module: nn.Module, output: Tensor, what: str) -> Non
     assert any(gradient is not None for gradient in gradients), f"{what}: no parameter receives a gradient"
 
 
-def assert_state_round_trip(make: Callable[[int], nn.Module], ask: Callable[[Any], Tensor], what: str) -> None:
-    """A second instance that loads the first one's `state_dict` answers alike."""
+def assert_state_round_trip(make: Callable[[int], nn.Module], evaluate: Callable[[Any], Tensor], what: str) -> None:
+    """A second instance that loads the first one's `state_dict` returns the same."""
     first, second = make(0).eval(), make(1).eval()
     second.load_state_dict(first.state_dict())
-    assert torch.equal(ask(first), ask(second)), f"{what}: its state_dict does not hold everything"
+    assert torch.equal(evaluate(first), evaluate(second)), f"{what}: its state_dict is incomplete"
     for name, value in first.state_dict().items():
-        assert isinstance(value, Tensor), f"{what}: {name} in its state_dict is no tensor"
+        assert isinstance(value, Tensor), f"{what}: {name} in its state_dict is not a tensor"
 
 
 def check_encoding(cfg: Settings) -> None:
@@ -84,7 +84,7 @@ def check_encoding(cfg: Settings) -> None:
 
 
 def check_geometry(cfg: Settings) -> None:
-    """It has a capability, and keeps what that promises."""
+    """It has a capability and fulfils its contract."""
 
     def make(seed: int) -> Geometry:
         return seeded_build(cfg, BuildContext(feature_width=3), seed=seed)
@@ -110,17 +110,15 @@ def check_density(geometry: HasDensity, make: Callable[[int], HasDensity]) -> No
     points = 0.5 * geometry.radius * cube_points()
     covariance = torch.full((POINTS, 3), 1e-3) if geometry.needs_covariance else None
     sample = geometry(points, True, covariance)
-    assert sample.features.shape == (POINTS, 3), "geometry: it has to give as many features as the material reads"
+    assert sample.features.shape == (POINTS, 3), "geometry: returns feature_width features"
     assert sample.normal is not None and sample.normal.shape == (POINTS, 3), "geometry: normals were requested"
     length = sample.normal.norm(dim=-1)
     assert torch.allclose(length, torch.ones_like(length), atol=1e-3), "geometry: normals have unit length"
     assert_finite([sample.features, sample.density, sample.normal], "geometry")
     assert_finite_gradients(geometry, torch.cat([sample.features, sample.normal], -1), "geometry")
     assert (sample.density >= 0).all(), "geometry: density is at least 0"
-    assert torch.allclose(geometry.density(points, covariance), sample.density), "geometry: density alone is the same density"
-    assert torch.allclose(geometry.features(points, covariance), sample.features), (
-        "geometry: features alone are the same features"
-    )
+    assert torch.allclose(geometry.density(points, covariance), sample.density), "geometry: density() and forward() agree"
+    assert torch.allclose(geometry.features(points, covariance), sample.features), "geometry: features() and forward() agree"
     assert (geometry.density(2 * geometry.radius * unit_vectors()) == 0).all(), "geometry: density is 0 outside the ball"
     empty = geometry(points[:0], True, None if covariance is None else covariance[:0])
     assert empty.features.shape == (0, 3), "geometry: empty input"
@@ -135,14 +133,14 @@ def check_surface(geometry: HasSurface, make: Callable[[int], HasSurface]) -> No
     )
     assert (mesh.vertices.norm(dim=-1) <= geometry.radius * 1.001).all(), "geometry: the surface lies in the ball"
     features = geometry.features(mesh.vertices)
-    assert features.shape == (len(mesh.vertices), 3), "geometry: it has to give as many features as the material reads"
+    assert features.shape == (len(mesh.vertices), 3), "geometry: returns feature_width features"
     assert_finite([mesh.vertices, features], "geometry")
     assert_finite_gradients(geometry, torch.cat([mesh.vertices, features], -1), "geometry")
     assert_state_round_trip(make, lambda made: made.mesh().vertices, "geometry")
 
 
 CAPABILITIES: dict[type[Geometry], Callable] = {HasCanvas: check_canvas, HasDensity: check_density, HasSurface: check_surface}
-"""What each capability promises."""
+"""The contract of each capability."""
 
 
 def check_material(cfg: Settings) -> None:
@@ -153,20 +151,20 @@ def check_material(cfg: Settings) -> None:
     light = Lights(2 * unit_vectors(seed=3), torch.full((POINTS, 3), 0.9), torch.full((POINTS, 3), 0.1))
     for shading in Shading:
         modes = torch.full((POINTS,), int(shading))
-        assert isinstance(material.needs_normal(modes), bool), "material: needs_normal answers with a bool"
+        assert isinstance(material.needs_normal(modes), bool), "material: needs_normal returns a bool"
         color = material(sample, light, modes)
         assert color.shape == (POINTS, 3), "material: colours are [N 3]"
         assert_finite([color, *torch.autograd.grad(color.sum(), features, allow_unused=True)], "material")
     textures = material.textures(sample)
-    assert "base_color" in textures, "material: an exporter needs base_color"
+    assert "base_color" in textures, "material: textures() has base_color"
     assert ((textures["base_color"] >= 0) & (textures["base_color"] <= 1)).all(), "material: base_color lies in [0, 1]"
-    nothing = FieldSample(features[:0], density=torch.ones(0, 1), normal=torch.zeros(0, 3), points=torch.zeros(0, 3))
+    empty = FieldSample(features[:0], density=torch.ones(0, 1), normal=torch.zeros(0, 3), points=torch.zeros(0, 3))
     dark = Lights(*(torch.zeros(0, 3) for _ in range(3)))
-    assert material(nothing, dark, torch.zeros(0, dtype=torch.int64)).shape == (0, 3), "material: empty input"
+    assert material(empty, dark, torch.zeros(0, dtype=torch.int64)).shape == (0, 3), "material: empty input"
 
 
 def check_background(cfg: Settings) -> None:
-    """Directions -> colours; steady unless random ones are wanted."""
+    """Directions -> colours, random only on request."""
     background = seeded_build(cfg)
     batch, directions, view_index = views(), unit_vectors(), torch.arange(POINTS) % 2
     for random in (True, False):
@@ -177,8 +175,9 @@ def check_background(cfg: Settings) -> None:
         assert torch.equal(color, again), "background: all randomness comes from the batch"
     assert_finite_gradients(background, background(directions, view_index, batch, False), "background")
     assert background(directions[:0], view_index[:0], batch, True).shape == (0, 3), "background: empty input"
-    ask = lambda made: made(directions, view_index, batch, False)  # noqa: E731 (a question, twice)
-    assert_state_round_trip(lambda seed: seeded_build(cfg, seed=seed), ask, "background")
+    assert_state_round_trip(
+        lambda seed: seeded_build(cfg, seed=seed), lambda made: made(directions, view_index, batch, False), "background"
+    )
 
 
 def check_sampler(cfg: Settings) -> None:
@@ -206,7 +205,7 @@ def check_renderer(cfg: Settings) -> None:
     scene, renderer = scene_for(cfg)
     canvas = isinstance(scene.geometry, HasCanvas)
     batch = views(size=16)
-    size = tuple(scene.geometry.canvas().shape[:2]) if canvas else (16, 16)  # a picture has a size of its own
+    size = tuple(scene.geometry.canvas().shape[:2]) if canvas else (16, 16)  # a canvas has its own size
     wants = [Want(), Want(random=True)] if canvas else [Want(), Want(random=True), Want(normals=True)]
     for want in wants:
         before = {name: value.clone() for name, value in [*scene.state_dict().items(), *renderer.state_dict().items()]}
@@ -232,7 +231,7 @@ def check_renderer(cfg: Settings) -> None:
 
 
 def check_heading(scene: Scene, renderer: Renderer) -> None:
-    """A scene turned by half a turn looks from behind as the unturned one does from the front."""
+    """A scene turned by 180 degrees, seen from behind, looks like the unturned one from the front."""
     front, behind = (renderer(scene, views(1, 16, first, of=2), Want(normals=True)) for first in (0, 1))
     scene.heading.fill_(torch.pi)
     turned = renderer(scene, views(1, 16, 1, of=2), Want(normals=True))
@@ -240,7 +239,9 @@ def check_heading(scene: Scene, renderer: Renderer) -> None:
     assert torch.allclose(turned.image, front.image, atol=1e-3), "renderer: the scene's heading turns the image"
     half_turn = torch.tensor([-1.0, -1.0, 1.0])
     assert torch.allclose(turned.normal, front.normal * half_turn, atol=1e-2), "renderer: normals are in world space"
-    assert not torch.equal(behind.image, turned.image) or torch.equal(front.image, behind.image), "renderer: heading is ignored"
+    assert not torch.equal(behind.image, turned.image) or torch.equal(front.image, behind.image), (
+        "renderer: the heading is ignored"
+    )
 
 
 def scene_for(cfg: Settings) -> tuple[Scene, Renderer]:
