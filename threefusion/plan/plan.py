@@ -21,7 +21,7 @@ from threefusion.renderer.views import render_views
 from threefusion.system.build import build_system
 from threefusion.system.scene import build_scene
 from threefusion.system.text_to_3d import TextTo3D
-from threefusion.types import Scene, ViewBatch
+from threefusion.types import Scene
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,8 @@ def measure_phase(
         optimizer.zero_grad()
         laps: list[int] = []
         with metered(device) as meter:
-            hook = system.renderer.register_forward_hook(lambda *_: laps.append(meter.lap()))
-            try:
-                with precision():
-                    loss, _ = system.compute_loss(batch)
-            finally:
-                hook.remove()
+            with system.renderer.register_forward_hook(lambda *_: laps.append(meter.lap())), precision():
+                loss, _ = system.compute_loss(batch)
             laps.append(meter.lap())
             loss.backward()
             optimizer.step()
@@ -170,7 +166,7 @@ def measure_phase(
 
 def measure_image(system: TextTo3D, size: int, device: torch.device) -> int:
     """The peak while one frame of `size` pixels is rendered."""
-    frame: ViewBatch = evaluation_orbit(system.camera, 1, size).to(device)
+    frame = evaluation_orbit(system.camera, 1, size).to(device)
     with metered(device) as meter:
         next(render_views(system.renderer, system.scene, frame))
         return meter.lap()
