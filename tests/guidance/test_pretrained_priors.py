@@ -71,6 +71,17 @@ def test_the_latent_prior_encodes_and_decodes_as_the_pipeline(pipelines):
         torch.testing.assert_close(own.encode(rgb, noise), drawn * 0.18215, rtol=1e-4, atol=1e-5)
 
 
+def test_latents_are_shifted_before_they_are_scaled(pipelines, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(pipelines["sd-epsilon"], folder)
+    path = folder / "vae" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shift_factor": 0.5, "scaling_factor": 0.25}))
+    rgb = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain, shifted = (prior("latent", model).encode(rgb) for model in (pipelines["sd-epsilon"], folder))
+    torch.testing.assert_close(shifted, (plain / 0.18215 - 0.5) * 0.25)
+
+
 def test_latents_are_drawn_only_if_asked_for(pipelines):
     assert not prior("latent", pipelines["sd-epsilon"]).stochastic_encoder
     assert prior("latent", pipelines["sd-epsilon"], posterior="sample").stochastic_encoder

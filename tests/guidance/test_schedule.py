@@ -41,6 +41,15 @@ def test_both_ends_of_a_range_are_drawn_and_nothing_beyond():
 @pytest.mark.parametrize(
     "bounds, expected", [((0.0, 1.0), (0, 999)), ((0.5, 0.5), (500, 500)), ((0.29, 0.57), (290, 570)), ((1.0, 1.0), (999, 999))]
 )
+def test_a_range_ends_at_its_last_timestep(bounds, expected):
+    schedule = VariancePreserving(torch.ones(1000))
+    drawn = schedule.timesteps(schedule.draw(torch.tensor([0.0, 1.0]), *bounds))
+    assert tuple(drawn.tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    "bounds, expected", [((0.0, 1.0), (0, 999)), ((0.5, 0.5), (500, 500)), ((0.29, 0.57), (290, 570)), ((1.0, 1.0), (999, 999))]
+)
 def test_ranges_are_floors_of_fractions(bounds, expected):
     assert VariancePreserving(torch.ones(1000)).timestep_range(*bounds) == expected
 

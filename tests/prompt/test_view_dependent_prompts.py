@@ -62,6 +62,7 @@ def test_binned_views_are_told_one_text(degrees, view):
 def test_above_the_threshold_a_view_is_overhead(name):
     assert shares_of(name, [0, 100], 61)[:, OVERHEAD].tolist() == [1, 1]
     assert shares_of(name, [0, 100], 59)[:, OVERHEAD].tolist() == [0, 0]
+    assert shares_of(name, [0, 100], -80)[:, OVERHEAD].tolist() == [0, 0]
     assert shares_of(name, [0], 31, overhead_deg=30.0)[0, OVERHEAD] == 1
 
 
