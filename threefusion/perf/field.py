@@ -11,9 +11,8 @@ from torch import nn
 from threefusion.geometry.mlp import plain_network
 from threefusion.guidance.prior.precision import processor_has_bfloat16
 from threefusion.ops.grid import encode, encode_vjp
-from threefusion.perf.backends import on, runnable
 from threefusion.perf.scene import GRID, HIDDEN, OUTPUTS, SEED
-from threefusion.perf.timing import Candidate, plain
+from threefusion.perf.timing import Candidate, on, plain, runnable
 
 
 def encode_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
@@ -21,7 +20,7 @@ def encode_candidates(points: Sequence[int], device: torch.device) -> Iterator[C
     for count in points:
         for name in runnable(device, "grid"):
             for case, call in _encode_calls(count, device).items():
-                yield Candidate(name, case, {"points": count}, plain(on(name, call)))
+                yield Candidate(name, case, {"points": count}, on(name, call))
 
 
 def _encode_calls(count: int, device: torch.device) -> dict:

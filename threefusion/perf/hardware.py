@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from threefusion.machine.process import cores
 from threefusion.ops.backend import installed
 
 
@@ -17,7 +18,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
     """Device, cores, versions, and the load when the measurement began."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "torch": torch.__version__,
         "numba": version("numba") if installed("numba") else None,
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),

@@ -11,9 +11,8 @@ from torch import Tensor
 from threefusion.camera.projection import camera_rays, clip_coordinates
 from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.ops.rasterize import rasterize
-from threefusion.perf.backends import on, runnable
 from threefusion.perf.scene import BALL, SEED, fixed_scene, fixed_views, march_steps
-from threefusion.perf.timing import Candidate, plain
+from threefusion.perf.timing import Candidate, on, runnable
 
 CHANNELS = 5
 """What is composited: colour, opacity, depth."""
@@ -31,7 +30,7 @@ def march_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> 
         samples = len(sampler(rays, views, True).t_start)
         size = {"batch": batch, "resolution": resolution, "points": steps}
         for name in runnable(device, "march"):
-            call = plain(on(name, lambda rays=rays, views=views: sampler(rays, views, True)))
+            call = on(name, lambda rays=rays, views=views: sampler(rays, views, True))
             yield Candidate(name, "march", size, call, {"samples": samples})
 
 
@@ -44,7 +43,7 @@ def composite_candidates(sizes: Sequence[tuple[int, int]], device: torch.device)
         ray_index = sampler(camera_rays(views.camera), views, True).ray_index
         size = {"batch": batch, "resolution": resolution, "points": len(ray_index)}
         for name in runnable(device, "composite"):
-            call = plain(on(name, _composite_call(ray_index, batch * resolution**2)))
+            call = on(name, _composite_call(ray_index, batch * resolution**2))
             yield Candidate(name, "forward+backward", size, call)
 
 
@@ -70,7 +69,7 @@ def rasterize_candidates(resolutions: Sequence[int], device: torch.device) -> It
         size = {"batch": 1, "resolution": resolution, "points": resolution**2}
         for name in runnable(device, "rasterize"):
             call = torch.no_grad()(lambda clip=clip, resolution=resolution: rasterize(clip, faces, resolution, resolution))
-            yield Candidate(name, "visibility", size, plain(on(name, call)))
+            yield Candidate(name, "visibility", size, on(name, call))
 
 
 def ball_mesh(device: torch.device) -> tuple[Tensor, Tensor]:

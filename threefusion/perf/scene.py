@@ -7,7 +7,8 @@ from math import pi, radians, sqrt
 import torch
 
 from threefusion.background.settings import SolidConfig
-from threefusion.camera.projection import camera_rays, look_at, sphere_position, wrap_angle
+from threefusion.camera.orbit import cameras_around
+from threefusion.camera.projection import camera_rays
 from threefusion.geometry.encoding.settings import HashGridConfig
 from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.settings import DensityFieldConfig
@@ -18,7 +19,7 @@ from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.sampler.sampler import ball_interval
 from threefusion.renderer.sampler.settings import OccupancyConfig
 from threefusion.renderer.settings import VolumeConfig
-from threefusion.types import Cameras, Lights, Scene, Shading, ViewBatch
+from threefusion.types import Lights, Scene, Shading, ViewBatch
 
 SEED = 0
 DISTANCE, FOVY_DEG, ELEVATION_DEG, AZIMUTH_DEG = 3.2, 20.0, 20.0, 45.0
@@ -38,12 +39,9 @@ GRID = Grid(hash_levels(LEVELS, LOG2_ROWS, BASE, GROWTH), FEATURES)
 
 def fixed_views(batch: int, resolution: int, device: torch.device, shading: Shading = Shading.ALBEDO) -> ViewBatch:
     """`batch` cameras evenly round the scene, the first at an azimuth of 45 degrees, each with its light beside it."""
-    azimuth = wrap_angle(radians(AZIMUTH_DEG) + 2 * pi * torch.arange(batch) / batch)
-    elevation, distance = torch.full((batch,), radians(ELEVATION_DEG)), torch.full((batch,), DISTANCE)
-    position = sphere_position(azimuth, elevation, distance)
-    fovy = torch.full((batch,), radians(FOVY_DEG))
-    camera = Cameras(look_at(position, torch.zeros(batch, 3)), fovy, azimuth, elevation, distance, resolution, resolution)
-    light = Lights(position, torch.full((batch, 3), 0.9), torch.full((batch, 3), 0.1))
+    azimuth = radians(AZIMUTH_DEG) + 2 * pi * torch.arange(batch) / batch
+    camera = cameras_around(azimuth, radians(ELEVATION_DEG), DISTANCE, radians(FOVY_DEG), (resolution, resolution))
+    light = Lights(camera.position, torch.full((batch, 3), 0.9), torch.full((batch, 3), 0.1))
     return ViewBatch(camera, light, torch.full((batch,), int(shading)), 0, torch.arange(batch), SEED).to(device)
 
 

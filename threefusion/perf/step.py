@@ -10,9 +10,8 @@ from threefusion.camera.projection import camera_rays
 from threefusion.loss.settings import OrientationConfig
 from threefusion.ops.backend import backend
 from threefusion.optimizer.settings import AdamConfig
-from threefusion.perf.backends import runnable
 from threefusion.perf.scene import SEED, fixed_scene, fixed_views
-from threefusion.perf.timing import Call, Candidate, Mark
+from threefusion.perf.timing import Call, Candidate, Mark, runnable
 from threefusion.registry import build
 from threefusion.types import Shading, Want
 

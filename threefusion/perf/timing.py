@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from threefusion.ops.backend import BACKENDS, DEVICES, MODULES, backend, installed
+
 WARM_UPS = 2
 """Unmeasured rounds: compilation, allocation, caches."""
 Clock = Callable[[], Any]
@@ -52,6 +54,22 @@ def plain(function: Callable[[], Any]) -> Call:
         function()
 
     return call
+
+
+def on(name: str, function: Callable[[], Any]) -> Call:
+    """`function` on backend `name`, as a call without phases."""
+
+    def call(mark: Mark) -> None:
+        with backend(name):
+            function()
+
+    return call
+
+
+def runnable(device: torch.device, *operations: str) -> list[str]:
+    """`torch`, and the backends that can run here and have kernels of their own for one of `operations`."""
+    able = [name for name in BACKENDS if DEVICES.get(name) == device.type and installed(name)]
+    return ["torch", *(name for name in able if any((name, operation) in MODULES for operation in operations))]
 
 
 def interleave(calls: Sequence[Call], repetitions: int, now: Clock) -> list[Timing]:
