@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from threefusion.toyworld.render import orbit
+from threefusion.camera.orbit import cameras_around
 from threefusion.types import Cameras
 
 
@@ -32,7 +32,7 @@ def random_cameras(count: int, size: int, generator: torch.Generator) -> Cameras
     distance = torch.where(wide, uniform(1.4, 2.6), distance)
     closest = 2 * (0.7 / 1.15 / distance).atan()
     fovy = torch.where(wide, torch.maximum(uniform(radians(32), radians(65)), closest), fovy)
-    return orbit(azimuth, elevation, distance, fovy, size, target=uniform(-0.04, 0.04, 3))
+    return cameras_around(azimuth, elevation, distance, fovy, (size, size), target=uniform(-0.04, 0.04, 3))
 
 
 def shade(

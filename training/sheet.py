@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threefusion.camera.orbit import cameras_around
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.render import orbit, render_surface
+from threefusion.toyworld.render import render_surface
 from training.rendering import shade
 
 
@@ -33,7 +34,7 @@ def ground_truth_sheet(size: int = 64, names: list[str] | None = None, supersamp
     """Every class from azimuth 0, 45, 90 and 180 degrees and from above, one column a class, colours in turn, lit."""
     azimuth = torch.tensor([0.0, 0.25, 0.5, 1.0, 0.25]) * pi
     elevation = torch.tensor([15.0, 15.0, 15.0, 15.0, 70.0]) * radians(1)
-    cameras = orbit(azimuth, elevation, torch.full((5,), 2.0), torch.full((5,), radians(45)), size * supersample)
+    cameras = cameras_around(azimuth, elevation, 2.0, radians(45), (size * supersample,) * 2)
     light = cameras.position[:, None, None] + torch.tensor([0.0, 0.3, 0.8])
     colors = list(COLORS.values())
     columns = []

@@ -5,11 +5,12 @@ from math import pi
 import pytest
 import torch
 
+from threefusion.camera.orbit import cameras_around
 from threefusion.toyworld.catalogue import CLASSES, SYNONYMS
 from threefusion.toyworld.objects import ToyObject, class_mesh, class_normal, class_sdf
 from threefusion.toyworld.palette import COLORS
 from threefusion.toyworld.primitives import cone
-from threefusion.toyworld.render import orbit, render_surface
+from threefusion.toyworld.render import render_surface
 from training.rendering import random_cameras, shade
 
 SAMPLE = ("mug", "car", "chair", "house")
@@ -17,7 +18,7 @@ SAMPLE = ("mug", "car", "chair", "house")
 
 def views(size: int = 48, count: int = 3):
     azimuth = torch.linspace(0, 2, count)
-    return orbit(azimuth, torch.full((count,), 0.4), torch.full((count,), 2.0), torch.full((count,), pi / 4), size)
+    return cameras_around(azimuth, 0.4, 2.0, pi / 4, (size, size))
 
 
 def sphere_trace(name, cameras, steps=160):
@@ -126,9 +127,9 @@ def test_random_cameras_are_in_range():
     # the ball that holds the object stays nearly inside the frame
     assert (0.7 / (cameras.distance * (cameras.fovy / 2).tan())).max() < 1.25
     assert cameras.azimuth.abs().max() <= pi
-    front = orbit(torch.zeros(1), torch.zeros(1), torch.full((1,), 2.0), torch.full((1,), 0.8), 8)
+    front = cameras_around(torch.zeros(1), 0.0, 2.0, 0.8, (8, 8))
     assert torch.allclose(front.position, torch.tensor([[2.0, 0.0, 0.0]]))
-    right = orbit(torch.full((1,), pi / 2), torch.zeros(1), torch.full((1,), 2.0), torch.full((1,), 0.8), 8)
+    right = cameras_around(torch.full((1,), pi / 2), 0.0, 2.0, 0.8, (8, 8))
     assert torch.allclose(right.position, torch.tensor([[0.0, 2.0, 0.0]]), atol=1e-6)
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from threefusion.camera.orbit import cameras_around
 from threefusion.toyworld import score as module
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.palette import COLORS
-from threefusion.toyworld.render import orbit
 from threefusion.toyworld.score import score, scoring_cameras, truth_views
 
 FEW = ("car", "cube", "mug", "rocket")
@@ -23,7 +23,7 @@ def fewer_classes(monkeypatch):
 @pytest.fixture(scope="module")
 def cameras():
     angles = torch.linspace(-3, 3, 5)
-    return orbit(angles, torch.full((5,), 0.2), torch.full((5,), 2.0), torch.full((5,), 0.785), 40)
+    return cameras_around(angles, 0.2, 2.0, 0.785, (40, 40))
 
 
 @pytest.mark.parametrize("name", FEW)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from threefusion.bench.executor import Ended, Executor, Job, Process, stop
+from threefusion.machine.process import cores
 
 
 class LocalExecutor(Executor):
@@ -44,11 +45,6 @@ def workers(jobs: int | None, threads: int) -> list[dict[str, str]]:
     count = jobs or len(gpus) or max(1, cores() // threads)
     shares = [{"OMP_NUM_THREADS": str(threads)} for _ in range(count)]
     return [share | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}) for index, share in enumerate(shares)]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

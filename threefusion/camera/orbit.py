@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import asin, pi, radians
 from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from threefusion.camera.projection import look_at, sphere_position, wrap_angle
 from threefusion.camera.sampler import CameraSampler
@@ -16,6 +19,21 @@ ELEVATIONS = (10.0, 45.0, -20.0)
 
 AMBIENT = 0.1
 """Ambient part of the light in lit views, as in training (DreamFusion); the point light gives the rest."""
+
+
+def cameras_around(
+    azimuth: Float[Tensor, "B"],
+    elevation: Float[Tensor, "B"] | float,
+    distance: Float[Tensor, "B"] | float,
+    fovy: Float[Tensor, "B"] | float,
+    size: tuple[int, int],
+    target: Float[Tensor, "B 3"] | None = None,
+) -> Cameras:
+    """Cameras with images of `size` (height, width) that look at `target`, by default the origin; radians."""
+    elevation, distance, fovy = (torch.as_tensor(value).expand_as(azimuth) for value in (elevation, distance, fovy))
+    target = torch.zeros(len(azimuth), 3) if target is None else target
+    c2w = look_at(sphere_position(azimuth, elevation, distance) + target, target)
+    return Cameras(c2w, fovy, wrap_angle(azimuth), elevation, distance, *size)
 
 
 def orbit_views(
@@ -34,19 +52,10 @@ def orbit_views(
     once round the object the other way, so that every side is seen under light that moves.
     """
     azimuth = wrap_angle(torch.arange(count) * (2 * pi / count))
-    elevations, distances = torch.full((count,), float(elevation)), torch.full((count,), float(distance))
-    position = sphere_position(azimuth, elevations, distances)
-    cameras = Cameras(
-        look_at(position, torch.zeros_like(position)),
-        torch.full((count,), float(fovy)),
-        azimuth,
-        elevations,
-        distances,
-        height,
-        width,
-    )
-    lamp = position if light == "camera" else sphere_position(-azimuth, torch.full_like(azimuth, pi / 4), distances)
-    ambient = torch.full_like(position, 1.0 if shading == Shading.ALBEDO else AMBIENT)
+    cameras = cameras_around(azimuth, elevation, distance, fovy, (height, width))
+    against = sphere_position(-azimuth, torch.full_like(azimuth, pi / 4), cameras.distance)
+    lamp = cameras.position if light == "camera" else against
+    ambient = torch.full_like(lamp, 1.0 if shading == Shading.ALBEDO else AMBIENT)
     modes = torch.full((count,), int(shading))
     return ViewBatch(cameras, Lights(lamp, 1 - ambient, ambient), modes, step=0, index=torch.arange(count))
 
@@ -69,11 +78,8 @@ def views_around(
     """
     azimuth = wrap_angle((torch.arange(count) + start) * (2 * pi / count))
     elevation = torch.tensor(elevations).deg2rad().repeat(count)[:count]
-    distance = torch.full((count,), 3.0 * radius)
-    position = sphere_position(azimuth, elevation, distance)
-    fovy = torch.full((count,), 2 * asin(1 / 3))
-    c2w = look_at(position, torch.zeros_like(position))
-    cameras = Cameras(c2w, fovy, azimuth, elevation, distance, size, size, near=1.5 * radius, far=4.5 * radius)
-    white = torch.ones_like(position)
+    cameras = cameras_around(azimuth, elevation, 3.0 * radius, 2 * asin(1 / 3), (size, size))
+    cameras = replace(cameras, near=1.5 * radius, far=4.5 * radius)
+    white = torch.ones(count, 3)
     unlit = torch.full((count,), int(Shading.ALBEDO))
-    return ViewBatch(cameras, Lights(position, 0 * white, white), unlit, step=0, index=torch.arange(count))
+    return ViewBatch(cameras, Lights(cameras.position, 0 * white, white), unlit, step=0, index=torch.arange(count))

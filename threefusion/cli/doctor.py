@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import threefusion
 from threefusion.cli.describe import problems
 from threefusion.machine.optional import INSTALL
+from threefusion.machine.process import cores
 
 
 def examine() -> dict[str, Any]:
@@ -48,8 +48,7 @@ def _version(distribution: str) -> str | None:
 
 def devices() -> list[dict[str, Any]]:
     """Devices that torch can use, the CPU first."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    devices: list[dict[str, Any]] = [{"name": "cpu", "cores": cores}]
+    devices: list[dict[str, Any]] = [{"name": "cpu", "cores": cores()}]
     try:
         import torch
     except ImportError:

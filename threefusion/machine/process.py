@@ -22,6 +22,11 @@ def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
         keep_freed_memory()
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_glibc() -> bool:
     """Whether this process runs on GNU libc."""
     try:

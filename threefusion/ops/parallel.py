@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+from threefusion.machine.process import cores
+
 _fixed: list[int] = []
 
 
@@ -33,7 +35,7 @@ def threads() -> int:
     configured = os.environ.get("OMP_NUM_THREADS", "")
     if configured.isdigit() and int(configured):
         return int(configured)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def run(kernel: Callable[..., Any], *arguments: Any) -> None:

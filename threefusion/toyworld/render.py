@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from threefusion.camera.projection import clip_coordinates, look_at, sphere_position, wrap_angle
+from threefusion.camera.orbit import cameras_around
+from threefusion.camera.projection import clip_coordinates
 from threefusion.ops.rasterize import interpolate, rasterize
 from threefusion.toyworld.objects import class_mesh, class_normal, class_paint, class_sdf
 from threefusion.types import Cameras
@@ -34,20 +35,6 @@ class Surface:
         return self.fixed + self.painted * self.fixed.new_tensor(color)
 
 
-def orbit(
-    azimuth: Float[Tensor, "B"],
-    elevation: Float[Tensor, "B"],
-    distance: Float[Tensor, "B"],
-    fovy: Float[Tensor, "B"],
-    size: int,
-    target: Float[Tensor, "B 3"] | None = None,
-) -> Cameras:
-    """Square cameras that look at `target` (default: the origin). Angles in radians."""
-    target = torch.zeros(len(azimuth), 3) if target is None else target
-    c2w = look_at(sphere_position(azimuth, elevation, distance) + target, target)
-    return Cameras(c2w, fovy, wrap_angle(azimuth), elevation, distance, size, size)
-
-
 def scoring_cameras(
     size: int = 96, views: int = 24, elevations: tuple[float, ...] = (0.0, 15.0, 30.0), scale: float = 1.0
 ) -> Cameras:
@@ -57,7 +44,7 @@ def scoring_cameras(
     """
     azimuth = torch.arange(views) * (2 * pi / views)
     elevation = torch.tensor([radians(elevations[i % len(elevations)]) for i in range(views)])
-    cameras = orbit(azimuth, elevation, torch.full((views,), 2.0 * scale), torch.full((views,), radians(45.0)), size)
+    cameras = cameras_around(azimuth, elevation, 2.0 * scale, radians(45.0), (size, size))
     return replace(cameras, near=cameras.near * scale, far=cameras.far * scale)
 
 
