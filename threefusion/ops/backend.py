@@ -25,18 +25,14 @@ BACKENDS: tuple[str, ...] = get_args(Backend)
 VARIABLE = "THREEFUSION_OPS"
 """Environment variable that overrides `auto`."""
 
-MODULES = {
-    ("torch", "grid"): "threefusion.ops.torch_kernels.grid",
-    ("torch", "march"): "threefusion.ops.torch_kernels.march",
-    ("torch", "composite"): "threefusion.ops.torch_kernels.composite",
-    ("torch", "rasterize"): "threefusion.ops.torch_kernels.rasterize",
-    ("numba", "grid"): "threefusion.ops.numba_kernels.grid",
-    ("numba", "march"): "threefusion.ops.numba_kernels.march",
-    ("numba", "composite"): "threefusion.ops.numba_kernels.composite",
-    ("numba", "rasterize"): "threefusion.ops.numba_kernels.rasterize",
-    ("triton", "grid"): "threefusion.ops.triton_kernels.grid",
-    ("triton", "march"): "threefusion.ops.triton_kernels.march",
-    ("triton", "composite"): "threefusion.ops.triton_kernels.composite",
+KERNELS = {
+    "torch": ("grid", "march", "composite", "rasterize"),
+    "numba": ("grid", "march", "composite", "rasterize"),
+    "triton": ("grid", "march", "composite"),
+}
+"""Operations of our own backends."""
+
+MODULES = {(name, one): f"threefusion.ops.{name}_kernels.{one}" for name, operations in KERNELS.items() for one in operations} | {
     ("tinycudann", "grid"): "threefusion.ops.adapters.tinycudann",
     ("nerfacc", "composite"): "threefusion.ops.adapters.nerfacc",
 }

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from threefusion.guidance.prior.conditioning import Conditioning
@@ -74,16 +73,12 @@ def write_entry(path: Path, entry: Conditioning) -> None:
     """Write one text's conditioning in one move; a cache that cannot be written costs time, not the run."""
     from safetensors.torch import save
 
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        temporary.write_bytes(save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None}))
+        os.replace(temporary, path)
     except OSError as error:
-        logger.warning("The text embedding cannot be cached in %s (%s).", path.parent, error)
-        return
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None}))
-        os.replace(name, path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
         logger.warning("The text embedding cannot be cached as %s (%s).", path, error)

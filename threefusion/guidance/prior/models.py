@@ -6,7 +6,6 @@ that downloads it.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from threefusion.errors import UserError
+from threefusion.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -122,9 +121,8 @@ def local_folder(model: str) -> Path | None:
             return BUNDLED / model
         raise ModelError(f"{model} is missing from {BUNDLED}; train it with: {training_command(model)}")
     if known is None and "/" not in model:
-        near = difflib.get_close_matches(model, MODELS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ModelError(f"{model!r} is not a folder, a hub id (owner/name) or an alias: {', '.join(MODELS)}.{hint}")
+        near = did_you_mean(model, MODELS) or "."
+        raise ModelError(f"{model!r} is not a folder, a hub id (owner/name) or an alias: {', '.join(MODELS)}{near}")
     return None
 
 
