@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.machine.tensors import send
 from threefusion.types import ViewTexts
@@ -20,6 +21,17 @@ class PromptConditioning:
     uncond: Conditioning
     """The empty prompt, always: negative prompts are kept apart."""
     negatives: tuple[Conditioning, ...] = ()
+
+    @property
+    def negative(self) -> Conditioning:
+        """The first negative prompt.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.negatives:
+            raise UserError("prompt.negative: required, because the chosen guidance needs a negative prompt")
+        return self.negatives[0]
 
 
 class TextEmbeddings(nn.Module):
