@@ -106,7 +106,7 @@ def read_file(path: Path) -> Node:
 
 def parsed(node: Node, path: str) -> Node:
     """The right-hand side of the override of `path` read as YAML; any other node as it is."""
-    if node.kind != OVERRIDE:
+    if node.kind != OVERRIDE or node.value is None:
         return node
     try:
         return _parse(node.text, node.place) or Node("", node.place)
@@ -252,46 +252,33 @@ def _drop(key: str, written: list[tuple[dict, str]], layers: list[Entries]) -> N
     if "." not in key:
         raise ConfigError(f"~{key}: not for a whole section; write {key}=null or leave it out", where)
     if not written:
-        raise ConfigError(
-            f"~{key}: nothing to remove{did_you_mean(key, [name for layer in layers for name in _dotted(layer)])}", where
-        )
+        known = [dotted for layer in layers for dotted, _, _ in walk(layer)]
+        raise ConfigError(f"~{key}: nothing to remove{did_you_mean(key, known)}", where)
     for entries, name in written:
         del entries[name]
 
 
-def find(entries: Any, keys: tuple[str, ...]) -> list[tuple[dict, str]]:
-    """The dictionaries that hold a dotted key, whose parts may themselves be written with dots, each with the last part."""
-    found = []
-    for name, (_, node) in entries.items() if isinstance(entries, dict) else ():
-        parts = tuple(name.split("."))
-        found += (
-            [(entries, name)] if parts == keys else find(node.value, keys[len(parts) :]) if parts == keys[: len(parts)] else []
-        )
-    return found
+def find(entries: Entries, keys: tuple[str, ...]) -> list[tuple[Entries, str]]:
+    """The dictionaries that hold a dotted key, each with the last part, which may itself be written with dots."""
+    return [(inner, name) for dotted, inner, name in walk(entries) if dotted == ".".join(keys)]
 
 
-def _dotted(entries: Any) -> Iterator[str]:
-    for key, (_, node) in entries.items() if isinstance(entries, dict) else ():
-        yield key
-        yield from (f"{key}.{inner}" for inner in _dotted(node.value))
+def walk(entries: Entries, above: str = "") -> Iterator[tuple[str, Entries, str]]:
+    """All entries, also those of inner mappings: dotted key, the mapping that holds it, its key there."""
+    for name, (_, node) in entries.items():
+        yield f"{above}{name}", entries, name
+        yield from walk(node.value, f"{above}{name}.") if isinstance(node.value, dict) else ()
 
 
 def added_up(layers: Layers, path: str) -> Node:
     """The entries of all mappings; dotted overrides such as `optimizer.groups.geometry.encoding=…` name one entry each."""
     merged: Entries = {}
     for _, node in layers:
-        node = parsed(node, path) if node.kind and node.value is not None else node
+        node = parsed(node, path)
         if not isinstance(node.value, dict):
             return node
-        for key, (where, value) in _flat(node.value, "").items():
-            merged.pop(key, None)
-            if value.value is not None:
-                merged[key] = where, value
+        for dotted, entries, name in walk(node.value):
+            if not isinstance(entries[name][1].value, dict):
+                merged.pop(dotted, None)
+                merged |= {dotted: entries[name]} if entries[name][1].value is not None else {}
     return Node(merged, layers[-1][0])
-
-
-def _flat(entries: Entries, prefix: str) -> Entries:
-    found: Entries = {}
-    for key, (place, node) in entries.items():
-        found |= _flat(node.value, f"{prefix}{key}.") if isinstance(node.value, dict) else {f"{prefix}{key}": (place, node)}
-    return found

@@ -18,7 +18,7 @@ def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> 
     found: dict[str, Layers] = {} if layers or default is None else {key: []}
     by_name, chosen = default is None, ""
     for place, node in layers:
-        node = parsed(node, key) if node.kind and node.value is not None else node
+        node = parsed(node, key)
         if node.value is None:
             found = {}
             continue

@@ -88,7 +88,7 @@ def refuse_max_steps(layers: list[Entries]) -> None:
 def _written(layers: list[Entries]) -> list[tuple[Place, Node]]:
     """What each layer that has stages gives for them."""
     found = [entries["stages"] for entries in layers if "stages" in entries]
-    return [(place, node if node.value is None else parsed(node, "stages")) for place, node in found]
+    return [(place, parsed(node, "stages")) for place, node in found]
 
 
 def _mapping(node: Node, path: str) -> Entries:

@@ -50,7 +50,7 @@ def mappings(layers: Layers, path: str) -> list[Entries]:
     """
     found: list[Entries] = []
     for place, node in layers:
-        node = parsed(node, path) if node.kind and node.value is not None else node
+        node = parsed(node, path)
         if node.value is not None and not isinstance(node.value, dict):
             raise ConfigError(f"{path}: expected a mapping, got {got(plain_node(node))}", place)
         found = [] if node.value is None else [*found, node.value]
@@ -98,7 +98,7 @@ class Tree:
         Raises:
             ConfigError: no such component, or one of its settings is wrong.
         """
-        read = [(place, parsed(node, path) if node.kind and node.value is not None else node) for place, node in layers]
+        read = [(place, parsed(node, path)) for place, node in layers]
         named = [(place, self._type_of(node, path, place)) for place, node in read]
         chosen = {place: given for place, given in named if place.file == COMMAND_LINE and given}
         name, kept, at = default, [], path
@@ -204,11 +204,10 @@ def convert(node: Node, hint: Any, literal: bool, path: str) -> Any:
     Raises:
         Misfit: the node cannot be a value of this type.
     """
-    kind, value = kinds(hint), node.value
-    if not isinstance(value, dict | list) and kind & _TEXT and not kind - _TEXT - {types.NoneType}:
+    kind = kinds(hint)
+    if not isinstance(node.value, dict | list) and kind & _TEXT and not kind - _TEXT - {types.NoneType}:
         return _text(node, hint, literal)
-    if node.kind == OVERRIDE and value is not None:
-        value = parsed(node, path).value
+    value = parsed(node, path).value
     if isinstance(value, dict) and Schedule in kind:
         return _knots(value, hint)
     if isinstance(value, dict | list):
