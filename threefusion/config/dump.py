@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import fields
 from typing import Any
 
 import yaml
 
 from threefusion.config.document import ESCAPED_KEY, FLOAT
-from threefusion.config.fields import Schedule
+from threefusion.config.fields import Settings
 from threefusion.config.run import PARTS, SECTIONS, RunConfig
 from threefusion.config.stages import LAID_OVER
 from threefusion.config.values import escaped, plain
-from threefusion.registry import entry_of, is_component
 
 
 class _Dumper(yaml.SafeDumper):
@@ -26,17 +25,17 @@ def config_to_yaml(config: RunConfig) -> str:
     """The config as YAML that loads to an equal config, every default written out; `OmegaConf.load` reads it too."""
     named = {"guidance": config.guidance, "exporter": config.exporters}
     tree = {
-        "name": escaped(config.name),
+        "name": config.name,
         "seed": config.seed,
-        **{key: _written(getattr(config, key)) for key in PARTS},
-        **{key: _short(key, _written(parts)) or None for key, parts in named.items()},
-        "loss": _written(config.losses),
-        **{key: _written(getattr(config, key)) for key in SECTIONS},
-        **({"plugins": list(config.plugins)} if config.plugins else {}),
+        **{key: plain(getattr(config, key)) for key in PARTS},
+        **{key: _short(key, plain(parts)) or None for key, parts in named.items()},
+        "loss": plain(config.losses),
+        **{key: plain(getattr(config, key)) for key in SECTIONS},
     }
     if config.stages:
         del tree["trainer"]["max_steps"]
         tree["stages"] = [_stage(config, stage) for stage in config.stages]
+    tree = escaped(tree) | ({"plugins": list(config.plugins)} if config.plugins else {})
     text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=130, default_flow_style=None)
     return f"{ESCAPED_KEY}: true\n{text}" if "\\${" in text or "???" in text else text
 
@@ -48,7 +47,7 @@ def _short(key: str, parts: dict[str, Any]) -> dict[str, Any]:
 
 def _stage(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
     """What a stage sets otherwise than its run."""
-    tree: dict[str, Any] = {"name": escaped(stage.name), "steps": stage.trainer.max_steps}
+    tree: dict[str, Any] = {"name": stage.name, "steps": stage.trainer.max_steps}
     for key in LAID_OVER:
         field = "losses" if key == "loss" else key
         before, after = getattr(config, field), getattr(stage, field)
@@ -61,23 +60,9 @@ def _stage(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
 
 def _changes(before: Any, after: Any) -> Any:
     """What is to be laid over `before` so that it becomes `after`; null drops an entry."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        new = {key: _changes(before.get(key), value) for key, value in after.items() if before.get(key) != value}
-        return new | {key: None for key in before if key not in after}
-    if not dataclasses.is_dataclass(after) or type(before) is not type(after) or isinstance(after, Schedule):
-        return _written(after)
-    pairs = {field.name: (getattr(before, field.name), getattr(after, field.name)) for field in dataclasses.fields(after)}
-    return {name: _changes(*pair) for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _written(value: Any) -> Any:
-    """Settings as numbers, text, lists and dictionaries; `type` first."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, Schedule):
-        name = {"type": entry_of(value).name} if is_component(value) else {}
-        return name | {field.name: _written(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: _written(inner) for key, inner in value.items()}
-    value = plain(value)
-    if isinstance(value, str):
-        return escaped(value)
-    return [_written(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(after, Settings) and type(before) is type(after):
+        before, after = ({field.name: getattr(settings, field.name) for field in fields(after)} for settings in (before, after))
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return plain(after)
+    new = {key: _changes(before.get(key), value) for key, value in after.items() if before.get(key) != value}
+    return new | {key: None for key in before if key not in after}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import types
 import typing
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from threefusion.config.fields import Schedule
+from threefusion.config.fields import Schedule, Settings
 from threefusion.errors import did_you_mean
+from threefusion.registry import entry_of, is_component
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", types.NoneType: "null"}
 
@@ -33,9 +35,9 @@ def is_interpolation(value: Any) -> bool:
 
 
 def escaped(value: Any) -> Any:
-    """Text, or a list of it, that OmegaConf hands out again as it is, whatever is in it."""
-    if isinstance(value, list):
-        return [escaped(item) for item in value]
+    """Plain values whose texts OmegaConf hands out again as they are, whatever is in them."""
+    if isinstance(value, dict | list):
+        return {key: escaped(inner) for key, inner in value.items()} if isinstance(value, dict) else list(map(escaped, value))
     if not isinstance(value, str):
         return value
     value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value)
@@ -43,10 +45,13 @@ def escaped(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A field's value as numbers, text, lists and dictionaries."""
+    """Settings, or a field's value, as numbers, text, lists and dictionaries; `type` first."""
     if isinstance(value, Schedule):
         is_constant = len(value.knots) == 1 and value.knots[0][0] == 0
         return value.knots[0][1] if is_constant else {"knots": dict(value.knots)}
+    if isinstance(value, Settings):
+        name = {"type": entry_of(value).name} if is_component(value) else {}
+        return name | {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
