@@ -8,7 +8,7 @@ import importlib.util
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,9 +62,10 @@ class Catalogue:
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.folders = tuple(dict.fromkeys(folders))
-        self._plugins = [plugin for folder in self.folders for plugin in _local_plugins(folder)]
-        self.faults = {plugin.origin: plugin.fault for plugin in self._plugins if plugin.fault}
+        self._plugins: list[Plugin] = []
+        self._faults: dict[str, str] = {}
         """Broken plugins, with the reason."""
+        self._add(plugin for folder in self.folders for plugin in _local_plugins(folder))
         _searched.update(folders)
         for module in KINDS.values():
             importlib.import_module(module)
@@ -75,22 +76,19 @@ class Catalogue:
         Raises:
             RegistryError: there is none, or more than one.
         """
-        quoted = (f'"{name}"'.encode(), f"'{name}'".encode())
-        registers = lambda declared: any(word in declared for word in quoted)  # noqa: E731
+        registers = re.compile(rb"""["']%s["']""" % re.escape(name.encode())).search
         self._load(registers)
         if not self._visible(kind, name):
-            self._add_installed()
+            self._add(_installed_plugins())
             self._load(registers)
         if not self._visible(kind, name):
             self._load(bool)
         found = self._visible(kind, name)
-        taken = (
-            [path for p in self._plugins if p.fault for _, path, declared in p.modules if registers(declared)] if found else []
-        )
-        if len(found) + len(taken) > 1:
-            raise RegistryError(_clash(kind, name, [*(entry.file for entry in found), *taken]))
         if not found:
             raise RegistryError("; ".join([f"unknown {kind} type {name!r}{nearest(name, self.names(kind))}", *self.problems()]))
+        unusable = [path for plugin in self._plugins if plugin.fault for _, path, text in plugin.modules if registers(text)]
+        if len(found) + len(unusable) > 1:
+            raise RegistryError(_clash(kind, name, [*(entry.file for entry in found), *unusable]))
         return found[0]
 
     def has(self, kind: str, name: str) -> bool:
@@ -112,14 +110,14 @@ class Catalogue:
 
     def entries(self) -> list[Entry]:
         """All components, in the order of `KINDS`, then by name."""
-        self._add_installed()
+        self._add(_installed_plugins())
         self._load(bool)
         return [entry for kind in KINDS for entry in sorted(self._visible(kind), key=lambda entry: entry.name)]
 
     def problems(self) -> list[str]:
         """Plugins that cannot be used, and names that are taken twice."""
         counted = Counter((entry.kind, entry.name) for entry in self.entries())
-        faults = [f"plugin {origin} could not be loaded: {reason}" for origin, reason in self.faults.items()]
+        faults = [f"plugin {origin} could not be loaded: {reason}" for origin, reason in self._faults.items()]
         twice = [key for key, count in counted.items() if count > 1]
         return faults + [_clash(*key, [entry.file for entry in self._visible(*key)]) for key in twice]
 
@@ -139,18 +137,17 @@ class Catalogue:
         hidden = _searched - set(self.folders)
         return [entry for entry in found if not any(entry.file.is_relative_to(folder) for folder in hidden)]
 
-    def _add_installed(self) -> None:
-        known = {plugin.origin for plugin in self._plugins}
-        new = [plugin for plugin in _installed_plugins() if plugin.origin not in known]
+    def _add(self, plugins: Iterable[Plugin]) -> None:
+        new = [plugin for plugin in plugins if plugin not in self._plugins]
         self._plugins += new
-        self.faults |= {plugin.origin: plugin.fault for plugin in new if plugin.fault}
+        self._faults |= {plugin.origin: plugin.fault for plugin in new if plugin.fault}
 
-    def _load(self, wanted: Callable[[bytes], bool]) -> None:
+    def _load(self, wanted: Callable[[bytes], object]) -> None:
         """Import the modules of sound plugins whose registrations are wanted."""
         for plugin in self._plugins:
-            for name, path, declared in () if plugin.origin in self.faults else plugin.modules:
+            for name, path, declared in () if plugin.origin in self._faults else plugin.modules:
                 if name not in sys.modules and wanted(declared) and (fault := _import_fault(name, path)):
-                    self.faults[plugin.origin] = fault
+                    self._faults[plugin.origin] = fault
                     for key in [key for key, entry in ENTRIES.items() if entry.file == path]:
                         del ENTRIES[key]
                     break

@@ -72,10 +72,6 @@ class Range:
     increasing: bool = False
     """The field holds two numbers in increasing order."""
 
-    def __contains__(self, value: Number) -> bool:
-        above = value > self.low if self.open_low else value >= self.low
-        return above and (value < self.high if self.open_high else value <= self.high)
-
     def __str__(self) -> str:
         text = f"{'(' if self.open_low else '['}{_short(self.low)}, {_short(self.high)}{')' if self.open_high else ']'}"
         return f"two numbers in increasing order in {text}" if self.increasing else f"in {text}"
@@ -83,7 +79,9 @@ class Range:
     def holds(self, value: Any) -> bool:
         """Whether all numbers of `value` lie in the interval."""
         found = list(numbers(value))
-        return all(number in self for number in found) and not (self.increasing and found != sorted(found))
+        inside = all(self.low <= number <= self.high for number in found)
+        at_open_end = (self.open_low and self.low in found) or (self.open_high and self.high in found)
+        return inside and not at_open_end and not (self.increasing and found != sorted(found))
 
 
 @dataclass(frozen=True)
