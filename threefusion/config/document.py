@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from threefusion.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "command line"
 PACKAGE = Path(__file__).parents[1]
+NULLS = ("null", "~")
 OVERRIDE, ESCAPED = "override", "escaped"
 """Kinds of node: the raw right-hand side of an override; text in which `${` is escaped already."""
 ESCAPED_KEY = "escaped"
@@ -66,6 +68,26 @@ class Node:
     """`OVERRIDE`, `ESCAPED`, or empty."""
 
 
+class Override(Node):
+    """The right-hand side of an override: YAML for a field that is no text, which is why it is parsed only when it is needed."""
+
+    def __init__(self, path: str, text: str, place: Place) -> None:
+        self.path, self.text, self.place, self.kind = path, text, place, OVERRIDE
+
+    @cached_property
+    def value(self) -> Any:
+        """The text read as YAML.
+
+        Raises:
+            ConfigError: it is no YAML.
+        """
+        try:
+            node = _parse(self.text, self.place)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error.problem}", self.place) from error
+        return "" if node is None else node.value
+
+
 Entries = dict[str, tuple[Place, Node]]
 """What a mapping holds: key -> (place of the key, value)."""
 Layers = list[tuple[Place, Node]]
@@ -102,16 +124,6 @@ def read_file(path: Path) -> Node:
             f"expected 'key: value' lines, got {'a list' if isinstance(node.value, list) else repr(node.text)}", node.place
         )
     return node
-
-
-def parsed(node: Node, path: str) -> Node:
-    """The right-hand side of the override of `path` read as YAML; any other node as it is."""
-    if node.kind != OVERRIDE or node.value is None:
-        return node
-    try:
-        return _parse(node.text, node.place) or Node("", node.place)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.problem}", error.place) from error
 
 
 def _parse(text: str, where: Place) -> Node | None:
@@ -238,8 +250,9 @@ def apply_overrides(words: list[str], layers: list[Entries]) -> list[tuple[str, 
             if keys[: len(null)] == null and keys != null and mode != "+":
                 raise ConfigError(f"{'.'.join(null)}=null: given together with {key}, which is a part of it", where)
         at = Place(COMMAND_LINE, of_stage=keys[0] == "stages")
-        node = Node(None if text in ("null", "~") else text, at, text, OVERRIDE)
-        nulls += [keys] if node.value is None else []
+        path = ".".join(keys[2:] or keys if at.of_stage else keys)
+        node: Node = Override(path, text, at)
+        nulls += [keys] if text in NULLS else []
         added += [keys] if mode == "+" else []
         for part in reversed(keys[1:]):
             node = Node({part: (at, node)}, at)
@@ -267,14 +280,13 @@ def walk(entries: Entries, above: str = "") -> Iterator[tuple[str, Entries, str]
     """All entries, also those of inner mappings: dotted key, the mapping that holds it, its key there."""
     for name, (_, node) in entries.items():
         yield f"{above}{name}", entries, name
-        yield from walk(node.value, f"{above}{name}.") if isinstance(node.value, dict) else ()
+        yield from walk(node.value, f"{above}{name}.") if node.kind != OVERRIDE and isinstance(node.value, dict) else ()
 
 
-def added_up(layers: Layers, path: str) -> Node:
+def added_up(layers: Layers) -> Node:
     """The entries of all mappings; dotted overrides such as `optimizer.groups.geometry.encoding=…` name one entry each."""
     merged: Entries = {}
     for _, node in layers:
-        node = parsed(node, path)
         if not isinstance(node.value, dict):
             return node
         for dotted, entries, name in walk(node.value):

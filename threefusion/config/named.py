@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from threefusion.config.document import Layers, Node, parsed
+from threefusion.config.document import Layers, Node
 from threefusion.config.sections import RESERVED
 from threefusion.config.tree import Tree, mappings
 from threefusion.errors import ConfigError
@@ -18,7 +18,6 @@ def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> 
     found: dict[str, Layers] = {} if layers or default is None else {key: []}
     by_name, chosen = default is None, ""
     for place, node in layers:
-        node = parsed(node, key)
         if node.value is None:
             found = {}
             continue

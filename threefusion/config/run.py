@@ -15,7 +15,6 @@ from threefusion.config.document import (
     Place,
     apply_overrides,
     find,
-    parsed,
     read_layers,
 )
 from threefusion.config.document import plain as plain_node
@@ -149,7 +148,6 @@ def _check_keys(layers: list[Entries]) -> None:
 def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
     """The folders under `plugins`; a relative one starts where the file lies that names it."""
     for place, node in [entries["plugins"] for entries in layers if "plugins" in entries]:
-        node = parsed(node, "plugins")
         if not isinstance(node.value, list) or not all(item.text for item in node.value):
             raise ConfigError(f"plugins: expected a list of folders, got {got(plain_node(node))}", place)
         for item in node.value:
@@ -193,7 +191,7 @@ def _assembled(tree: Tree, layers: list[Entries], path: Path, checked: tuple[str
 
     The parts `checked` must be able to work with the geometry.
     """
-    file, paths = Place(str(path)), {}
+    file = Place(str(path))
     top = [{name: entries[name] for name in ("seed", "name") if name in entries} for entries in layers]
     root: dict[str, Any] = dict(vars(tree.section(General, top, "", "a run", file)))
     root["name"] = root["name"] if any("name" in entries for entries in layers) else escaped(path.stem)
@@ -201,32 +199,33 @@ def _assembled(tree: Tree, layers: list[Entries], path: Path, checked: tuple[str
         given = [entries[key] for entries in layers if key in entries]
         parts = {key: (key, given, default)} if key in PARTS else named_entries(tree, given, key, default)
         made = {name: tree.component(below, key, preset, inner, file) for name, (inner, below, preset) in parts.items()}
-        if key not in ("loss", "exporter") and not any(made.values()):
+        made = {name: settings for name, settings in made.items() if settings is not None}
+        if key not in ("loss", "exporter") and not made:
             raise ConfigError(f"{key}: cannot be null: a run needs one", given[-1][0])
-        paths[key] = {name: parts[name][0] for name, settings in made.items() if settings is not None}
-        root[key] = made[key] if list(paths[key].values()) == [key] else {name: made[name] for name in paths[key]}
+        root[key] = made[key] if key in tree.classes else made
     for name, cls in SECTIONS.items():
         given = [entries[name] for entries in layers if name in entries]
         root[name] = tree.section(cls, mappings(given, name), name, name, file)
     values = resolved(tree, General, root)
-    short = {key: list(inner.values()) == [key] for key, inner in paths.items()}
-    found = {
-        key: {name: instance(tree, values[key] if short[key] else values[key][name], inner) for name, inner in paths[key].items()}
-        for key in paths
-    }
+    by_path = {key: _by_path(tree, key, values[key]) for key in (*PARTS, *NAMED, "loss")}
+    found = {key: {path: instance(tree, inner, path) for path, inner in parts.items()} for key, parts in by_path.items()}
+    named = {key: {path.rpartition(".")[2]: settings for path, settings in inner.items()} for key, inner in found.items()}
     run = RunConfig(
         **vars(instance(tree, values, "")),
         **{key: found[key][key] for key in PARTS},
-        guidance=found["guidance"],
-        losses=found["loss"],
-        exporters=found["exporter"],
+        guidance=named["guidance"],
+        losses=named["loss"],
+        exporters=named["exporter"],
         **{name: instance(tree, values[name], name) for name in SECTIONS},
         plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))),
     )
-    exporters = {paths["exporter"][name]: settings for name, settings in run.exporters.items()}
-    users = {"renderer": {"renderer": run.renderer}, "exporter": exporters}
-    _check_capabilities(run, tree, {path: settings for key in checked for path, settings in users[key].items()})
+    _check_capabilities(run, tree, {path: settings for key in checked for path, settings in found[key].items()})
     return run
+
+
+def _by_path(tree: Tree, key: str, value: Any) -> dict[str, Any]:
+    """The components of a section by their paths: the one it is itself, or those that it names."""
+    return {key: value} if key in tree.classes else {f"{key}.{name}": inner for name, inner in value.items()}
 
 
 def _check_capabilities(run: RunConfig, tree: Tree, users: dict[str, Settings]) -> None:

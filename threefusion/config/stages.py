@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, dataclass
 
-from threefusion.config.document import Entries, Node, Place, parsed, plain
+from threefusion.config.document import Entries, Node, Place, plain
 from threefusion.config.fields import Settings, bounded
 from threefusion.config.values import got
 from threefusion.errors import ConfigError, nearest
@@ -79,7 +79,7 @@ def refuse_max_steps(layers: list[Entries]) -> None:
     """
     first = max(index for index, entries in enumerate(layers) for _, node in _written([entries]) if isinstance(node.value, list))
     for entries in layers[first:]:
-        node = parsed(entries["trainer"][1], "trainer") if "trainer" in entries else None
+        node = entries["trainer"][1] if "trainer" in entries else None
         if node is not None and isinstance(node.value, dict) and "max_steps" in node.value:
             place, _ = node.value["max_steps"]
             raise ConfigError("trainer.max_steps: not together with stages, each of which has its own `steps`", place)
@@ -87,12 +87,10 @@ def refuse_max_steps(layers: list[Entries]) -> None:
 
 def _written(layers: list[Entries]) -> list[tuple[Place, Node]]:
     """What each layer that has stages gives for them."""
-    found = [entries["stages"] for entries in layers if "stages" in entries]
-    return [(place, parsed(node, "stages")) for place, node in found]
+    return [entries["stages"] for entries in layers if "stages" in entries]
 
 
 def _mapping(node: Node, path: str) -> Entries:
-    node = parsed(node, path)
     if not isinstance(node.value, dict):
         raise ConfigError(f"{path}: expected a mapping, got {got(plain(node))}", node.place)
     return node.value

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threefusion.config.catalogue import Catalogue
-from threefusion.config.document import COMMAND_LINE, ESCAPED, OVERRIDE, Entries, Layers, Node, Place, added_up, parsed
+from threefusion.config.document import COMMAND_LINE, ESCAPED, NULLS, OVERRIDE, Entries, Layers, Node, Place, added_up
 from threefusion.config.document import plain as plain_node
 from threefusion.config.fields import Schedule, Settings
 from threefusion.config.values import (
@@ -50,7 +50,6 @@ def mappings(layers: Layers, path: str) -> list[Entries]:
     """
     found: list[Entries] = []
     for place, node in layers:
-        node = parsed(node, path)
         if node.value is not None and not isinstance(node.value, dict):
             raise ConfigError(f"{path}: expected a mapping, got {got(plain_node(node))}", place)
         found = [] if node.value is None else [*found, node.value]
@@ -98,11 +97,10 @@ class Tree:
         Raises:
             ConfigError: no such component, or one of its settings is wrong.
         """
-        read = [(place, parsed(node, path)) for place, node in layers]
-        named = [(place, self._type_of(node, path, place)) for place, node in read]
+        named = [(place, self._type_of(node, path, place)) for place, node in layers]
         chosen = {place: given for place, given in named if place.file == COMMAND_LINE and given}
         name, kept, at = default, [], path
-        for (place, node), (_, given) in zip(read, named, strict=True):
+        for (place, node), (_, given) in zip(layers, named, strict=True):
             where = place
             if node.value is None:
                 name, kept = None, []
@@ -134,10 +132,9 @@ class Tree:
             return None
         if not node.text or isinstance(node.value, dict | list):
             raise ConfigError(f"{at}: expected a name{'' if at != path else ' or a mapping'}, got {got(plain_node(node))}", place)
-        if "${" not in node.text:
-            return node.text, at, node.place
+        name = node.value if isinstance(node.value, str) else node.text
         try:
-            return str(OmegaConf.create({"type": node.text}).type), at, node.place
+            return str(OmegaConf.create({"type": name}).type) if "${" in name else name, at, node.place
         except OmegaConfBaseException as error:
             raise ConfigError(f"{at}: {first_line(error)}", place) from error
 
@@ -172,8 +169,8 @@ class Tree:
             return value
         if given:
             try:
-                node = added_up(given, path) if typing.get_origin(hint) is dict else given[-1][1]
-                value = self.given[path] = convert(node, hint, bool(field.metadata.get("literal")), path)
+                node = added_up(given) if typing.get_origin(hint) is dict else given[-1][1]
+                value = self.given[path] = convert(node, hint, bool(field.metadata.get("literal")))
                 return value
             except Misfit as misfit:
                 raise ConfigError(f"{path}{misfit.below}: {misfit}", self.places[path]) from None
@@ -196,7 +193,7 @@ class Tree:
         return nearest(key, known)
 
 
-def convert(node: Node, hint: Any, literal: bool, path: str) -> Any:
+def convert(node: Node, hint: Any, literal: bool) -> Any:
     """A node as plain Python: very characters for text, what YAML says for the rest. OmegaConf checks the types later.
 
     Stricter than OmegaConf where it guesses: "3" is no number, 1 is not true, a number is finite.
@@ -205,9 +202,10 @@ def convert(node: Node, hint: Any, literal: bool, path: str) -> Any:
         Misfit: the node cannot be a value of this type.
     """
     kind = kinds(hint)
-    if not isinstance(node.value, dict | list) and kind & _TEXT and not kind - _TEXT - {types.NoneType}:
+    is_scalar = node.kind == OVERRIDE or not isinstance(node.value, dict | list)
+    if is_scalar and kind & _TEXT and not kind - _TEXT - {types.NoneType}:
         return _text(node, hint, literal)
-    value = parsed(node, path).value
+    value = node.value
     if isinstance(value, dict) and Schedule in kind:
         return _knots(value, hint)
     if isinstance(value, dict | list):
@@ -216,7 +214,8 @@ def convert(node: Node, hint: Any, literal: bool, path: str) -> Any:
 
 
 def _text(node: Node, hint: Any, literal: bool) -> str | None:
-    if node.value is not None or (node.kind == OVERRIDE and types.NoneType not in kinds(hint)):
+    is_null = node.text in NULLS if node.kind == OVERRIDE else node.value is None
+    if not is_null or (node.kind == OVERRIDE and types.NoneType not in kinds(hint)):
         return escaped(node.text) if literal and node.kind != ESCAPED and ("$" in node.text or "?" in node.text) else node.text
     if types.NoneType not in kinds(hint):
         raise Misfit(f"expected {expected(hint)}, got nothing. Put it in quotes if it is meant as text")
@@ -266,7 +265,7 @@ def _checked_scalar(value: Any, hint: Any, kind: frozenset[Any]) -> Any:
 
 def _below(node: Node, hint: Any, literal: bool, below: str) -> Any:
     try:
-        return convert(node, hint, literal, below)
+        return convert(node, hint, literal)
     except Misfit as misfit:
         raise Misfit(str(misfit), below + misfit.below) from None
 
