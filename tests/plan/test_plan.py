@@ -16,7 +16,7 @@ from threefusion.guidance.prior import models
 from threefusion.guidance.prior.settings import LatentConfig, PixelConfig
 from threefusion.guidance.settings import SDSConfig
 from threefusion.plan.meter import LiveTensors
-from threefusion.plan.plan import measure_run
+from threefusion.plan.plan import measure_run, measure_stages
 from threefusion.system.build import build_system
 
 EVERY_RAY_ALIKE = ["renderer.sampler=uniform", "renderer.sampler.samples_per_ray=48", "geometry.encoding.levels=1"]
@@ -150,3 +150,14 @@ def test_page_and_data_agree(tiny, capsys):
     assert [(phase["first"], phase["last"]) for phase in data["phases"]] == [(0, 3), (4, 11)]
     assert all(f"steps {phase['first']} to {phase['last']}: {phase['peak'] / 1e6:.1f} MB" in page for phase in data["phases"])
     assert data["peak"] >= data["resident"] and data["tensors"] > max(phase["peak"] for phase in data["phases"])
+
+
+def test_every_stage_of_a_run_is_measured_under_its_name(tiny):
+    stages = "stages=[{name: coarse, steps: 3}, {steps: 6, camera: {height: 24, width: 24}}]"
+    plans = measure_stages(load_config(tiny, [stages]))
+    assert list(plans) == ["coarse", "stage-2"]
+    assert [[(p.phase.first, p.phase.last, p.phase.height) for p in plan.phases] for plan in plans.values()] == [
+        [(0, 2, 12)],
+        [(0, 3, 24), (4, 5, 24)],
+    ]
+    assert max(p.render for p in plans["coarse"].phases) < min(p.render for p in plans["stage-2"].phases)
