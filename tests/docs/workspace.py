@@ -111,10 +111,14 @@ class Workspace:
             return [word for word in words if "=" not in word] + steps
         overrides = [word for word in words if "=" in word and not word.startswith("--")]
         file = Path(words[words.index("--config") + 1])
-        load_config(file, [*overrides, *([f"prompt.text={words[words.index('--prompt') + 1]}"] if "--prompt" in words else [])])
+        prompt = [f"prompt.text={words[words.index('--prompt') + 1]}"] if "--prompt" in words else []
+        stages = load_config(file, [*overrides, *prompt]).stages
         kept = [word for word in words if not word.startswith(LEFT_OUT)]
         small = [*TINY, "guidance.prior=gaussian", "guidance.prior.image_size=8", "exporter=null"]
         plain = [word for word in overrides if word in kept]
+        if stages:
+            small = [word for word in small if not word.startswith("trainer.max_steps")]
+            small += [f"stages.{index}.steps=1" for index in range(len(stages))]
         return [*kept, *small, *sizes(load_config(file, [*plain, *small]))]
 
 
