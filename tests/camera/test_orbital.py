@@ -155,3 +155,11 @@ def test_presets_differ_from_the_general_sampler_in_defaults_only():
 def test_values_out_of_range_are_refused(field, value, words):
     with pytest.raises(ValueError, match=f"^{field}: .*{words}"):
         OrbitalConfig(**{field: value})
+
+
+def test_level_and_steep_views_both_fill_their_ranges():
+    camera = many(steep_fraction=0.5, sphere_fraction=0.5, elevation_range_deg=(-10.0, 0.0), steep_range_deg=(60.0, 90.0)).camera
+    steep = camera.elevation > radians(30)
+    for chosen, low, high in ((~steep, -10.0, 0.0), (steep, 60.0, 90.0)):
+        share = (camera.elevation[chosen].rad2deg() - low) / (high - low)
+        assert share.min() < 0.05 and share.max() > 0.95 and 0.45 < share.mean() < 0.55

@@ -5,6 +5,7 @@ import torch
 from views import make_batch
 
 from threefusion.config import Schedule
+from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Prediction
 from threefusion.guidance.prior.schedule import RectifiedFlow, VariancePreserving, alphas_cumprod
 from threefusion.guidance.settings import DiffusionGuidanceConfig
@@ -109,3 +110,9 @@ def test_schedules_equal_those_of_diffusers(settings):
 
     # Theirs is multiplied up in float32, ours in float64.
     torch.testing.assert_close(alphas_cumprod(settings), DDPMScheduler(**settings).alphas_cumprod, rtol=2e-4, atol=2e-8)
+
+
+@pytest.mark.parametrize("rule", ["laplace", "sigmoid", "exp"])
+def test_an_unknown_schedule_is_refused_by_name(rule):
+    with pytest.raises(UserError, match=rule):
+        alphas_cumprod({"beta_schedule": rule})
