@@ -53,7 +53,7 @@ class FacingConfig(Settings):
     steps: tuple[int, ...] = bounded((), 0, 10**9)
     """Optimiser steps before which to check; never by default. Late enough for a shape, early enough for details to follow."""
     views: int = bounded(16, 1, 1024)
-    """How many views are drawn; the prior is asked about those whose texts would change."""
+    """How many views are rendered; the prior is evaluated on those whose texts change when the scene is turned."""
 
 
 @dataclass(frozen=True)
