@@ -80,11 +80,14 @@ class TextTo3D(pl.LightningModule):
         self.last_render: RenderOutput | None = None
 
     def check_parts(self) -> None:
-        """Refuse objectives that do not fit the camera or the config.
+        """Refuse objectives that do not fit the camera, the losses or the config.
 
         Raises:
             UserError: the message names the setting.
         """
+        shared = self.guidance.keys() & self.losses.keys()
+        if shared:
+            raise UserError(f"loss.{min(shared)}: a guidance has that name too; their metrics need different ones")
         size = self.camera.group_size
         if self.camera.batch_size % size:
             raise UserError(
@@ -93,7 +96,8 @@ class TextTo3D(pl.LightningModule):
         joint = max((prior.group_size for prior in self.priors), default=1)
         if size % joint:
             raise UserError(f"camera: draws views in groups of {size}, but the prior denoises {joint} views jointly")
-        if self.config.facing.steps and (joint > 1 or not self.priors):
+        diffusion = any(isinstance(objective, DiffusionGuidance) for objective in self.guidance.values())
+        if self.config.facing.steps and (joint > 1 or not diffusion):
             raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")
 
     @property
