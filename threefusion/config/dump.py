@@ -14,10 +14,19 @@ from threefusion.config.stages import LAID_OVER
 from threefusion.config.values import escaped, plain
 
 
+FOLDED = frozenset("\x85\u2028\u2029")
+"""Line breaks beside those of ASCII, which PyYAML reads back as spaces from anything but a double-quoted string."""
+
+
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that other readers would take for a number."""
+    """Quotes text that other readers would take for a number, or whose line breaks YAML would fold."""
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        """The node of a string."""
+        return self.represent_scalar("tag:yaml.org,2002:str", value, '"' if FOLDED.intersection(value) else None)
 
 
+_Dumper.add_representer(str, _Dumper.text)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
