@@ -52,6 +52,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3",
             "beartype>=0.18",
+            "hypothesis>=6.100",
             "ruff>=0.6",
             "import-linter>=2.6",
             "ray>=2.40",

@@ -1,13 +1,20 @@
-"""Process settings that the launcher makes for users and that tests need before torch is imported; the tiny run."""
+"""Process settings that the launcher makes for users and that tests need before torch is imported; fuzzing; the tiny run."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # one worker per core: more threads would only get into each other's way
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# HYPOTHESIS_PROFILE=full is the long search; `ci`, the default, repeats the same short one
+_common = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **_common)
+settings.register_profile("full", max_examples=5_000, **_common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture
