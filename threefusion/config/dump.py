@@ -13,7 +13,6 @@ from threefusion.config.run import PARTS, SECTIONS, RunConfig
 from threefusion.config.stages import LAID_OVER
 from threefusion.config.values import escaped, plain
 
-
 FOLDED = frozenset("\x85\u2028\u2029")
 """Line breaks beside those of ASCII, which PyYAML reads back as spaces from anything but a double-quoted string."""
 

@@ -183,11 +183,10 @@ def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> M
         notes["mesh"] = f"{path.name} does not exist: the run was not exported, or its scene is empty"
         return None
     try:
-        mesh = load_glb(path.with_suffix(".glb"))
-    except Exception as error:  # trimesh parsers raise arbitrary exceptions
-        notes["mesh"] = f"{path.name}: cannot be read ({type(error).__name__}: {error})"
+        return load_glb(path.with_suffix(".glb"))
+    except UserError as error:
+        notes["mesh"] = str(error)
         return None
-    return mesh if len(mesh.faces) else None
 
 
 def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
 from threefusion.camera.projection import clip_coordinates
+from threefusion.errors import UserError
 from threefusion.exporter.writers import to_z_up
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
 from threefusion.types import Cameras, Mesh
@@ -28,19 +29,32 @@ class SurfaceViews:
 
 
 def load_glb(path: Path | str) -> Mesh:
-    """The mesh in an exported GLB with its normals, uv and base-colour texture, back in scene axes (+z up, front +x)."""
+    """The mesh in an exported GLB with its normals, uv and base-colour texture, back in scene axes (+z up, front +x).
+
+    Raises:
+        UserError: the file is damaged, or is no GLB of one textured mesh.
+    """
     import trimesh
 
-    # the scene's only geometry as it stands in the file: merging a scene into one mesh would compute the normals anew
-    (surface,) = trimesh.load(path, file_type="glb", process=False).geometry.values()
-    image = surface.visual.material.baseColorTexture.convert("RGB")
-    return Mesh(
-        vertices=to_z_up(_tensor(surface.vertices)),
-        faces=torch.from_numpy(np.array(surface.faces, np.int64)),
-        normals=to_z_up(_tensor(surface.vertex_normals)),
-        uv=_tensor(surface.visual.uv),
-        textures={"base_color": _tensor(image) / 255},
-    )
+    try:
+        # the scene's only geometry as it stands in the file: merging a scene into one mesh would compute the normals anew
+        (surface,) = trimesh.load(path, file_type="glb", process=False).geometry.values()
+        image = surface.visual.material.baseColorTexture.convert("RGB")
+        mesh = Mesh(
+            vertices=to_z_up(_tensor(surface.vertices)),
+            faces=torch.from_numpy(np.array(surface.faces, np.int64)),
+            normals=to_z_up(_tensor(surface.vertex_normals)),
+            uv=_tensor(surface.visual.uv),
+            textures={"base_color": _tensor(image) / 255},
+        )
+    except Exception as error:  # trimesh's parsers raise anything
+        raise UserError(f"{path}: cannot be read as an exported GLB ({type(error).__name__})") from error
+    count = len(mesh.vertices)
+    if not len(mesh.faces) or not 0 <= int(mesh.faces.min()) <= int(mesh.faces.max()) < count:
+        raise UserError(f"{path}: damaged; it has no faces, or faces of vertices that it lacks")
+    if not all(len(values) == count and values.isfinite().all() for values in (mesh.vertices, mesh.normals, mesh.uv)):
+        raise UserError(f"{path}: damaged; vertices, normals or uv are missing or not finite")
+    return mesh
 
 
 def _tensor(values: object) -> Float[Tensor, "*shape"]:
