@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from threefusion.errors import UserError, did_you_mean
+from threefusion.guidance.prior.foreign import SINGLE_FILES, conversion
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parents[2] / "bundled"
 """The models that come with the package."""
 
+DOWNLOADS = "models/"
+"""Where the download commands put models; no owner on the hub has this name."""
 TEXT_PARTS = ("text_encoder", "tokenizer")
 """Folders of a diffusers pipeline that turn texts into tokens."""
 
@@ -106,15 +110,19 @@ def local_folder(model: str) -> Path | None:
     """The folder of `model` without network access: a path, or a bundled model; None for others.
 
     Raises:
-        ModelError: a path or a bundled model that does not exist, or an unknown name.
+        ModelError: a path or a bundled model that does not exist, a file, or an unknown name.
     """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    if model.startswith(("/", "./", "../", "~")):
-        raise ModelError(
-            f"{model}: no such folder; expected a diffusers model (with unet/, scheduler/, text_encoder/, tokenizer/)"
-        )
+    path = os.path.expanduser(model)
+    if os.path.isdir(path):
+        return Path(path)
+    if os.path.isfile(path):
+        hint = f"; {conversion(Path(path))}" if path.endswith(SINGLE_FILES) else ""
+        raise ModelError(f"{model}: a file; expected the folder of a diffusers model{hint}")
+    if path.startswith(("/", ".", "~", DOWNLOADS)) or path.count("/") > 1 or path.endswith(SINGLE_FILES):
+        where = "" if os.path.isabs(path) else f" in {Path.cwd()}"
+        alias = path.removeprefix(DOWNLOADS)
+        hint = recipe(alias) if alias in MODELS else "Expected a diffusers model; name another with guidance.prior.model=FOLDER"
+        raise ModelError(f"{model}: no such folder{where}. {hint}")
     known = MODELS.get(model)
     if known is not None and not known.sources:
         if (BUNDLED / model).is_dir():
@@ -187,7 +195,7 @@ def cached(source: Source) -> Path | None:
 def recipe(model: str, revision: str | None = None) -> str:
     """The command that downloads `model`, its mirrors and licence, in one line."""
     first, *others = sources(model, revision)
-    target = f"models/{model.rsplit('/', 1)[-1]}"
+    target = f"{DOWNLOADS}{model.rsplit('/', 1)[-1]}"
     mirrors = f" Mirrors: {', '.join(source.repository for source in others)}." if others else ""
     licence = f" Licence: {MODELS[model].licence}." if model in MODELS else ""
     use = f"then add guidance.prior.model={target} to the command."
@@ -213,7 +221,7 @@ def reachability() -> dict[str, dict[str, Any]]:
         if folder is not None:
             entry["folder"] = str(folder)
         else:
-            entry["command"] = download_command(known.sources[0], f"models/{name}") if known.sources else training_command(name)
+            entry["command"] = download_command(known.sources[0], DOWNLOADS + name) if known.sources else training_command(name)
         models[name] = entry
     return models
 

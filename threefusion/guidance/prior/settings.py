@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,9 @@ class PretrainedConfig(Settings):
             raise ValueError(f"offload: only with execution eager, not {self.execution}")
         if not self.model:
             raise ValueError("model: a folder, a hub id or an alias")
+        if os.path.isdir(folder := os.path.expanduser(self.model)):
+            # so that a run is resumed from anywhere
+            object.__setattr__(self, "model", os.path.abspath(folder))
 
 
 @component("prior", "pixel", "threefusion.guidance.prior.pixel:PixelPrior")

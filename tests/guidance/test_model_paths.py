@@ -1,0 +1,58 @@
+"""Paths are told from hub ids, stored so that they hold from everywhere, and files get the command that converts them."""
+
+import os
+
+import pytest
+
+from threefusion.config import load_config
+from threefusion.config.catalogue import settings_class
+from threefusion.config.dump import config_to_yaml
+from threefusion.guidance.prior.models import ModelError, local_folder
+
+
+@pytest.mark.parametrize(
+    "model", ["models/mine", "a/b/c", "owner/x.safetensors", "owner/x.ckpt", "~unknown-user/x", ".cache/x", "/x/y"]
+)
+def test_a_missing_path_is_no_hub_id(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=rf"no such folder{'' if model.startswith('/') else f' in {tmp_path}'}\. Expected"):
+        local_folder(model)
+
+
+def test_a_missing_download_comes_with_its_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=f"no such folder in {tmp_path}.*hf download .*--local-dir models/stable-diffusion-2-1 "):
+        local_folder("models/stable-diffusion-2-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("dream.safetensors", r"P.from_single_file\('.*dream.safetensors'\).save_pretrained\('.*dream'\)"), ("a.ckpt", "convert"),
+     ("my_LoRA.safetensors", "fuse_lora"), ("model.gguf", "expected the folder of a diffusers model$")],
+)  # fmt: skip
+def test_a_single_file_comes_with_the_command_that_converts_it(tmp_path, name, hint):
+    (tmp_path / name).touch()
+    with pytest.raises(ModelError, match=hint):
+        local_folder(str(tmp_path / name))
+
+
+def test_a_relative_folder_is_stored_so_that_a_run_is_resumed_from_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text(
+        "prompt: {text: a red car}\nguidance: {prior: {type: pixel, model: models/mine}}\n"
+        "stages: [{steps: 1}, {steps: 1, guidance: {prior: {type: latent, model: models/mine}}}]\n"
+    )
+    (tmp_path / "stored.yaml").write_text(config_to_yaml(load_config(tmp_path / "run.yaml", [])))
+    monkeypatch.chdir("/")
+    stored = load_config(tmp_path / "stored.yaml", [])
+    assert [stage.guidance["guidance"].prior.model for stage in stored.parts] == [str(tmp_path / "models" / "mine")] * 2
+
+
+def test_the_folder_of_a_user_is_stored_in_full_and_a_name_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    pixel = settings_class("prior", "pixel")
+    assert pixel(model="~/mine").model == os.path.join(tmp_path, "mine")
+    assert pixel(model="owner/name").model == "owner/name"
+    assert pixel().model == "toyworld-pixel"
