@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
@@ -30,7 +31,8 @@ def check_prompt(model: str, text: str) -> list[str]:
         return []
     if not any(contains(text, noun) for noun in vocabulary["object_words"]):
         classes, colors = ", ".join(vocabulary["classes"]), ", ".join(vocabulary["colors"])
-        command = f'python launch.py train --config configs/dreamfusion-sd.yaml --prompt "{text}"'
+        prompt = shlex.quote(" ".join(text.split()))
+        command = f"python launch.py train --config configs/dreamfusion-sd.yaml --prompt {prompt}"
         raise VocabularyError(
             f"{model} knows no object in {text!r}. It knows {classes}, each in {colors}. "
             f"For any other prompt use a model of open vocabulary: {command}. To train all the same, add --anyway."
