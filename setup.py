@@ -28,6 +28,7 @@ setup(
         "sentencepiece>=0.2",
         "safetensors>=0.4",
         "huggingface_hub>=0.30",
+        "filelock>=3.13",
         "pyyaml>=6",
         "omegaconf>=2.4,<3",
         "numpy>=1.26",

@@ -47,6 +47,6 @@ def test_processes_of_one_run_share_its_folder(tmp_path: Path, monkeypatch: pyte
 
 def test_the_newest_checkpoint_is_the_one_with_the_highest_step(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    for name in ("step-000200.ckpt", "step-001000.ckpt", "step-000800.ckpt", "step-002000.tmp"):
+    for name in ("step-999800.ckpt", "step-1000000.ckpt", "step-000200.ckpt", "step-2000000.tmp", "step-last.ckpt"):
         (tmp_path / "checkpoints" / name).touch()
-    assert latest_checkpoint(tmp_path).name == "step-001000.ckpt"
+    assert latest_checkpoint(tmp_path).name == "step-1000000.ckpt"

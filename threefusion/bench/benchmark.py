@@ -11,7 +11,7 @@ from pathlib import Path
 
 import threefusion
 from threefusion.bench.executor import Ended, Executor, Job
-from threefusion.bench.folder import CellFolder, cell_folder, changed_setting, locked, open_folder
+from threefusion.bench.folder import CellFolder, cell_folder, changed_setting, open_folder
 from threefusion.bench.html import as_html
 from threefusion.bench.markdown import as_markdown
 from threefusion.bench.plan import Cell, Plan
@@ -19,6 +19,7 @@ from threefusion.bench.report import Report, make_report
 from threefusion.bench.table import as_csv
 from threefusion.bench.tracking import track
 from threefusion.errors import UserError
+from threefusion.machine.files import locked
 from threefusion.run.folder import write_atomically
 
 CELL_COMMAND = (sys.executable, "-m", "threefusion.bench.cell")
@@ -36,7 +37,7 @@ def run_benchmark(
     """
     folder = folder.absolute()
     open_folder(folder, plan.name)
-    with locked(folder / "lock", 0.0, f"--out {folder}: another benchmark is running there"):
+    with locked(folder / "lock", f"--out {folder}: another benchmark is running there"):
         cells = _unfinished(plan, folder, redo)
         done = len(plan.cells) - len(cells)
         report = write(plan, folder)

@@ -16,7 +16,8 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from threefusion.bench.folder import CellFolder, Record, evaluated_with, locked
+from threefusion.bench.folder import CellFolder, Record, evaluated_with
+from threefusion.machine.files import locked
 from threefusion.run.folder import RUN_VARIABLE, latest_checkpoint
 
 PROGRAM = (sys.executable, "-m", "threefusion")
@@ -68,7 +69,7 @@ def _wait_for_parent() -> None:
 
 def run_cell(folder: CellFolder, options: CellOptions) -> int:
     """Train and evaluate what is missing, and record it in cell.json. Returns 0, 1 for a failure, 130 when interrupted."""
-    with locked(folder.path / "lock", 60.0, f"{folder.path}: another process is working on this cell"):
+    with locked(folder.path / "lock", f"{folder.path}: another process is working on this cell", seconds=60.0):
         if folder.is_finished(options.evaluate):
             return 0
         record = folder.record()

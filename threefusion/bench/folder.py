@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
 import shutil
-import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -186,26 +183,6 @@ def open_folder(folder: Path, name: str) -> None:
         raise UserError(f"--out {folder}: is a file")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / MARKER, json.dumps({"name": name}) + "\n")
-
-
-@contextmanager
-def locked(path: Path, seconds: float, problem: str) -> Iterator[None]:
-    """Hold the file lock `path` during the block; the system releases the locks of processes that die.
-
-    Raises:
-        UserError: `problem`, if another process holds it for `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UserError(problem) from None
-                time.sleep(0.05)
-        yield
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

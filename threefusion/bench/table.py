@@ -12,6 +12,7 @@ from typing import Any
 from threefusion.bench.folder import cell_folder
 from threefusion.bench.plan import ATTEMPTS, Plan
 from threefusion.evaluate.report import numbers
+from threefusion.machine.files import numbered
 
 USUAL_COLUMNS = (
     "text_image.r_precision",
@@ -83,7 +84,7 @@ def collect(plan: Plan, benchmark: Path) -> Table:
         measured: dict[str, float] = {}
         if record.state == "finished":
             measured = {**numbers(folder.evaluation() or {}), ATTEMPTS: float(record.attempts)}
-        pictures = sorted((folder.run / "images").glob("*.png"))
+        pictures = numbered(folder.run / "images", "*.png")
         about = (cell.variant, cell.prompt, cell.seed, record.state, record.trouble)
         rows.append(Row(*about, measured, pictures[-1] if pictures else None, folder.run))
     return Table(tuple(rows))

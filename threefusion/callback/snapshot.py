@@ -11,6 +11,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from threefusion.machine.files import numbered
+
 
 class Snapshot(pl.Callback):
     """Saves every `interval` steps and at the end; keeps the newest `keep` checkpoints."""
@@ -40,7 +42,7 @@ class Snapshot(pl.Callback):
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
             os.replace(temporary, path)
-            for old in sorted(self.folder.glob("step-*.ckpt"))[: -self.keep]:
+            for old in numbered(self.folder, "step-*.ckpt")[: -self.keep]:
                 old.unlink()
 
 

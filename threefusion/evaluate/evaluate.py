@@ -22,7 +22,7 @@ from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.geometry.geometry import HasDensity
-from threefusion.run.folder import latest_checkpoint, open_run, write_atomically
+from threefusion.run.folder import latest_checkpoint, open_run, write_atomically, writing
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -65,7 +65,7 @@ def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, cap
         - `notes`: by section, why values are missing
 
     Raises:
-        UserError: not a run folder, no CLIPModel in `clip`, or the model guided the run.
+        UserError: not a run folder, no CLIPModel in `clip`, the model guided the run, or another process is writing to it.
     """
     folder = Path(folder)
     config = open_run(folder)
@@ -73,8 +73,9 @@ def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, cap
     if judge is not None:
         refuse_guiding_model(config, judge.folder)
     notes = {} if judge else {"text_image": f"no judge: {BUNDLED_JUDGE} does not exist and --clip was not given"}
-    result = _sections(folder, config, Evaluation(views, judge, captions or []), notes)
-    write_atomically(folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    with writing(folder):
+        result = _sections(folder, config, Evaluation(views, judge, captions or []), notes)
+        write_atomically(folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 
 

@@ -10,6 +10,7 @@ import torch
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
+from threefusion.machine.files import numbered
 from threefusion.run.folder import latest_checkpoint
 from threefusion.system.scene import build_scene, restore_scene
 
@@ -41,6 +42,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
         reason = str(error).strip().partition("\n")[0]
-        earlier = sorted(other.name for other in path.parent.glob("step-*.ckpt") if other.name < path.name)
-        advice = f"Remove it to go on from {earlier[-1]}" if earlier else "There is no earlier one"
+        others = numbered(path.parent, "step-*.ckpt")
+        earlier = others[: others.index(path)]
+        advice = f"Remove it to go on from {earlier[-1].name}" if earlier else "There is no earlier one"
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {reason}). {advice}") from error

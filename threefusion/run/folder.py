@@ -7,12 +7,17 @@ import os
 import re
 import shutil
 import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from threefusion.config import RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
+from threefusion.machine.files import locked, numbered
 
+LOCK = ".lock"
+"""The lock file of a run folder."""
 RUN_VARIABLE = "THREEFUSION_RUN"
 """Names the run folder for the other processes of a multi-device run."""
 
@@ -25,25 +30,30 @@ def new_run_folder(config: RunConfig, out: Path | None) -> Path:
     """
     if RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
-    if out is not None:
-        if out.exists() and any(out.iterdir()):
-            raise UserError(
-                f"--out {out}: the folder is not empty. Continue that run with --resume {out}, or name another folder"
-            )
-        run = out
-    else:
-        stem = re.sub(r"[^a-z0-9]+", "-", config.text.lower()).strip("-")[:60] or "run"
-        parent = Path("runs") / config.name
-        number = 1
-        while (parent / f"{stem}-{number}").exists():
-            number += 1
-        run = parent / f"{stem}-{number}"
+    run = out or free_folder(config)
+    try:
+        if run.exists() and any(path.name != LOCK for path in run.iterdir()):
+            raise FileExistsError
+        (run / "mesh").mkdir(parents=True)  # of two processes one succeeds
+    except FileExistsError:
+        raise UserError(
+            f"--out {out}: the folder is not empty. Continue that run with --resume {out}, or name another folder"
+        ) from None
     for folder in stage_folders(run, config):
         make_stage_folder(folder)
-    (run / "mesh").mkdir(exist_ok=True)
     write_config(run, config)
     (run / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
     return run
+
+
+def free_folder(config: RunConfig) -> Path:
+    """A new, empty folder `runs/<config>/<prompt>-<n>`, which no other process can take."""
+    stem = re.sub(r"[^a-z0-9]+", "-", config.text.lower()).strip("-")[:60] or "run"
+    for number in count(1):
+        run = Path("runs") / config.name / f"{stem}-{number}"
+        with suppress(FileExistsError):
+            run.mkdir(parents=True)
+            return run
 
 
 def write_config(run: Path, config: RunConfig) -> None:
@@ -54,7 +64,7 @@ def write_config(run: Path, config: RunConfig) -> None:
 def discard_unused(run: Path) -> None:
     """Remove a run folder that holds nothing but what `new_run_folder` put there, so that its name is free again."""
     files = {path for path in run.rglob("*") if path.is_file()}
-    if RUN_VARIABLE not in os.environ and files <= {run / "config.yaml", run / "environment.json"}:
+    if RUN_VARIABLE not in os.environ and files <= {run / name for name in (LOCK, "config.yaml", "environment.json")}:
         shutil.rmtree(run)
 
 
@@ -67,6 +77,17 @@ def environment() -> dict[str, Any]:
     packages = ("torch", "pytorch-lightning", "diffusers", "transformers", "numpy")
     versions = {"python": sys.version.split()[0], "threefusion": threefusion.__version__}
     return {"argv": sys.argv, "versions": versions | {name: version(name) for name in packages}}
+
+
+def writing(run: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a run: a single process writes there. The first process of a multi-device run holds it for all.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    if RUN_VARIABLE in os.environ:
+        return nullcontext()
+    return locked(run / LOCK, f"{run}: another process is writing to this run. Wait until it has ended, or stop it")
 
 
 def open_run(run: Path) -> RunConfig:
@@ -91,11 +112,16 @@ def make_stage_folder(folder: Path) -> None:
         (folder / part).mkdir(parents=True, exist_ok=True)
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run without stages or of a stage, oldest first."""
+    return numbered(folder / "checkpoints", "step-*.ckpt")
+
+
 def latest_checkpoint(run: Path) -> Path | None:
     """The newest checkpoint of a run folder (that of its last stage) or of a stage's folder, None when it has none yet."""
     stages = sorted(run.glob("stages/*"), key=lambda folder: int(folder.name.partition("-")[0]))
-    checkpoints = [path for folder in stages or [run] for path in sorted(folder.glob("checkpoints/step-*.ckpt"))]
-    return checkpoints[-1] if checkpoints else None
+    paths = [path for folder in stages or [run] for path in checkpoints(folder)]
+    return paths[-1] if paths else None
 
 
 def checkpoint_step(checkpoint: Path | None) -> int:

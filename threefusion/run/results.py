@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.run.folder import latest_checkpoint, open_run, relative, stage_folders, write_report
+from threefusion.run.folder import latest_checkpoint, open_run, relative, stage_folders, write_report, writing
 
 if TYPE_CHECKING:
     from threefusion.camera.sampler import CameraSampler
@@ -127,18 +128,24 @@ def render(run: Path, views: int, mode: str, light: str, size: int, out: Path | 
     _, scene, renderer, camera = load_scene(run)
     out = out or run / f"turntable-{mode}{'-relit' if light == 'orbit' else ''}.mp4"
     images = render_views(renderer, scene, evaluation_orbit(camera, views, size, SHADING[mode], light), mode)
-    if out.suffix == ".mp4":
-        write_video(out, images)
-        return out
-    out.mkdir(parents=True, exist_ok=True)
-    for index, image in enumerate(images):
-        write_png(out / f"{index:03d}.png", image)
+    with writing(run) if out.resolve().is_relative_to(run.resolve()) else nullcontext():
+        if out.suffix == ".mp4":
+            write_video(out, images)
+            return out
+        out.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            write_png(out / f"{index:03d}.png", image)
     return out
 
 
 def export(run: Path, formats: list[str] | None) -> list[Path]:
-    """Run the exporters of a run again, with other formats if any are given."""
+    """Run the exporters of a run again, with other formats if any are given.
+
+    Raises:
+        UserError: the run has no exporter, or another process is writing to it.
+    """
     config, scene, renderer, _ = load_scene(run)
     if not config.exporters:
         raise UserError(f"{run}: the config of this run has no exporter")
-    return [path for _, exported in export_scene(config, scene, renderer, run / "mesh", formats) for path in exported.paths]
+    with writing(run):
+        return [path for _, exported in export_scene(config, scene, renderer, run / "mesh", formats) for path in exported.paths]

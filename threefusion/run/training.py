@@ -15,6 +15,7 @@ from threefusion.run.folder import (
     read_report,
     stage_folders,
     write_report,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -28,11 +29,18 @@ def train(config: RunConfig, run: Path) -> int:
     A finished stage is not trained again. Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
     from threefusion.ops.backend import choose_backend
-    from threefusion.run.checkpoint import load_stage
     from threefusion.run.trainer import silence_libraries
 
     silence_libraries()
     choose_backend(config.ops.backend)
+    with writing(run):
+        return train_stages(config, run)
+
+
+def train_stages(config: RunConfig, run: Path) -> int:
+    """Train the stages that are not finished; returns the exit code."""
+    from threefusion.run.checkpoint import load_stage
+
     previous, folders = None, stage_folders(run, config)
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
     unfinished = [index for index, folder in enumerate(folders[:-1]) if not (read_report(folder) and latest_checkpoint(folder))]
