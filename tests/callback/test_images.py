@@ -54,3 +54,16 @@ def test_a_preview_shows_what_a_renderer_without_normals_has(tiny: Path, tmp_pat
     assert torch.equal(Previews(tmp_path, 1, 16).sheet(renderer, scene, camera), both[:16])
     with pytest.raises(UserError, match="no normals"):
         next(render_views(renderer, scene, evaluation_orbit(camera, 1, 16), "normal"))
+
+
+def test_a_video_that_cannot_be_finished_is_refused_and_removed(tmp_path: Path) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"a\.mp4: cannot be written"):
+            write_video(tmp_path / "a.mp4", (torch.rand(32, 32, 3) for _ in range(30)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

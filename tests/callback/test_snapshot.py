@@ -1,13 +1,51 @@
-"""Checkpoints: which are kept."""
+"""A checkpoint holds all that happened before it, and only what is ours is dropped."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from unittest.mock import Mock
 
+import pytest
 import pytorch_lightning as pl
 
 from threefusion.callback.snapshot import Snapshot
+from threefusion.config import load_config
+from threefusion.run.trainer import make_trainer, silence_libraries
+from threefusion.system.build import build_system
+
+
+class Stopped(RuntimeError):
+    pass
+
+
+def test_rows_before_a_checkpoint_are_written_before_it(tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    silence_libraries()
+    save = Snapshot.save
+
+    def deadly(self, trainer):
+        save(self, trainer)
+        raise Stopped
+
+    monkeypatch.setattr(Snapshot, "save", deadly)
+    config = load_config(tiny, ["trainer.log_every_n_steps=5"])
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(Stopped):
+        make_trainer(config, tmp_path, [], 0).fit(build_system(config))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000005.ckpt"]
+    assert [row["step"] for row in csv.DictReader((tmp_path / "metrics.csv").open())] == ["4"]
+
+
+def test_foreign_checkpoints_are_left_alone(tiny: Path, tmp_path: Path) -> None:
+    silence_libraries()
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    foreign = {"step-000000-mine.ckpt", "step-best.ckpt", "other.ckpt", "step-000001.tmp"}
+    for name in foreign:
+        (folder / name).touch()
+    config = load_config(tiny, ["output.checkpoint_interval=1", "output.keep_checkpoints=1"])
+    make_trainer(config, tmp_path, [], 0).fit(build_system(config))
+    assert {path.name for path in folder.iterdir()} == foreign | {"step-000012.ckpt"}
 
 
 def test_the_lowest_steps_are_dropped_not_the_first_names(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from threefusion.config import load_config
 from threefusion.errors import UserError
-from threefusion.run.folder import latest_checkpoint, new_run_folder, open_run
+from threefusion.run import folder
+from threefusion.run.folder import latest_checkpoint, new_run, new_run_folder, open_run, read_report, reopen
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -30,9 +31,98 @@ def test_runs_are_numbered_and_hold_their_config() -> None:
 def test_a_folder_that_is_in_use_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("data")
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match=r"not empty\. Name another folder"):
         new_run_folder(load_config(QUICKSTART, []), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def begun(out: Path) -> dict[str, bytes]:
+    """The files of a run that was killed before its first checkpoint."""
+    new_run_folder(load_config(QUICKSTART, []), out)
+    (out / "metrics.csv").write_text("step,loss\n9,0.5\n")
+    (out / "images" / "000000.png").touch()
+    (out / ".report.99999999999.tmp.json").touch()
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_folder_without_a_checkpoint_can_be_named_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    assert len(begun(out)) == 6
+    config = load_config(QUICKSTART, ["seed=7"])
+    assert open_run(new_run_folder(config, out)) == config
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [".lock", "config.yaml", "environment.json"]
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/step-000200.ckpt", "notes.txt", "mesh/model.glb", "images/mine.png", "report.json"]
+)
+def test_a_folder_with_results_or_files_of_others_is_not(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    files = begun(out) | {name: b"precious"}
+    (out / name).write_text("precious")
+    with pytest.raises(UserError, match="--resume"):
+        new_run_folder(load_config(QUICKSTART, []), out)
+    assert {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+
+
+def test_a_config_of_the_users_own_makes_no_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("extends: quickstart.yaml\n")
+    with pytest.raises(UserError, match="not empty"):
+        new_run_folder(load_config(QUICKSTART, []), tmp_path)
+    assert (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("error", [UserError("no such model"), RuntimeError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("out", [None, "out", "new/parent/out", "there/out", "there"])
+def test_a_run_that_fails_at_once_leaves_no_trace(tmp_path: Path, out: str | None, error: BaseException) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(type(error)), new_run(load_config(QUICKSTART, []), out and Path(out)) as run:
+        assert (run / "config.yaml").exists()
+        raise error
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+@pytest.mark.parametrize("out", [None, "new/out"])
+def test_a_full_disk_leaves_no_trace_either(tmp_path: Path, monkeypatch, out: str | None) -> None:
+    def full(*_):
+        raise UserError("config.yaml: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(folder, "write_config", full)
+    with pytest.raises(UserError), new_run(load_config(QUICKSTART, []), out and Path(out)):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_fails_later_keeps_what_there_is_to_see(tmp_path: Path) -> None:
+    with pytest.raises(UserError), new_run(load_config(QUICKSTART, []), None) as run:
+        (run / "images" / "000000.png").touch()
+        raise UserError("diverged")
+    assert (run / "images" / "000000.png").exists() and (run / "config.yaml").exists()
+
+
+def test_a_failed_run_leaves_its_neighbour_alone(tmp_path: Path) -> None:
+    config = load_config(QUICKSTART, [])
+    with pytest.raises(UserError), new_run(config, None) as first:
+        second = new_run_folder(config, None)
+        raise UserError("no such model")
+    assert not first.exists() and (second / "config.yaml").exists()
+
+
+def test_foreign_checkpoints_are_named_and_half_written_files_removed(tmp_path: Path, capsys) -> None:
+    begun(tmp_path / "out")
+    for name in ("step-000200.ckpt", "best.ckpt"):
+        (tmp_path / "out" / "checkpoints" / name).touch()
+    assert latest_checkpoint(reopen(tmp_path / "out")).name == "step-000200.ckpt"
+    assert capsys.readouterr().err == f"{tmp_path}/out/checkpoints/best.ckpt: ignored, it is no checkpoint of this run\n"
+    assert not (tmp_path / "out" / ".report.99999999999.tmp.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\0", None])
+def test_a_damaged_report_is_no_report(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "report.json"
+    path.mkdir() if content is None else path.write_text(content)
+    assert read_report(tmp_path) is None
 
 
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ from threefusion.bench.report import Report, make_report
 from threefusion.bench.table import as_csv
 from threefusion.bench.tracking import track
 from threefusion.errors import UserError
-from threefusion.machine.files import locked
-from threefusion.run.folder import write_atomically
+from threefusion.machine.files import locked, write_atomically
 
 CELL_COMMAND = (sys.executable, "-m", "threefusion.bench.cell")
 

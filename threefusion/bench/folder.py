@@ -19,7 +19,8 @@ from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_conf
 from threefusion.errors import UserError
 from threefusion.evaluate.independence import BUNDLED_JUDGE
 from threefusion.guidance.prior.models import fingerprint, guiding_models, local_folder
-from threefusion.run.folder import latest_checkpoint, write_atomically
+from threefusion.machine.files import read_json, write_atomically
+from threefusion.run.folder import latest_checkpoint
 
 MARKER = "benchmark.json"
 """Marks a folder as that of a benchmark."""
@@ -183,12 +184,3 @@ def open_folder(folder: Path, name: str) -> None:
         raise UserError(f"--out {folder}: is a file")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / MARKER, json.dumps({"name": name}) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None if it is missing or incomplete."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None

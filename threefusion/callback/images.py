@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from threefusion.camera.orbit import evaluation_orbit
 from threefusion.camera.sampler import CameraSampler
 from threefusion.geometry.geometry import HasCanvas
+from threefusion.machine.files import written
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.views import Mode, render_views, to_image
 from threefusion.types import Scene, Want
@@ -30,20 +30,37 @@ def write_png(path: Path, image: Float[Tensor, "H W C"]) -> None:
     """Write a PNG through a temporary file."""
     from PIL import Image
 
-    temporary = path.with_suffix(".tmp")
-    Image.fromarray(to_bytes(image)).save(temporary, format="png")
-    os.replace(temporary, path)
+    with written(path) as temporary:
+        Image.fromarray(to_bytes(image)).save(temporary, format="png")
 
 
 def write_video(path: Path, frames: Iterator[Float[Tensor, "H W 3"]], frames_per_second: int = 24) -> None:
     """Write an H.264 MP4 through a temporary file; images should have even sides."""
     import imageio.v2 as imageio
 
-    temporary = path.with_name(path.stem + ".tmp" + path.suffix)
-    with imageio.get_writer(temporary, fps=frames_per_second, codec="libx264", quality=8, macro_block_size=2) as writer:
-        for frame in frames:
-            writer.append_data(to_bytes(frame))
-    os.replace(temporary, path)
+    count = 0
+    with written(path) as temporary:
+        with imageio.get_writer(temporary, fps=frames_per_second, codec="libx264", quality=8, macro_block_size=2) as writer:
+            for frame in frames:
+                writer.append_data(to_bytes(frame))
+                count += 1
+        refuse_incomplete(temporary, count)
+
+
+def refuse_incomplete(video: Path, frames: int) -> None:
+    """Count the frames of a video: imageio does not say that ffmpeg has failed, as on a full disk.
+
+    Raises:
+        OSError: there are fewer than `frames`.
+    """
+    from imageio_ffmpeg import count_frames_and_secs
+
+    try:
+        counted, _ = count_frames_and_secs(str(video))
+    except RuntimeError:
+        counted = 0
+    if counted < frames:
+        raise OSError(f"ffmpeg wrote {counted} of {frames} frames")
 
 
 class Previews(pl.Callback):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import os
+import sys
+import zlib
 from argparse import Namespace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from threefusion.machine.files import cannot_write, set_aside, written
 
 
 class CsvMetrics(Logger):
@@ -20,13 +24,26 @@ class CsvMetrics(Logger):
     deletes the old file when a run is resumed; this one keeps the rows before the resumed step.
     """
 
-    def __init__(self, path: Path, resumed_step: int) -> None:
+    def __init__(self, path: Path, resumed_step: int, digest: int | None = None) -> None:
+        """`digest` is that of the rows before `resumed_step`, as a checkpoint holds it; a file with other rows is set aside."""
         super().__init__()
         self.path = path
         self.columns: list[str] = []
         """Those of the file as this logger has written it; none before it has."""
-        self.rows = [row for row in self._written() if int(row["step"]) < resumed_step]
+        rows, damaged = read_rows(path)
+        self.rows: list[dict[str, Any]] = [row for row in rows if int(row["step"]) < resumed_step]
         """What is not written yet."""
+        self.digest = digest_of(self.rows)
+        """Of all rows, written or not."""
+        if damaged or digest not in (None, self.digest):
+            self._set_aside(resumed_step)
+
+    @rank_zero_only
+    def _set_aside(self, step: int) -> None:
+        """Keep a damaged or foreign file under another name."""
+        kept = f"; the file is kept as {set_aside(self.path).name}" if self.path.exists() else ""
+        before = f"the {len(self.rows)} legible rows before step {step} are used" if self.rows else "it begins anew"
+        print(f"{self.path}: not as this run wrote it: {before}{kept}", file=sys.stderr)
 
     @property
     def name(self) -> str:
@@ -48,30 +65,59 @@ class CsvMetrics(Logger):
         values = {name: f"{value:.6g}" for name, value in metrics.items() if name != "epoch"}
         if values:
             self.rows.append({"step": step, **values})
+            self.digest = digest_of(self.rows[-1:], self.digest)
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the rows that have come since the last time."""
+        """Write the rows that have come since the last time.
+
+        Raises:
+            UserError: the disk is full.
+        """
         if not self.rows:
             return
         columns = list(dict.fromkeys([*self.columns, *(name for row in self.rows for name in row)]))
         if columns == self.columns:
-            with self.path.open("ab") as file:
-                file.write(as_csv(self.rows, columns))
+            try:
+                with self.path.open("ab") as file:
+                    file.write(as_csv(self.rows, columns))
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
         else:
-            earlier = self._written() if self.columns else []
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_bytes(as_csv([dict(zip(columns, columns, strict=True)), *earlier, *self.rows], columns))
-            os.replace(temporary, self.path)
+            earlier = read_rows(self.path)[0] if self.columns else []
+            with written(self.path) as temporary:
+                temporary.write_bytes(as_csv([dict(zip(columns, columns, strict=True)), *earlier, *self.rows], columns))
         self.columns, self.rows = columns, []
 
-    def _written(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        text = self.path.read_bytes().decode()
-        # a crash may have cut the last row short
-        whole = text[: text.rfind("\n") + 1]
-        return list(csv.DictReader(io.StringIO(whole, newline="")))
+
+def read_rows(path: Path) -> tuple[list[dict[str, str]], bool]:
+    """The rows of a metrics.csv, and whether something in it is none; its last line does not count, a crash may cut it short."""
+    if not path.is_file():
+        return [], path.exists()
+    text = path.read_bytes().decode(errors="replace")
+    try:
+        columns, *lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    except (csv.Error, ValueError):
+        return [], "\n" in text
+    rows = [dict(zip(columns, line, strict=True)) for line in lines if len(line) == len(columns)]
+    rows = [row for row in rows if is_row(row)]
+    return rows, len(rows) < len(lines)
+
+
+def is_row(row: dict[str, str]) -> bool:
+    """Whether it has a step, and numbers or nothing."""
+    try:
+        return row.get("step", "").isdecimal() and all(value == "" or float(value) is not None for value in row.values())
+    except ValueError:
+        return False
+
+
+def digest_of(rows: Iterable[Mapping[str, Any]], before: int = 0) -> int:
+    """A checksum of rows, whatever the order of their columns and however empty others are; `before` is that of earlier rows."""
+    for row in rows:
+        text = ",".join(f"{name}={value}" for name, value in sorted(row.items()) if value != "")
+        before = zlib.crc32(text.encode(), before)
+    return before
 
 
 def as_csv(rows: list[dict[str, Any]], columns: list[str]) -> bytes:

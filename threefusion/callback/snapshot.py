@@ -1,8 +1,8 @@
-"""Checkpoints, written atomically, also on Ctrl-C."""
+"""Checkpoints, which appear whole or not at all, also on Ctrl-C."""
 
 from __future__ import annotations
 
-import os
+import io
 import signal
 import sys
 from pathlib import Path
@@ -10,22 +10,46 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 
-from threefusion.machine.files import numbered
+from threefusion.machine.files import numbered, written
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Writes checkpoints beside where they go; Lightning takes the system's temporary folder, where a killed run leaves them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write one, whole or not at all.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with written(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
 
 class Snapshot(pl.Callback):
-    """Saves every `interval` steps and at the end; keeps the newest `keep` checkpoints."""
+    """Saves every `interval` steps and at the end; keeps the newest `keep` checkpoints.
+
+    A step is saved when the next one begins, because Lightning logs its row of the metrics after the callbacks.
+    """
 
     def __init__(self, run: Path, interval: int, keep: int) -> None:
         self.folder = run / "checkpoints"
         self.interval, self.keep = interval, keep
         self._saved = -1
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save when a multiple of the interval is reached (once, however many micro-batches a step has)."""
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """What a run resumes from is saved already."""
+        self._saved = trainer.global_step or -1
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Save when a multiple of the interval was reached (once, however many micro-batches a step has)."""
+        # Lightning numbers rows by a counter that is one less after it resumed from here
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         if trainer.global_step % self.interval == 0 and trainer.global_step != self._saved and trainer.global_step > 0:
             self.save(trainer)
 
@@ -35,15 +59,16 @@ class Snapshot(pl.Callback):
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write `step-000200.ckpt` through a temporary file, then drop the oldest."""
+        """Write `step-000200.ckpt`, then drop the oldest."""
         self._saved = trainer.global_step
-        path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
-        temporary = path.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:06d}.ckpt")
         if trainer.is_global_zero:
-            os.replace(temporary, path)
             for old in numbered(self.folder, "step-*.ckpt")[: -self.keep]:
                 old.unlink()
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what the metrics.csv of this moment is recognised by."""
+        checkpoint["metrics_digest"] = trainer.loggers[0].digest
 
 
 class Interrupt(pl.Callback):

@@ -44,17 +44,13 @@ def train_command(arguments: argparse.Namespace) -> int:
     if not (arguments.anyway or arguments.resume):  # a resumed run passed this check when it started
         check_words(config)
     prepare_process()
-    from threefusion.run.folder import discard_unused, new_run_folder
+    from threefusion.run.folder import new_run, reopen
     from threefusion.run.training import train
 
     if arguments.resume:
-        return train(config, arguments.resume)
-    run = new_run_folder(config, arguments.out)
-    try:
+        return train(config, reopen(arguments.resume))
+    with new_run(config, arguments.out) as run:
         return train(config, run)
-    except UserError:
-        discard_unused(run)
-        raise
 
 
 def check_words(config: RunConfig) -> None:

@@ -22,7 +22,8 @@ from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.geometry.geometry import HasDensity
-from threefusion.run.folder import latest_checkpoint, open_run, write_atomically, writing
+from threefusion.machine.files import read_json, write_atomically
+from threefusion.run.folder import latest_checkpoint, open_run, read_report, writing
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -81,8 +82,7 @@ def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, cap
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
     """The last result of `evaluate_run`, None if there is none."""
-    path = Path(folder) / RESULT_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_json(Path(folder) / RESULT_FILE)
 
 
 def choose_judge(clip: Path | None) -> Judge | None:
@@ -151,16 +151,25 @@ def _sections(folder: Path, config: RunConfig, evaluation: Evaluation, notes: di
     mesh = _read_mesh(folder, report, notes)
     seen = _read_field(folder, evaluation.views, notes)
     sections = evaluate_mesh(mesh, prompt, evaluation, seen)
-    sections["pathology"]["dropped_volume"] = (report.get("export") or {}).get("dropped_volume")
+    sections["pathology"]["dropped_volume"] = _number(_section(report, "export").get("dropped_volume"))
     if sections["text_image"]["candidates"] is None and mesh is not None:
         notes.setdefault("text_image", "no candidates: the prompt names no toy object; pass --candidates FILE")
     judge = evaluation.judge
     about = {"folder": str(folder), "config": config.name, "prompt": prompt, "seed": config.seed, "views": evaluation.views}
-    phases = report.get("phase_milliseconds_per_step") or {}
-    sections["cost"] = {key: report.get(reported) for key, reported in COST_KEYS.items()}
-    sections["cost"] |= {key: phases.get(key.removesuffix("_ms")) for key in STEP_KEYS}
+    phases = _section(report, "phase_milliseconds_per_step")
+    sections["cost"] = {key: _number(report.get(reported)) for key, reported in COST_KEYS.items()}
+    sections["cost"] |= {key: _number(phases.get(key.removesuffix("_ms"))) for key in STEP_KEYS}
     finite = {name: {key: _finite(value) for key, value in values.items()} for name, values in sections.items()}
     return {"run": {**about, "judge": judge and str(judge.folder)}, **finite, "notes": notes}
+
+
+def _section(report: dict[str, Any], name: str) -> dict[str, Any]:
+    """A mapping in report.json, empty where it is null or something else."""
+    return value if isinstance(value := report.get(name), dict) else {}
+
+
+def _number(value: Any) -> int | float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _finite(value: Any) -> Any:
@@ -170,16 +179,15 @@ def _finite(value: Any) -> Any:
 
 def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
     """The contents of report.json, empty if it cannot be read."""
-    try:
-        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        notes["cost"] = f"report.json: cannot be read ({type(error).__name__})"
-        return {}
+    report = read_report(folder)
+    if report is None:
+        notes["cost"] = "report.json: missing or damaged; the run was interrupted, or its folder changed"
+    return report or {}
 
 
 def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> Mesh | None:
     """The exported mesh, None if it cannot be read."""
-    path = folder / ((report.get("artifacts") or {}).get("mesh") or "mesh/model.glb")
+    path = folder / str(_section(report, "artifacts").get("mesh") or "mesh/model.glb")
     if not path.is_file():
         notes["mesh"] = f"{path.name} does not exist: the run was not exported, or its scene is empty"
         return None

@@ -7,43 +7,63 @@ import os
 import re
 import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from threefusion.config import RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
-from threefusion.machine.files import locked, numbered
+from threefusion.machine.files import TEMPORARY, locked, numbered, read_json, remove_temporaries, write_atomically
 
 LOCK = ".lock"
 """The lock file of a run folder."""
 RUN_VARIABLE = "THREEFUSION_RUN"
 """Names the run folder for the other processes of a multi-device run."""
+BEFORE_CHECKPOINT = re.compile(r"(stages/[^/]+/)?(images/\d+\.png|metrics(\.kept-\d+)?\.csv)|(tensorboard|wandb)/.*")
+"""Files that a run writes before its first checkpoint."""
+
+
+@contextmanager
+def new_run(config: RunConfig, out: Path | None) -> Iterator[Path]:
+    """A folder for a run alone, locked for the block: `out`, or `runs/<config>/<prompt>-<n>`.
+
+    After an error no trace of it remains, unless there is something to see in it.
+
+    Raises:
+        UserError: `out` holds anything but a run without a checkpoint, or another process is writing to it.
+    """
+    if RUN_VARIABLE in os.environ:
+        yield Path(os.environ[RUN_VARIABLE])
+        return
+    parent = Path("runs", config.name) if out is None else out
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    run = free_folder(config) if out is None else claimed(out)
+    try:
+        with writing(run):
+            clear(run)
+            # first, because it marks the folder as that of a run
+            write_atomically(run / "environment.json", json.dumps(environment(), indent=2))
+            for folder in stage_folders(run, config):
+                make_stage_folder(folder)
+            (run / "mesh").mkdir()
+            write_config(run, config)
+            yield run
+    except BaseException:
+        if not any(written_by_training(run)):
+            clear(run)
+            (run / LOCK).unlink(missing_ok=True)
+        for folder in missing if out is not None else [run, *missing]:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
 
 
 def new_run_folder(config: RunConfig, out: Path | None) -> Path:
-    """A folder that did not exist before: `out`, or `runs/<config>/<prompt>-<n>`.
-
-    Raises:
-        UserError: `out` holds a run already.
-    """
-    if RUN_VARIABLE in os.environ:
-        return Path(os.environ[RUN_VARIABLE])
-    run = out or free_folder(config)
-    try:
-        if run.exists() and any(path.name != LOCK for path in run.iterdir()):
-            raise FileExistsError
-        (run / "mesh").mkdir(parents=True)  # of two processes one succeeds
-    except FileExistsError:
-        raise UserError(
-            f"--out {out}: the folder is not empty. Continue that run with --resume {out}, or name another folder"
-        ) from None
-    for folder in stage_folders(run, config):
-        make_stage_folder(folder)
-    write_config(run, config)
-    (run / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
-    return run
+    """The folder of a `new_run` that is trained later."""
+    with new_run(config, out) as run:
+        return run
 
 
 def free_folder(config: RunConfig) -> Path:
@@ -54,6 +74,49 @@ def free_folder(config: RunConfig) -> Path:
         with suppress(FileExistsError):
             run.mkdir(parents=True)
             return run
+    raise AssertionError
+
+
+def claimed(out: Path) -> Path:
+    """`out`, which now exists and holds nothing of worth.
+
+    Raises:
+        UserError: it does.
+    """
+    try:
+        if not out.exists():
+            out.mkdir(parents=True)  # of two processes one succeeds
+        elif not is_untrained(out):
+            raise FileExistsError
+    except FileExistsError:
+        problem = "the folder is not empty" if out.is_dir() else "is a file"
+        advice = f"Continue that run with --resume {out}, or name" if (out / "config.yaml").is_file() else "Name"
+        raise UserError(f"--out {out}: {problem}. {advice} another folder") from None
+    return out
+
+
+def written_by_training(run: Path) -> Iterator[Path]:
+    """The files of a run but those that it begins with."""
+    begins = [run / name for name in ("environment.json", "config.yaml", LOCK)]
+    return (path for path in run.rglob("*") if not path.is_dir() and path not in begins and not TEMPORARY.fullmatch(path.name))
+
+
+def is_untrained(run: Path) -> bool:
+    """Whether a folder is empty, or holds nothing but what a run writes before its first checkpoint."""
+    if run.is_dir() and not any(run.iterdir()):
+        return True
+    marked = "versions" in (read_json(run / "environment.json") or {})
+    names = (path.relative_to(run).as_posix() for path in written_by_training(run))
+    return marked and all(map(BEFORE_CHECKPOINT.fullmatch, names))
+
+
+def clear(run: Path) -> None:
+    """Remove everything in a run folder but its lock."""
+    for path in run.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def write_config(run: Path, config: RunConfig) -> None:
@@ -61,11 +124,14 @@ def write_config(run: Path, config: RunConfig) -> None:
     write_atomically(run / "config.yaml", config_to_yaml(config))
 
 
-def discard_unused(run: Path) -> None:
-    """Remove a run folder that holds nothing but what `new_run_folder` put there, so that its name is free again."""
-    files = {path for path in run.rglob("*") if path.is_file()}
-    if RUN_VARIABLE not in os.environ and files <= {run / name for name in (LOCK, "config.yaml", "environment.json")}:
-        shutil.rmtree(run)
+def reopen(run: Path) -> Path:
+    """A run folder that is trained on: what a killed process left half-written is removed, foreign checkpoints are named."""
+    if RUN_VARIABLE not in os.environ:
+        remove_temporaries(run)
+        for folder in (run, *sorted(run.glob("stages/*"))):
+            for path in sorted(set(folder.glob("checkpoints/*")) - set(checkpoints(folder))):
+                print(f"{path}: ignored, it is no checkpoint of this run", file=sys.stderr)
+    return run
 
 
 def environment() -> dict[str, Any]:
@@ -96,7 +162,7 @@ def open_run(run: Path) -> RunConfig:
     Raises:
         UserError: not a run folder.
     """
-    if not (run / "config.yaml").exists():
+    if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: not a run folder (it has no config.yaml)")
     return load_config(run / "config.yaml", [])
 
@@ -135,18 +201,10 @@ def relative(path: Path | None, run: Path) -> str | None:
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report of a run or of a stage, None where there is none: it is not finished."""
-    path = folder / "report.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """The report of a run or of a stage, None where there is none that can be read: it is not finished."""
+    return read_json(folder / "report.json")
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Write report.json."""
     write_atomically(folder / "report.json", json.dumps(report, indent=2) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that readers see the old text or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

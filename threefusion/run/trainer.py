@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from threefusion.callback.images import Previews
 from threefusion.callback.metrics import CsvMetrics
 from threefusion.callback.progress import ProgressLine
-from threefusion.callback.snapshot import Snapshot
+from threefusion.callback.snapshot import CheckpointFiles, Snapshot
 from threefusion.config import RunConfig, config_to_yaml
 from threefusion.errors import UserError
 from threefusion.machine.memory import is_out_of_memory
@@ -40,7 +40,9 @@ def silence_libraries() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_step: int) -> pl.Trainer:
+def make_trainer(
+    config: RunConfig, run: Path, more: list[pl.Callback], resumed_step: int, digest: int | None = None
+) -> pl.Trainer:
     """Lightning's trainer with this project's callbacks and `more`; `trainer.*` of the config is passed through unchanged.
 
     Raises:
@@ -53,7 +55,7 @@ def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_
         *more,
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]
-    loggers = [CsvMetrics(run / "metrics.csv", resumed_step), *build(config.logger, run, config_to_yaml(config))]
+    loggers = [CsvMetrics(run / "metrics.csv", resumed_step, digest), *build(config.logger, run, config_to_yaml(config))]
     try:
         return pl.Trainer(
             **config.trainer.arguments(),
@@ -61,6 +63,7 @@ def make_trainer(config: RunConfig, run: Path, more: list[pl.Callback], resumed_
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=run,
+            plugins=[CheckpointFiles()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -73,11 +73,11 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     stage, folder = config.parts[index], stage_folders(run, config)[index]
     make_stage_folder(folder)
     checkpoint = latest_checkpoint(folder)
-    if checkpoint is not None:
-        read_checkpoint(checkpoint)  # Lightning reads it again, and would not say what is wrong with which file
+    # Lightning reads it again, and would not say what is wrong with which file
+    saved = {} if checkpoint is None else read_checkpoint(checkpoint)
     system = build_system(stage, previous)
     interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
-    trainer = make_trainer(stage, folder, [KeepSettings(run, config), interrupt, run_cost], first)
+    trainer = make_trainer(stage, folder, [KeepSettings(run, config), interrupt, run_cost], first, saved.get("metrics_digest"))
     with finalize_loggers(trainer.loggers, run):
         with run_folder_in_environment(run), friendly_oom(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)

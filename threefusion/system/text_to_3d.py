@@ -274,8 +274,10 @@ class TextTo3D(pl.LightningModule):
         return {name: value for name, value in state.items() if name not in frozen}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Leave out everything frozen; hold the view counter, because a resumed loader starts again from its first batch."""
+        """Leave out everything frozen; hold the view counter, because a resumed loader starts again from its first batch, and
+        the metrics of the row that is not written yet."""
         checkpoint["batches_seen"] = self.batches_seen
+        checkpoint["metrics"] = self.metrics.state()
         checkpoint["state_dict"] = self.saved_state(checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
@@ -293,3 +295,4 @@ class TextTo3D(pl.LightningModule):
             raise UserError(f"the checkpoint was made with another config: {differing[0]} is {sizes[0]} there, {sizes[1]} here")
         take_over_settings(checkpoint["optimizer_states"][0]["param_groups"], self.configure_optimizers().param_groups)
         self.batches_seen = checkpoint["batches_seen"]
+        self.metrics.restore(checkpoint["metrics"])
