@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.gaussian import GaussianPrior
+from threefusion.guidance.prior.model_settings import ModelSettings
 from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.settings import GaussianConfig, PixelConfig
 
-COSINE = {"beta_schedule": "squaredcos_cap_v2"}
+COSINE = {
+    "_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2", "trained_betas": None, "num_train_timesteps": 1000,
+    "beta_start": 1e-4, "beta_end": 0.02,
+}  # fmt: skip
 
 
 class AnisotropicGaussian(GaussianPrior):
@@ -48,8 +54,8 @@ def disguised_gaussian(prediction_type: str, channels: int = 3, size: int = 8) -
     """A pixel prior that runs a `GaussianNetwork` instead of a U-Net."""
     prior = PixelPrior(PixelConfig(model="none/none", dtype="float32"))
     prior._settings = {
-        "unet": {"in_channels": 3, "sample_size": size},
-        "scheduler": COSINE | {"prediction_type": prediction_type},
+        "unet": ModelSettings(Path("unet"), {"in_channels": 3, "sample_size": size}),
+        "scheduler": ModelSettings(Path("scheduler"), COSINE | {"prediction_type": prediction_type}),
     }
     prior._networks = {"unet": GaussianNetwork(prediction_type, channels).requires_grad_(False)}
     return prior

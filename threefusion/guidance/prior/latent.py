@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from threefusion.guidance.prior.autoencoder import check_autoencoder, downsampling, first_channels, normalisation
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
+from threefusion.guidance.prior.model_settings import ModelSettings
 from threefusion.guidance.prior.models import ModelError
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.settings import LatentConfig
@@ -31,35 +33,49 @@ class LatentPrior(PretrainedPrior):
         """Whether latents are sampled from the posterior."""
         return self.cfg.posterior == "sample"
 
-    def check_settings(self, part: str, settings: dict[str, Any]) -> None:
-        """Refuse a U-Net that does not fit the autoencoder."""
+    def check_settings(self, part: str, settings: ModelSettings) -> None:
+        """Check also that the autoencoder has what the config asks of it, and that the U-Net takes its latents.
+
+        Raises:
+            ModelError: as in the base class, or they do not fit.
+        """
+        if part == "vae":
+            check_autoencoder(settings)
+            tiny = settings["_class_name"] == "AutoencoderTiny"
+            if tiny and self.stochastic_encoder:
+                raise settings.error("_class_name", "it has no posterior; expected guidance.prior.posterior=mode")
+            if tiny and self.cfg.gradient_checkpointing:
+                # diffusers' own checkpointing leaves out the scaling of the image in this class
+                raise settings.error("_class_name", "expected guidance.prior.gradient_checkpointing=false")
+            if (size := self.cfg.image_size) and size % downsampling(settings):
+                raise ModelError(f"guidance.prior.image_size: expected a multiple of {downsampling(settings)}, not {size}")
+        if part == "unet" and settings["in_channels"] != (channels := self.settings("vae")["latent_channels"]):
+            raise settings.error("in_channels", f"expected the {channels} channels of the autoencoder's latents alone")
         super().check_settings(part, settings)
-        if part == "unet" and settings["in_channels"] != self.settings("vae").get("latent_channels", 4):
-            channels = settings["in_channels"]
-            raise ModelError(f"{self.cfg.model}: its U-Net takes {channels} channels, which does not match its autoencoder")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Latent channels and size: an eighth of the image in Stable Diffusion."""
         vae = self.settings("vae")
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
-        size = self.cfg.image_size // factor if self.cfg.image_size else self.settings("unet")["sample_size"]
-        return (vae.get("latent_channels", 4), size, size)
+        size = self.cfg.image_size // downsampling(vae) if self.cfg.image_size else self.sample_size
+        return (self.settings("unet")["in_channels"], size, size)
 
     @property
     def image_size(self) -> int:
         """Height and width of the images that are encoded."""
-        return self.shape[1] * 2 ** (len(self.settings("vae")["block_out_channels"]) - 1)
+        return self.shape[1] * downsampling(self.settings("vae"))
 
     def largest_layer(self, views: int) -> int:
         """The U-Net's, or the autoencoder's first layer, which is at image resolution."""
-        return max(super().largest_layer(views), views * self.settings("vae")["block_out_channels"][0] * self.image_size**2)
+        return max(super().largest_layer(views), views * first_channels(self.settings("vae")) * self.image_size**2)
 
     def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
         """Scaled latents of the images at the prior's size: the posterior's mode, moved by `noise` if there is any."""
         image = channels_first(resize(rgb.float(), self.image_size)).to(self.vae_dtype, memory_format=torch.channels_last)
-        latents, log_variance = self.run("encoder", self.encoder, image).float().chunk(2, dim=1)
+        output = self.run("encoder", self.encoder, image).float()
+        latents = output[:, : self.shape[0]]
         if noise is not None:
+            log_variance = output[:, self.shape[0] :]
             # the bounds of diffusers' posterior
             latents = latents + (0.5 * log_variance.clamp(-30, 20)).exp() * noise
         shift, scale = self.shift_and_scale()
@@ -72,21 +88,23 @@ class LatentPrior(PretrainedPrior):
             image = self.vae().decode((x / scale + shift).to(self.storage, self.vae_dtype)).sample
         return channels_last(image.float().to(x.device))
 
-    def shift_and_scale(self) -> tuple[float, float]:
-        """Shift and factor that normalise latents, from the autoencoder's settings."""
-        settings = self.settings("vae")
-        return settings.get("shift_factor") or 0.0, settings.get("scaling_factor", 0.18215)
+    def shift_and_scale(self) -> tuple[float | Tensor, float | Tensor]:
+        """Shift and factor that normalise latents; `[1 C 1 1]` where the autoencoder's settings have them for each channel."""
+        shift, scale = normalisation(self.settings("vae"))
+        if isinstance(shift, float):
+            return shift, scale
+        return tuple(torch.tensor(value, device=self.device).view(1, -1, 1, 1) for value in (shift, scale))
 
     def vae(self) -> nn.Module:
         """The frozen autoencoder."""
         return self.network("vae", self.vae_dtype)
 
     def encoder(self) -> nn.Module:
-        """The encoder alone, which losses differentiate: images to means and log variances `[B 2C h w]`."""
+        """The encoder alone, which losses differentiate: images to means and log variances `[B 2C h w]`, or just to latents."""
         vae = self.vae()
         if self.cfg.gradient_checkpointing:
             vae.enable_gradient_checkpointing()
-        return nn.Sequential(vae.encoder, vae.quant_conv if vae.quant_conv is not None else nn.Identity())
+        return nn.Sequential(vae.encoder, getattr(vae, "quant_conv", None) or nn.Identity())
 
     @property
     def vae_dtype(self) -> torch.dtype:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
-from threefusion.guidance.prior.models import ModelError
+from threefusion.guidance.prior.model_settings import ModelSettings
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.settings import PixelConfig
 
@@ -19,19 +17,22 @@ class PixelPrior(PretrainedPrior):
     def __init__(self, cfg: PixelConfig) -> None:
         super().__init__(cfg)
 
-    def check_settings(self, part: str, settings: dict[str, Any]) -> None:
-        """Refuse a U-Net over latents."""
-        super().check_settings(part, settings)
+    def check_settings(self, part: str, settings: ModelSettings) -> None:
+        """Check also that the U-Net works on pixels.
+
+        Raises:
+            ModelError: as in the base class, or the U-Net does not take three channels.
+        """
         if part == "unet" and settings["in_channels"] != 3:
-            channels = settings["in_channels"]
-            raise ModelError(
-                f"{self.cfg.model}: its U-Net takes {channels} channels, so it works on latents; use the prior `latent`"
-            )
+            latents = (self.folder(self.parts) / "vae").is_dir()
+            hint = "the U-Net works on latents; use the prior `latent`" if latents else "expected 3, a U-Net over pixels alone"
+            raise settings.error("in_channels", hint)
+        super().check_settings(part, settings)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Three channels at the U-Net's training size, unless configured otherwise."""
-        size = self.cfg.image_size or self.settings("unet")["sample_size"]
+        size = self.cfg.image_size or self.sample_size
         return (3, size, size)
 
     def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:

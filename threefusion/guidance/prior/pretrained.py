@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
-from threefusion.guidance.prior.models import TEXT_PARTS, ModelError, read_settings, resolve
+from threefusion.guidance.prior.model_settings import ModelSettings, check_unet, model_settings, sample_size
+from threefusion.guidance.prior.models import TEXT_PARTS, resolve
 from threefusion.guidance.prior.precision import network_dtype, reading_options, stored_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
-from threefusion.guidance.prior.schedule import VariancePreserving, alphas_cumprod
+from threefusion.guidance.prior.schedule import NoiseSchedule
+from threefusion.guidance.prior.scheduler import read_schedule, read_target
 from threefusion.guidance.prior.settings import PretrainedConfig
 from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
-
-TARGETS: dict[str, Target] = {"epsilon": "noise", "v_prediction": "velocity", "sample": "clean"}
-"""By the prediction type of a diffusers scheduler."""
 
 
 class PretrainedPrior(DiffusionPrior):
@@ -33,7 +32,7 @@ class PretrainedPrior(DiffusionPrior):
         super().__init__()
         self.cfg = cfg
         self._folders: dict[tuple[str, ...], Path] = {}
-        self._settings: dict[str, dict[str, Any]] = {}
+        self._settings: dict[str, ModelSettings] = {}
         self._runners: dict[str, Call] = {}
 
     def folder(self, parts: tuple[str, ...]) -> Path:
@@ -42,36 +41,43 @@ class PretrainedPrior(DiffusionPrior):
             self._folders[parts] = resolve(self.cfg.model, parts, self.cfg.revision)
         return self._folders[parts]
 
-    def settings(self, part: str) -> dict[str, Any]:
+    def settings(self, part: str) -> ModelSettings:
         """The model's own settings of its `unet`, `vae` or `scheduler`.
 
         Raises:
-            ModelError: the U-Net needs more than text, or has an unsupported prediction type.
+            ModelError: a field has a value that is not supported.
         """
         if part not in self._settings:
-            name = "scheduler_config.json" if part == "scheduler" else "config.json"
-            self._settings[part] = read_settings(self.folder(self.parts) / part / name)
-            self.check_settings(part, self._settings[part])
+            settings = model_settings(self.folder(self.parts), part)
+            self.check_settings(part, settings)
+            self._settings[part] = settings
         return self._settings[part]
 
-    def check_settings(self, part: str, settings: dict[str, Any]) -> None:
-        """Refuse unsupported networks."""
-        if part == "unet" and settings.get("addition_embed_type") not in (None, "text"):
-            raise ModelError(
-                f"{self.cfg.model}: its U-Net needs more than text ({settings['addition_embed_type']}), which is not supported"
-            )
-        prediction = settings.get("prediction_type", "epsilon")
-        if part == "scheduler" and prediction not in TARGETS:
-            raise ModelError(f"{self.cfg.model}: unsupported prediction_type {prediction!r}; supported: {', '.join(TARGETS)}")
+    def check_settings(self, part: str, settings: ModelSettings) -> None:
+        """Check that the prior can honour the settings of a part.
 
-    def read_schedule(self) -> VariancePreserving:
+        Raises:
+            ModelError: a field has a value that is not supported.
+        """
+        if part == "unet":
+            check_unet(settings)
+        elif part == "scheduler":
+            read_schedule(settings)
+            read_target(settings)
+
+    def read_schedule(self) -> NoiseSchedule:
         """The schedule of the pipeline's scheduler."""
-        return VariancePreserving(alphas_cumprod(self.settings("scheduler")))
+        return read_schedule(self.settings("scheduler"))
 
     @property
     def target(self) -> Target:
         """The prediction type of the pipeline's scheduler."""
-        return TARGETS[self.settings("scheduler").get("prediction_type", "epsilon")]
+        return read_target(self.settings("scheduler"))
+
+    @property
+    def sample_size(self) -> int:
+        """Height and width at which the U-Net was trained."""
+        return sample_size(self.settings("unet"))
 
     def largest_layer(self, views: int) -> int:
         """The U-Net's first layer, at full resolution, under two conditions."""
@@ -85,15 +91,17 @@ class PretrainedPrior(DiffusionPrior):
     def load(self) -> None:
         """Load the networks in their stored precision; each is cast for its device at its first use."""
         for part in self.parts:
+            self.settings(part)
+        for part in self.parts:
             if part != "scheduler" and part not in self._networks:
                 self._networks[part] = self.read_network(part)
 
     def read_network(self, part: str) -> nn.Module:
         """A network, frozen, in the precision of its file."""
-        self.settings(part)
+        settings = self.settings(part)
         folder = self.folder(self.parts) / part
         dtype = {dtype_keyword(): stored_dtype(folder)}
-        network = network_class(part).from_pretrained(folder, **dtype, **reading_options(folder))
+        network = network_class(settings["_class_name"]).from_pretrained(folder, **dtype, **reading_options(folder))
         return network.eval().requires_grad_(False).to(self.storage, memory_format=torch.channels_last)
 
     @property
@@ -135,7 +143,7 @@ class PretrainedPrior(DiffusionPrior):
         return super()._apply(fn, recurse)
 
     def _predict(self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning) -> Float[Tensor, "B C h w"]:
-        """The U-Net's output, computed in its own precision; everything around it in float32, timesteps as integers."""
+        """The U-Net's output, computed in its own precision; everything around it in float32."""
         inputs = (
             z.to(self.dtype, memory_format=torch.channels_last),
             self.schedule.timesteps(t),
@@ -150,15 +158,11 @@ class PretrainedPrior(DiffusionPrior):
         return PretrainedTextEncoder(self.folder(TEXT_PARTS))
 
 
-def network_class(part: str) -> type:
-    """The diffusers class of a U-Net or VAE; importing it takes seconds, hence only here."""
-    if part == "unet":
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+def network_class(name: str) -> type:
+    """A class of diffusers; importing it takes seconds, hence only here."""
+    import diffusers
 
-        return UNet2DConditionModel
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-    return AutoencoderKL
+    return getattr(diffusers, name)
 
 
 def dtype_keyword() -> str:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from threefusion.errors import UserError
 
+BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+"""Supported rules of a table, by diffusers' names."""
 Coefficients = tuple[Float[Tensor, "B 1 1 1"], Float[Tensor, "B 1 1 1"]]
 
 
@@ -26,6 +28,10 @@ class NoiseSchedule(ABC):
     @abstractmethod
     def coefficients(self, t: Float[Tensor, "B"]) -> Coefficients:
         """(alpha, sigma) at each time."""
+
+    @abstractmethod
+    def timesteps(self, t: Float[Tensor, "B"]) -> Tensor:
+        """What a network is given as the time, `[B]`."""
 
     @abstractmethod
     def rates(self, alpha: Float[Tensor, "B 1 1 1"], sigma: Float[Tensor, "B 1 1 1"]) -> Coefficients:
@@ -107,8 +113,13 @@ class RectifiedFlow(NoiseSchedule):
     (0.25, 0.75)
     """
 
-    def __init__(self, shift: float = 1.0) -> None:
+    def __init__(self, shift: float = 1.0, length: int = 1000) -> None:
         self.shift = shift
+        self.length = length
+
+    def timesteps(self, t: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+        """The noise level times the number of timesteps in training."""
+        return self.noise_level(t) * self.length
 
     def noise_level(self, t: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
         """shift t / (1 + (shift - 1) t), which spends more time at high noise if shift > 1 (arXiv 2403.03206, section 5.3.2)."""
@@ -153,13 +164,11 @@ def _betas(config: Mapping[str, Any]) -> Float[Tensor, "T"]:
     length = config.get("num_train_timesteps", 1000)
     start, end = config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
     rule = config.get("beta_schedule", "linear")
+    if rule not in BETA_SCHEDULES:
+        raise UserError(f"unsupported beta_schedule {rule!r}; supported: {', '.join(BETA_SCHEDULES)}")
     if rule == "linear":
         return torch.linspace(start, end, length, dtype=torch.float64)
     if rule == "scaled_linear":
         return torch.linspace(start**0.5, end**0.5, length, dtype=torch.float64) ** 2
-    if rule == "squaredcos_cap_v2":
-        remaining = [cos((t / length + 0.008) / 1.008 * pi / 2) ** 2 for t in range(length + 1)]
-        return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(remaining)], dtype=torch.float64)
-    raise UserError(
-        f"the model's scheduler has an unsupported beta_schedule {rule!r}; supported: linear, scaled_linear, squaredcos_cap_v2"
-    )
+    remaining = [cos((t / length + 0.008) / 1.008 * pi / 2) ** 2 for t in range(length + 1)]
+    return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(remaining)], dtype=torch.float64)

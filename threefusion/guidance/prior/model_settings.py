@@ -1,0 +1,189 @@
+"""The settings of a model's parts, with diffusers' defaults for absent fields; errors name file and field."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from pathlib import Path
+from typing import Any
+
+from threefusion.guidance.prior.models import ModelError, read_settings
+
+TABLES = tuple(
+    f"{name}Scheduler"
+    for name in (
+        "DDIM", "DDIMParallel", "DDPM", "DDPMParallel", "DEISMultistep", "DPMSolverMultistep",
+        "DPMSolverSinglestep", "EulerAncestralDiscrete", "EulerDiscrete", "HeunDiscrete", "KDPM2AncestralDiscrete",
+        "KDPM2Discrete", "LMSDiscrete", "PNDM", "SASolver", "UniPCMultistep",
+    )
+)  # fmt: skip
+"""Schedulers whose noise is a table of betas: they differ in how they sample, not in what the network was trained on."""
+FLOWS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+"""Schedulers of a rectified flow."""
+CLASSES = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "scheduler": (*TABLES, *FLOWS),
+}
+"""The classes of diffusers that are supported; a network's first one is meant where no class is named."""
+WHY_NOT = {
+    "LCM": "a model distilled to few steps has no score",
+    "TCD": "a model distilled to few steps has no score",
+    "CMStochasticIterative": "a consistency model has no score",
+    "FlowMatchLCM": "a model distilled to few steps has no score",
+    "EDMEuler": "EDM's scaling of inputs and outputs is not implemented",
+    "EDMDPMSolverMultistep": "EDM's scaling of inputs and outputs is not implemented",
+}
+"""Reasons for some of the other schedulers."""
+OF_TRAINING = ("prediction_type", "rescale_betas_zero_snr", "use_flow_sigmas", "use_dynamic_shifting", "invert_sigmas")
+"""Fields of a scheduler that change what its network was trained on, and that a scheduler without them must not have."""
+HARMLESS = {"decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"} | {
+    "block_out_channels"
+}
+"""Fields that do not change what a network computes: those of averaged weights, and one that AutoencoderTiny repeats."""
+
+
+class ModelSettings(dict[str, Any]):
+    """The fields of a part, with diffusers' defaults for those that its file does not have."""
+
+    def __init__(self, file: Path, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.file = file
+
+    def error(self, field: str, problem: str) -> ModelError:
+        """The error that names the file, the field and its value."""
+        return ModelError(f"{self.file}: {field} is {self.get(field)!r}: {problem}")
+
+    def number(self, field: str) -> float:
+        """A finite number above 0.
+
+        Raises:
+            ModelError: the field holds anything else.
+        """
+        if not is_number(self[field]) or self[field] <= 0:
+            raise self.error(field, "expected a number above 0")
+        return float(self[field])
+
+    def count(self, field: str) -> int:
+        """A whole number above 0.
+
+        Raises:
+            ModelError: the field holds anything else.
+        """
+        if self.number(field) != int(self[field]):
+            raise self.error(field, "expected a whole number")
+        return int(self[field])
+
+    def refuse(self, field: str, supported: tuple[Any, ...], problem: str) -> None:
+        """Check that the field holds one of the supported values.
+
+        Raises:
+            ModelError: with the problem, if it does not.
+        """
+        if self.get(field) not in supported:
+            raise self.error(field, problem)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def model_settings(folder: Path, part: str) -> ModelSettings:
+    """The settings of the `unet`, `vae` or `scheduler` of the model in `folder`.
+
+    Raises:
+        ModelError: the file cannot be read, is of an unsupported class, or has a field that diffusers does not know.
+    """
+    file = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+    given = ModelSettings(file, read_settings(file))
+    name = _class_name(folder, part, given)
+    known = _defaults(name)
+    unknown = [field for field, value in given.items() if field[:1] != "_" and field not in known and value is not None]
+    unknown = [field for field in unknown if field not in HARMLESS]
+    if unknown and part == "scheduler":  # a scheduler keeps the fields of the one that it was made from
+        others = set().union(*map(_defaults, CLASSES[part])) - {field for field in OF_TRAINING if given.get(field)}
+        unknown = [field for field in unknown if field not in others]
+    if unknown:
+        raise given.error(unknown[0], f"not a field of {name}; remove it from the file if it has no effect")
+    return ModelSettings(file, known | {field: given[field] for field in given if field in known} | {"_class_name": name})
+
+
+def _class_name(folder: Path, part: str, given: ModelSettings) -> str:
+    """The class of a part, by its own file and by the pipeline's.
+
+    Raises:
+        ModelError: they disagree, name none, or one that is not supported.
+    """
+    index = folder / "model_index.json"
+    entry = read_settings(index).get(part) if index.is_file() else None
+    listed = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    own = given.get("_class_name")
+    if part == "scheduler" and own is None and not given.keys() & {"beta_schedule", "trained_betas", "shift"}:
+        raise given.error("_class_name", "the file describes no noise schedule")
+    if own and listed and own != listed and not (own in TABLES and listed in TABLES):
+        raise given.error("_class_name", f"but {index} lists {listed}")
+    name = listed or own or (None if part == "scheduler" else CLASSES[part][0])
+    if name not in CLASSES[part]:
+        reason = WHY_NOT.get(str(name).removesuffix("Scheduler"), f"supported: {', '.join(CLASSES[part])}")
+        raise ModelError(f"{given.file}: _class_name is {name!r}: {reason}")
+    return name
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """The fields of a class of diffusers, with their defaults."""
+    import diffusers
+
+    parameters = inspect.signature(getattr(diffusers, name).__init__).parameters.values()
+    return {each.name: each.default for each in parameters if each.name not in ("self", "kwargs")}
+
+
+def check_unet(unet: ModelSettings) -> None:
+    """Check that a U-Net needs a noised image, a time and a text, and nothing else.
+
+    Raises:
+        ModelError: it needs more, or no text.
+    """
+    more = "the U-Net needs more than a text ({}), which is not supported"
+    for field, supported, what in (
+        ("addition_embed_type", (None, "text"), "size and pooled text of SDXL, or an image"),
+        ("encoder_hid_dim_type", (None, "text_proj"), "an image"),
+        ("class_embed_type", (None,), "class labels, or the noise level of an upscaler such as stage II of DeepFloyd IF"),
+        ("num_class_embeds", (None,), "class labels"),
+        ("dual_cross_attention", (False,), "a second condition"),
+    ):
+        unet.refuse(field, supported, more.format(what))
+    unet.refuse("time_cond_proj_dim", (None,), "this U-Net takes the guidance scale: it was distilled and has no score")
+    blocks = [*unet["down_block_types"], str(unet["mid_block_type"]), *unet["up_block_types"]]
+    if not any("CrossAttn" in name for name in blocks) and unet["addition_embed_type"] is None:
+        raise unet.error("down_block_types", "without cross-attention the U-Net does not read the text")
+    channels = unet.count("in_channels")
+    unet.refuse("out_channels", (channels, 2 * channels), f"expected {channels} as in_channels, or twice that with a variance")
+
+
+def text_width(unet: ModelSettings) -> int:
+    """The length of the token embeddings that a U-Net takes.
+
+    Raises:
+        ModelError: its blocks take different ones.
+    """
+    if unet["encoder_hid_dim"] is not None:
+        return unet.count("encoder_hid_dim")
+    width = unet["cross_attention_dim"]
+    if isinstance(width, list | tuple):
+        unet.refuse("cross_attention_dim", ([width[0]] * len(width),), "expected the same width for all blocks")
+        width = width[0]
+    return width
+
+
+def sample_size(unet: ModelSettings) -> int:
+    """Height and width that a U-Net was trained at.
+
+    Raises:
+        ModelError: they differ or are not given.
+    """
+    size = unet["sample_size"]
+    sides = size if isinstance(size, list) and len(size) == 2 else [size, size]
+    if not is_number(sides[0]) or sides[0] != sides[1] or int(sides[0]) != sides[0] or sides[0] < 1:
+        raise unet.error("sample_size", "expected the side of a square, or set guidance.prior.image_size")
+    return int(sides[0])
