@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -15,8 +16,24 @@ class ConfigError(UserError):
 
     def __init__(self, problem: str, place: object) -> None:
         super().__init__(f"{place}: {problem}")
-        self.problem = problem
-        self.place = place
+        self.problem, self.place = problem, place
+        self.all: list[ConfigError] = [self]
+        """All errors of the config, this one first."""
+
+    @classmethod
+    def of(cls, errors: list[ConfigError]) -> ConfigError:
+        """The first of `errors`, with all of them, each once."""
+        errors[0].all = list({str(error): error for error in errors}.values())
+        return errors[0]
+
+
+@contextmanager
+def collected(errors: list[ConfigError], prefix: str = "") -> Iterator[None]:
+    """Adds the errors of a config that are raised inside to `errors`, instead of ending there."""
+    try:
+        yield
+    except ConfigError as error:
+        errors += [ConfigError(prefix + each.problem, each.place) for each in error.all]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

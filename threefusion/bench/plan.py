@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 
 from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
 from threefusion.config import ConfigError, RunConfig, Settings, bounded, literal, slot
 from threefusion.config.catalogue import Catalogue, plugin_folders
 from threefusion.config.document import COMMAND_LINE, Entries, Place, read_file
-from threefusion.config.resolve import instance, resolved
+from threefusion.config.resolve import read
 from threefusion.config.sections import CsvConfig, WandbConfig
-from threefusion.config.tree import Tree, mappings
+from threefusion.config.tree import Tree
 from threefusion.errors import UserError, did_you_mean, nearest
 from threefusion.evaluate.keys import SECTIONS
 
@@ -98,6 +98,7 @@ class Benchmark(Settings):
     columns: list[str] = literal([])
     baseline: str | None = None
     logger: Settings = slot("logger", "csv")
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
 
 
 RUN_KEYS = ("config", "overrides", "variants")
@@ -113,13 +114,11 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name.
     """
     document = read_file(path).value
-    known = [field.name for field in fields(Benchmark)] + [*RUN_KEYS, "evaluation"]
-    for key, (place, _) in document.items():
-        if key not in known:
-            raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", place)
     refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
+    own = {key: entry for key, entry in document.items() if key not in RUN_KEYS}
+    tree = Tree(Catalogue(plugin_folders(path)))
+    benchmark: Benchmark = read(tree, Benchmark, [own], "key of a benchmark", Place(str(path), 1), RUN_KEYS)
     variants = read_variants(document)
-    benchmark, evaluation = _read(document, path)
     _check(benchmark, document, tuple(variant.name for variant in variants))
     cells, warnings = [], {}
     for variant in variants:
@@ -133,24 +132,13 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
         prompts=tuple(benchmark.prompts),
         seeds=tuple(benchmark.seeds),
         threads=benchmark.threads,
-        evaluation=evaluation,
+        evaluation=benchmark.evaluation,
         columns=tuple(benchmark.columns),
         baseline=benchmark.baseline,
         logger=benchmark.logger,
         cells=tuple(cells),
         warnings=tuple(warnings),
     )
-
-
-def _read(document: Entries, path: Path) -> tuple[Benchmark, EvaluationOptions]:
-    """The benchmark's own keys and the options of `eval`, by type and range."""
-    tree, top = Tree(Catalogue(plugin_folders(path))), Place(str(path), 1)
-    own = {key: entry for key, entry in document.items() if key not in (*RUN_KEYS, "evaluation")}
-    options = mappings([document["evaluation"]] if "evaluation" in document else [], "evaluation")
-    root = dict(vars(tree.section(Benchmark, [own], "", "a benchmark", top)))
-    root["evaluation"] = tree.section(EvaluationOptions, options, "evaluation", "evaluation", top)
-    values = resolved(tree, Benchmark, root)
-    return instance(tree, values, ""), instance(tree, values["evaluation"], "evaluation")
 
 
 def _items(document: Entries, key: str) -> list[Place]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threefusion.config import ConfigError, RunConfig, load_config
-from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, plain
+from threefusion.config.document import COMMAND_LINE, Entries, Node, Place
 from threefusion.config.values import got
 from threefusion.errors import did_you_mean, nearest
 
@@ -45,7 +45,7 @@ def read_variants(document: Entries) -> list[Variant]:
         raise ConfigError(f"variants: a benchmark needs {form}", next(iter(document.values()))[0])
     place, node = document["variants"]
     if not isinstance(node.value, dict):
-        raise ConfigError(f"variants: expected {form}, got {got(plain(node))}", place)
+        raise ConfigError(f"variants: expected {form}, got {got(node.value)}", place)
     if not node.value:
         raise ConfigError("variants: expected at least one", place)
     shared = _overrides(document, "overrides")
@@ -58,7 +58,7 @@ def _variant(document: Entries, name: str, entry: tuple[Place, Node], shared: li
         raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place)
     own = {} if node.value is None else node.value
     if not isinstance(own, dict):
-        raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(plain(node))}", place)
+        raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(node.value)}", place)
     for word, (written, _) in own.items():
         if word not in VARIANT_KEYS:
             raise ConfigError(f"{path}.{word}: unknown key of a variant{nearest(word, VARIANT_KEYS)}", written)
@@ -71,7 +71,7 @@ def _variant(document: Entries, name: str, entry: tuple[Place, Node], shared: li
 def _config_file(place: Place, node: Node, path: str) -> Path:
     """The run config that is named under `config`: relative to the file that names it."""
     if not node.text:
-        raise ConfigError(f"{path}: expected a file, got {got(plain(node))}", place)
+        raise ConfigError(f"{path}: expected a file, got {got(node.value)}", place)
     folder = Path(place.file).parent
     file = Path(os.path.normpath(folder / Path(node.text).expanduser()))
     if not file.is_file():
@@ -86,7 +86,7 @@ def _overrides(entries: Entries, path: str) -> list[Text]:
         return []
     place, node = entries["overrides"]
     if not isinstance(node.value, list) or not all(item.text for item in node.value):
-        raise ConfigError(f"{path}: expected a list of texts, got {got(plain(node))}", place)
+        raise ConfigError(f"{path}: expected a list of texts, got {got(node.value)}", place)
     written = [Text(item.text, item.place) for item in node.value]
     refuse_grid_keys(written, path)
     return written

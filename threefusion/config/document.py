@@ -94,13 +94,34 @@ Layers = list[tuple[Place, Node]]
 """What was written for one key: later ones are laid over earlier ones."""
 
 
-def plain(value: Any) -> Any:
-    """A node (or a node's value) as plain Python values."""
-    if isinstance(value, Node):
-        return plain(value.value)
-    if isinstance(value, dict):
-        return {key: plain(node) for key, (_, node) in value.items()}
-    return [plain(node) for node in value] if isinstance(value, list) else value
+def plain_node(node: Node) -> Any:
+    """A node as plain Python values."""
+    if isinstance(node.value, dict):
+        return {key: plain_node(inner) for key, (_, inner) in node.value.items()}
+    return list(map(plain_node, node.value)) if isinstance(node.value, list) else node.value
+
+
+def got(value: Any) -> str:
+    """A value in a few words."""
+    if isinstance(value, dict | list | tuple):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "nothing" if value is None else repr(value)
+
+
+def mappings(layers: Layers, path: str) -> list[Entries]:
+    """The entries of a section in each layer; null discards those before it.
+
+    Raises:
+        ConfigError: something else was written.
+    """
+    found: list[Entries] = []
+    for place, node in layers:
+        if node.value is not None and not isinstance(node.value, dict):
+            raise ConfigError(f"{path}: expected a mapping, got {got(node.value)}", place)
+        found = [] if node.value is None else [*found, node.value]
+    return found
 
 
 def read_file(path: Path) -> Node:
@@ -133,8 +154,13 @@ def _parse(text: str, where: Place) -> Node | None:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark and where.file != COMMAND_LINE else None
         raise ConfigError(f"not valid YAML: {_problem(error)}", Place(where.file, line)) from error
+    if node is None:
+        return None
     is_escaped = isinstance(node, yaml.MappingNode) and any(key.value == ESCAPED_KEY for key, _ in node.value)
-    return None if node is None else _Reader(where, ESCAPED if is_escaped else "").read(node, ())
+    read = _Reader(where, ESCAPED if is_escaped else "").read(node, ())
+    if is_escaped:
+        del read.value[ESCAPED_KEY]
+    return read
 
 
 class _Reader:

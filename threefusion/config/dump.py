@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import yaml
 
 from threefusion.config.document import ESCAPED_KEY, FLOAT
 from threefusion.config.fields import Settings
-from threefusion.config.run import PARTS, SECTIONS, RunConfig
+from threefusion.config.run import NAMED, RunConfig
 from threefusion.config.stages import LAID_OVER
 from threefusion.config.values import escaped, plain
 
@@ -31,26 +31,16 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+01234567
 
 def config_to_yaml(config: RunConfig) -> str:
     """The config as YAML that loads to an equal config, every default written out; `OmegaConf.load` reads it too."""
-    named = {"guidance": config.guidance, "exporter": config.exporters}
-    tree = {
-        "name": config.name,
-        "seed": config.seed,
-        **{key: plain(getattr(config, key)) for key in PARTS},
-        **{key: _short(key, plain(parts)) or None for key, parts in named.items()},
-        "loss": plain(config.losses),
-        **{key: plain(getattr(config, key)) for key in SECTIONS},
-    }
+    tree = plain(replace(config, stages=()))
+    tree = {key: tree[key] for key in ("name", "seed")} | tree
+    del tree["stages"], tree["plugins"]
+    tree |= {key: tree[key].get(key, tree[key]) if len(tree[key]) == 1 else tree[key] or None for key in NAMED}
     if config.stages:
         del tree["trainer"]["max_steps"]
         tree["stages"] = [_stage(config, stage) for stage in config.stages]
     tree = escaped(tree) | ({"plugins": list(config.plugins)} if config.plugins else {})
     text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=130, default_flow_style=None)
     return f"{ESCAPED_KEY}: true\n{text}" if "\\${" in text or "???" in text else text
-
-
-def _short(key: str, parts: dict[str, Any]) -> dict[str, Any]:
-    """Components by name, or the one that is called as its section."""
-    return parts[key] if list(parts) == [key] else parts
 
 
 def _stage(config: RunConfig, stage: RunConfig) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 Number = int | float
 
@@ -91,6 +91,9 @@ class Settings:
     Ranges that fields declare with `bounded` are checked on construction; a subclass with a `__post_init__` calls this one first.
     """
 
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """What to write instead of names that are no fields."""
+
     def __post_init__(self) -> None:
         for name, limits in ranges(type(self)).items():
             if not limits.holds(getattr(self, name)):
@@ -125,6 +128,16 @@ def slot(kind: str, default: str | None) -> Any:
         return None if default is None else settings_class(kind, default)()
 
     return field(default_factory=make, metadata={"kind": kind, "default": default})
+
+
+def slots(kind: str, default: str | None, needed: bool = False) -> Any:
+    """A field, called `kind` in YAML, that holds components by name; one of type `default` if nothing is written."""
+    return field(default_factory=dict, metadata={"kind": kind, "default": default, "key": kind, "needed": needed, "named": True})
+
+
+def key_of(field: dataclasses.Field) -> str:
+    """What a field is called in YAML."""
+    return field.metadata.get("key", field.name)
 
 
 def literal(default: Any) -> Any:

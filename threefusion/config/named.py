@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-from threefusion.config.document import Layers, Node
+from threefusion.config.catalogue import Catalogue
+from threefusion.config.document import Layers, Node, mappings
 from threefusion.config.sections import RESERVED
-from threefusion.config.tree import Tree, mappings
 from threefusion.errors import ConfigError
 
 
-def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> dict[str, tuple[str, Layers, str | None]]:
+def entries_by_name(
+    catalogue: Catalogue, layers: Layers, key: str, default: str | None
+) -> dict[str, tuple[str, Layers, str | None]]:
     """name -> (path, layers, default type) of a section that holds entries by name, or one component in the short form.
 
     An entry differs from a field of the short form by its key, which is no field, and its value, which names a component.
@@ -21,7 +23,7 @@ def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> 
         if node.value is None:
             found = {}
             continue
-        names = _entry_names(tree, node, key, default, found, chosen)
+        names = _entry_names(catalogue, node, key, default, found, chosen)
         if default is not None and not names:
             if found and key not in found:
                 example = f"{key}.{next(iter(found))}"
@@ -38,7 +40,9 @@ def named_entries(tree: Tree, layers: Layers, key: str, default: str | None) -> 
     return {name: (f"{key}.{name}" if by_name else key, below, default if name == key else name) for name, below in found.items()}
 
 
-def _entry_names(tree: Tree, node: Node, key: str, default: str | None, before: dict[str, Layers], chosen: str) -> set[str]:
+def _entry_names(
+    catalogue: Catalogue, node: Node, key: str, default: str | None, before: dict[str, Layers], chosen: str
+) -> set[str]:
     """The keys of a mapping that name entries; `chosen` is the component that an earlier layer names in the short form.
 
     Raises:
@@ -46,11 +50,11 @@ def _entry_names(tree: Tree, node: Node, key: str, default: str | None, before: 
     """
     if not isinstance(node.value, dict) or (default is not None and "type" in node.value):
         return set()
-    fields = tree.catalogue.fields(key, chosen) if default is not None else set()
+    fields = catalogue.fields(key, chosen) if default is not None else set()
     names = set()
     for name, (place, value) in node.value.items():
         declares = isinstance(value.value, dict) and "type" in value.value
-        if default is None or (name not in fields and (declares or name in before or tree.catalogue.has(key, name))):
+        if default is None or (name not in fields and (declares or name in before or catalogue.has(key, name))):
             if not re.fullmatch(r"[A-Za-z][\w-]*", name) or (name in RESERVED and name != key):
                 problem = "is taken" if name in RESERVED else "expected letters, digits, - and _"
                 raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", place)

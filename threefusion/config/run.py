@@ -3,81 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from threefusion.config.catalogue import Catalogue, plugin_folders
-from threefusion.config.document import (
-    COMMAND_LINE,
-    ESCAPED_KEY,
-    Entries,
-    Place,
-    apply_overrides,
-    find,
-    read_layers,
-)
-from threefusion.config.document import plain as plain_node
-from threefusion.config.fields import Settings, bounded
-from threefusion.config.named import named_entries
-from threefusion.config.resolve import instance, resolved
-from threefusion.config.sections import SET_BY_THE_RUN, FacingConfig, OpsConfig, OutputConfig, TrainerConfig
-from threefusion.config.stages import LAID_OVER, STAGE_KEYS, StageConfig, refuse_max_steps, stage_layers, stage_seed, without
-from threefusion.config.tree import Tree, mappings
-from threefusion.config.values import escaped, got
-from threefusion.errors import ConfigError, nearest
+from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, apply_overrides, find, got, read_layers
+from threefusion.config.fields import Settings, bounded, key_of, slot, slots
+from threefusion.config.resolve import read
+from threefusion.config.sections import FacingConfig, OpsConfig, OutputConfig, TrainerConfig
+from threefusion.config.stages import LAID_OVER, StageConfig, refuse_max_steps, stage_layers, stage_seed, without
+from threefusion.config.tree import Tree
+from threefusion.config.values import escaped
+from threefusion.errors import ConfigError, collected
 from threefusion.registry import entry_of
-
-if TYPE_CHECKING:
-    from threefusion.guidance.settings import GuidanceConfig
-
-PARTS: dict[str, str] = {
-    "prompt": "interpolated",
-    "camera": "orbital",
-    "geometry": "density-field",
-    "material": "diffuse",
-    "background": "solid",
-    "renderer": "volume",
-    "optimizer": "adam",
-    "logger": "csv",
-}
-"""Top-level keys that name one component, with the default type."""
-NAMED: dict[str, str] = {"guidance": "sds", "exporter": "mesh"}
-"""Top-level keys that hold one component, with the default type, or several of them by name."""
-SECTIONS: dict[str, type] = {"trainer": TrainerConfig, "output": OutputConfig, "ops": OpsConfig, "facing": FacingConfig}
-KEYS = [*PARTS, *NAMED, "loss", *SECTIONS, "stages", "seed", "name", "plugins", "extends"]
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """A whole run: the settings of every part, checked."""
+class RunConfig(Settings):
+    """A whole run, checked."""
 
-    seed: int
-    """All random numbers of a run follow from it."""
-    name: str
-    """Runs are filed under runs/<name>."""
-    prompt: Settings
-    camera: Settings
-    geometry: Settings
-    material: Settings
-    background: Settings
-    renderer: Settings
-    guidance: dict[str, GuidanceConfig]
+    elsewhere: ClassVar[dict[str, str]] = {"extends": "only a file can extend others"}
+
+    prompt: Settings = slot("prompt", "interpolated")
+    camera: Settings = slot("camera", "orbital")
+    geometry: Settings = slot("geometry", "density-field")
+    material: Settings = slot("material", "diffuse")
+    background: Settings = slot("background", "solid")
+    renderer: Settings = slot("renderer", "volume")
+    optimizer: Settings = slot("optimizer", "adam")
+    logger: Settings = slot("logger", "csv")
+    guidance: dict[str, Any] = slots("guidance", "sds", needed=True)
     """Objectives by name; the short form `guidance: {type: sds, …}` is one called `guidance`."""
-    losses: dict[str, Settings]
-    """`loss` in YAML: by name, in the order written."""
-    optimizer: Settings
-    exporters: dict[str, Settings]
-    """`exporter` in YAML: one, called `exporter`, or several by name; empty when nothing is to be exported, as for an image."""
-    logger: Settings
-    trainer: TrainerConfig
-    output: OutputConfig
-    ops: OpsConfig
-    facing: FacingConfig
-    plugins: tuple[str, ...]
-    """Folders of the plugins among the components, so that the run can be opened from anywhere."""
-    stages: tuple[RunConfig, ...] = ()
+    exporters: dict[str, Settings] = slots("exporter", "mesh")
+    """One, called `exporter`, or several by name; empty when nothing is to be exported, as for an image."""
+    losses: dict[str, Settings] = slots("loss", None)
+    """By name, in the order written."""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    ops: OpsConfig = field(default_factory=OpsConfig)
+    facing: FacingConfig = field(default_factory=FacingConfig)
+    stages: tuple[RunConfig, ...] = field(default=(), metadata={"derived": True})
     """Each a run of its own, its name that of the stage; empty for a run in one go."""
+    seed: int = bounded(0, 0, 2**63 - 1)
+    """All random numbers of a run follow from it."""
+    name: str = ""
+    """Runs are filed under runs/<name>."""
+    plugins: tuple[str, ...] = ()
+    """Folders of the plugins among the components, so that the run can be opened from anywhere."""
 
     @property
     def parts(self) -> tuple[RunConfig, ...]:
@@ -95,12 +68,12 @@ class RunConfig:
         return getattr(self.prompt, "text", "")
 
 
-@dataclass(frozen=True)
-class General(Settings):
-    """Top-level values."""
-
-    seed: int = bounded(0, 0, 2**63 - 1)
-    name: str = ""
+_kinds = {key_of(field): field.metadata for field in fields(RunConfig) if field.metadata.get("default")}
+PARTS = {key: about["default"] for key, about in _kinds.items() if "named" not in about}
+"""Top-level keys that name one component, with the default type."""
+NAMED = {key: about["default"] for key, about in _kinds.items() if "named" in about}
+"""Top-level keys that hold one component, with the default type, or several of them by name."""
+SECTIONS: dict[str, type] = {"trainer": TrainerConfig, "output": OutputConfig, "ops": OpsConfig, "facing": FacingConfig}
 
 
 def load_config(path: Path, overrides: list[str]) -> RunConfig:
@@ -109,47 +82,40 @@ def load_config(path: Path, overrides: list[str]) -> RunConfig:
     Overrides are `key=value`, `+key=value` for a new entry, and `~key` to drop an entry.
 
     Raises:
-        ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name.
+        ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name; with all other errors.
     """
-    layers = read_layers(path)
+    layers, errors, file = read_layers(path), [], Place(str(path))
     files = list(layers)
     added = apply_overrides(overrides, layers)
-    _check_keys(layers)
     tree = Tree(Catalogue((*plugin_folders(path), *_listed_folders(layers))))
-    base, stages = without(layers, "stages"), stage_layers(layers)
-    config = _assembled(tree, base, path, () if stages else ("renderer", "exporter"))
-    if stages:
-        refuse_max_steps(layers)
-        config = _with_stages(config, [_stage(tree.catalogue, base, stages, index, path) for index in range(len(stages))])
-    for keys in added:
-        new = [keys[:count] for count in range(2, len(keys) + 1)]
-        if not any(".".join(part) not in tree.fields and not any(find(file, part) for file in files) for part in new):
-            raise ConfigError(f"+{'.'.join(keys)}: exists already; write it without +", Place(COMMAND_LINE))
-    return config
-
-
-def _check_keys(layers: list[Entries]) -> None:
-    """Refuse keys that no run has, and arguments of the trainer that the run decides.
-
-    Raises:
-        ConfigError: with the nearest key, or what to use instead.
-    """
-    for entries in layers:
-        for name, (place, node) in entries.items():
-            if name == "extends" or name not in (*KEYS, ESCAPED_KEY):
-                problem = "only a file can extend others" if name == "extends" else f"unknown key of a run{nearest(name, KEYS)}"
-                raise ConfigError(f"{name}: {problem}", place)
-            for argument in (
-                SET_BY_THE_RUN.keys() & node.value.keys() if name == "trainer" and isinstance(node.value, dict) else ()
-            ):
-                raise ConfigError(f"trainer.{argument}: set by the run: {SET_BY_THE_RUN[argument]}", node.value[argument][0])
+    base = [{"name": (file, Node("", file, escaped(path.stem)))}, *without(layers, "stages", "plugins")]
+    stages = stage_layers(layers)
+    config: RunConfig | None = None
+    with collected(errors):
+        config = _read(tree, base, file, () if stages else ("renderer", "exporter"))
+    with collected(errors):
+        if stages:
+            refuse_max_steps(layers)
+        for keys in added:
+            new = [keys[:count] for count in range(2, len(keys) + 1)]
+            if not any(".".join(part) not in tree.owners and not any(find(file, part) for file in files) for part in new):
+                raise ConfigError(f"+{'.'.join(keys)}: exists already; write it without +", Place(COMMAND_LINE))
+    parts: list[RunConfig] = []
+    for index, stage in enumerate(stages):
+        wrong: list[ConfigError] = []
+        with collected(wrong, f"stages[{index}]."):
+            parts.append(_stage(tree.catalogue, base, stage, index, index == len(stages) - 1))
+        errors += [error for error in wrong if not any(error.problem.endswith(f".{known.problem}") for known in errors)]
+    if errors:
+        raise ConfigError.of(errors)
+    return _with_stages(config, parts) if parts else config
 
 
 def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
     """The folders under `plugins`; a relative one starts where the file lies that names it."""
     for place, node in [entries["plugins"] for entries in layers if "plugins" in entries]:
         if not isinstance(node.value, list) or not all(item.text for item in node.value):
-            raise ConfigError(f"plugins: expected a list of folders, got {got(plain_node(node))}", place)
+            raise ConfigError(f"plugins: expected a list of folders, got {got(node.value)}", place)
         for item in node.value:
             folder = Path(item.text).expanduser()
             folder = folder if place.file == COMMAND_LINE else Path(place.file).parent / folder
@@ -158,24 +124,21 @@ def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
             yield folder.resolve()
 
 
-def _stage(catalogue: Catalogue, base: list[Entries], stages: list[list[Entries]], index: int, path: Path) -> RunConfig:
+def _stage(catalogue: Catalogue, base: list[Entries], layers: list[Entries], index: int, is_last: bool) -> RunConfig:
     """Stage `index` as a run: what it sets is laid over the run's own parts.
 
     Raises:
-        ConfigError: as `load_config`, with the path from the top of the config.
+        ConfigError: as `load_config`, with paths from the top of the stage.
     """
-    layers, tree = stages[index], Tree(catalogue)
-    where = next((place for entries in layers for place, _ in entries.values()), Place(str(path)))
-    try:
-        for name, (place, _) in (pair for entries in layers for pair in entries.items()):
-            if name not in STAGE_KEYS:
-                raise ConfigError(f"{name}: unknown key of a stage{nearest(name, STAGE_KEYS)}", place)
-        about = tree.section(StageConfig, without(layers, *LAID_OVER), "", "a stage", where)
-        stage: StageConfig = instance(tree, resolved(tree, StageConfig, dict(vars(about))), "")
-        checked = ("renderer", "exporter") if index == len(stages) - 1 else ("renderer",)
-        run = _assembled(Tree(catalogue), base + without(layers, "name", "steps"), path, checked)
-    except ConfigError as error:
-        raise ConfigError(f"stages[{index}].{error.problem}", error.place) from error
+    file, errors = base[0]["name"][0], []
+    where = next((place for entries in layers for place, _ in entries.values()), file)
+    with collected(errors):
+        stage = read(Tree(catalogue), StageConfig, without(layers, *LAID_OVER), "key of a stage", where, LAID_OVER)
+    with collected(errors):
+        own = [{key: entries[key] for key in LAID_OVER if key in entries} for entries in layers]
+        run = _read(Tree(catalogue), base + own, file, ("renderer", "exporter") if is_last else ("renderer",))
+    if errors:
+        raise ConfigError.of(errors)
     trainer = replace(run.trainer, max_steps=stage.steps)
     return replace(run, name=stage.name or f"stage-{index + 1}", seed=stage_seed(run.seed, index), trainer=trainer)
 
@@ -186,46 +149,13 @@ def _with_stages(run: RunConfig, stages: list[RunConfig]) -> RunConfig:
     return replace(run, stages=tuple(stages), plugins=tuple(plugins), trainer=replace(run.trainer, max_steps=steps))
 
 
-def _assembled(tree: Tree, layers: list[Entries], path: Path, checked: tuple[str, ...]) -> RunConfig:
-    """The run that the layers describe: first all of it unresolved, for interpolation between its parts, then the dataclasses.
-
-    The parts `checked` must be able to work with the geometry.
-    """
-    file = Place(str(path))
-    top = [{name: entries[name] for name in ("seed", "name") if name in entries} for entries in layers]
-    root: dict[str, Any] = dict(vars(tree.section(General, top, "", "a run", file)))
-    root["name"] = root["name"] if any("name" in entries for entries in layers) else escaped(path.stem)
-    for key, default in (PARTS | NAMED | {"loss": None}).items():
-        given = [entries[key] for entries in layers if key in entries]
-        parts = {key: (key, given, default)} if key in PARTS else named_entries(tree, given, key, default)
-        made = {name: tree.component(below, key, preset, inner, file) for name, (inner, below, preset) in parts.items()}
-        made = {name: settings for name, settings in made.items() if settings is not None}
-        if key not in ("loss", "exporter") and not made:
-            raise ConfigError(f"{key}: cannot be null: a run needs one", given[-1][0])
-        root[key] = made[key] if key in tree.classes else made
-    for name, cls in SECTIONS.items():
-        given = [entries[name] for entries in layers if name in entries]
-        root[name] = tree.section(cls, mappings(given, name), name, name, file)
-    values = resolved(tree, General, root)
-    by_path = {key: _by_path(tree, key, values[key]) for key in (*PARTS, *NAMED, "loss")}
-    found = {key: {path: instance(tree, inner, path) for path, inner in parts.items()} for key, parts in by_path.items()}
-    named = {key: {path.rpartition(".")[2]: settings for path, settings in inner.items()} for key, inner in found.items()}
-    run = RunConfig(
-        **vars(instance(tree, values, "")),
-        **{key: found[key][key] for key in PARTS},
-        guidance=named["guidance"],
-        losses=named["loss"],
-        exporters=named["exporter"],
-        **{name: instance(tree, values[name], name) for name in SECTIONS},
-        plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))),
-    )
-    _check_capabilities(run, tree, {path: settings for key in checked for path, settings in found[key].items()})
-    return run
-
-
-def _by_path(tree: Tree, key: str, value: Any) -> dict[str, Any]:
-    """The components of a section by their paths: the one it is itself, or those that it names."""
-    return {key: value} if key in tree.classes else {f"{key}.{name}": inner for name, inner in value.items()}
+def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, ...]) -> RunConfig:
+    """The run that the layers describe, whose parts `checked` must be able to work with the geometry."""
+    run: RunConfig = read(tree, RunConfig, layers, "key of a run", where, ("extends",))
+    found = {"renderer": {"renderer": run.renderer}, "exporter": run.exporters}
+    users = {path: settings for key in checked for path, settings in found[key].items()}
+    _check_capabilities(run, tree, {path if path in tree.classes else f"exporter.{path}": users[path] for path in users})
+    return replace(run, plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))))
 
 
 def _check_capabilities(run: RunConfig, tree: Tree, users: dict[str, Settings]) -> None:

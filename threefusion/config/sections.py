@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from threefusion.config.fields import Settings, bounded
 from threefusion.registry import component
@@ -56,9 +56,24 @@ class FacingConfig(Settings):
     """How many views are rendered; the prior is evaluated on those whose texts change when the scene is turned."""
 
 
+SET_BY_THE_RUN = {
+    "logger": "use the section `logger`",
+    "callbacks": "use the section `output`",
+    "default_root_dir": "use --out",
+    "max_epochs": "use trainer.max_steps",
+    "enable_checkpointing": "use output.checkpoint_interval",
+    "enable_progress_bar": "the run shows its own",
+    "enable_model_summary": "the run prints what matters",
+    "use_distributed_sampler": "views are divided between processes by the run itself",
+}
+"""Arguments of the trainer that the run decides, with what to use instead."""
+
+
 @dataclass(frozen=True)
 class TrainerConfig(Settings):
     """Arguments of `pytorch_lightning.Trainer`; null is Lightning's own default."""
+
+    elsewhere: ClassVar[dict[str, str]] = {name: f"set by the run: {how}" for name, how in SET_BY_THE_RUN.items()}
 
     max_steps: int = bounded(10_000, -1, 10**9)
     """Optimiser steps of the training; -1 for no limit but `max_time`."""
@@ -132,19 +147,6 @@ def _are_devices(value: Any) -> bool:
     if isinstance(value, str):
         return re.fullmatch(r"auto|-1|\d+(,\d+)*", value) is not None
     return whole and bool(items) and (min(items) >= 0 if isinstance(value, list) else value == -1 or 1 <= value <= 1024)
-
-
-SET_BY_THE_RUN = {
-    "logger": "use the section `logger`",
-    "callbacks": "use the section `output`",
-    "default_root_dir": "use --out",
-    "max_epochs": "use trainer.max_steps",
-    "enable_checkpointing": "use output.checkpoint_interval",
-    "enable_progress_bar": "the run shows its own",
-    "enable_model_summary": "the run prints what matters",
-    "use_distributed_sampler": "views are divided between processes by the run itself",
-}
-"""Arguments of the trainer that the run decides, with what to use instead."""
 
 
 RESERVED = frozenset(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, dataclass
 
-from threefusion.config.document import Entries, Node, Place, plain
+from threefusion.config.document import Entries, Node, Place, got
 from threefusion.config.fields import Settings, bounded
-from threefusion.config.values import got
 from threefusion.errors import ConfigError, nearest
 
 LAID_OVER = ("camera", "geometry", "material", "background", "renderer", "guidance", "loss", "optimizer", "facing")
 """Parts of a run that a stage can change."""
-STAGE_KEYS = ("name", "steps", *LAID_OVER)
 MOST_STAGES = 99
 SEED_STEP = 1000
 
@@ -21,10 +19,10 @@ SEED_STEP = 1000
 class StageConfig(Settings):
     """What a stage sets beside the parts of the run."""
 
-    steps: int = bounded(MISSING, 1, 10**9)
-    """Optimiser steps of the stage."""
     name: str = ""
     """Names its folder; stage-1, stage-2, … by default."""
+    steps: int = bounded(MISSING, 1, 10**9)
+    """Optimiser steps of the stage."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +90,7 @@ def _written(layers: list[Entries]) -> list[tuple[Place, Node]]:
 
 def _mapping(node: Node, path: str) -> Entries:
     if not isinstance(node.value, dict):
-        raise ConfigError(f"{path}: expected a mapping, got {got(plain(node))}", node.place)
+        raise ConfigError(f"{path}: expected a mapping, got {got(node.value)}", node.place)
     return node.value
 
 

@@ -1,92 +1,67 @@
-"""Layers of nodes -> unresolved settings with the place of every value: components, their types, their fields."""
+"""Layers of nodes -> unresolved settings with the place of every value: components, their types, their fields.
+
+Errors are collected: a value that is wrong has its default in what follows.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
+from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threefusion.config.catalogue import Catalogue
-from threefusion.config.document import COMMAND_LINE, ESCAPED, NULLS, OVERRIDE, Entries, Layers, Node, Place, added_up
-from threefusion.config.document import plain as plain_node
-from threefusion.config.fields import Schedule, Settings
-from threefusion.config.values import (
-    escaped,
-    expected,
-    first_line,
-    got,
-    kinds,
-    members,
-    near_option,
-    options,
-    plain,
-)
-from threefusion.errors import ConfigError, did_you_mean, nearest
+from threefusion.config.document import COMMAND_LINE, Entries, Layers, Node, Place, added_up, mappings
+from threefusion.config.fields import Schedule, Settings, key_of
+from threefusion.config.named import entries_by_name
+from threefusion.config.values import Misfit, convert, expected, field_types, first_line, got, kinds, plain
+from threefusion.errors import ConfigError, collected, did_you_mean, nearest
 from threefusion.registry import Entry, RegistryError
-
-_TEXT, _NUMBERS, _LISTS, _LARGEST = {str, Path}, {bool, int, float}, {list, tuple, dict}, 2**63
-
-
-class Misfit(Exception):
-    """A value does not fit its field; the message says what was expected, `below` where inside the value."""
-
-    def __init__(self, problem: str, below: str = "") -> None:
-        super().__init__(problem)
-        self.below = below
-
-
-def mappings(layers: Layers, path: str) -> list[Entries]:
-    """The entries of a section in each layer; null discards those before it.
-
-    Raises:
-        ConfigError: something else was written.
-    """
-    found: list[Entries] = []
-    for place, node in layers:
-        if node.value is not None and not isinstance(node.value, dict):
-            raise ConfigError(f"{path}: expected a mapping, got {got(plain_node(node))}", place)
-        found = [] if node.value is None else [*found, node.value]
-    return found
-
-
-@cache
-def field_types(cls: type) -> dict[str, Any]:
-    """The types of a settings class's fields."""
-    return typing.get_type_hints(cls)
 
 
 @cache
 def schema(cls: type) -> type:
-    """The class that OmegaConf checks settings of `cls` against: itself, unless schedules make it accept anything there."""
-    hints = field_types(cls)
-    if not any(Schedule in kinds(hint) for hint in hints.values()):
+    """The class that OmegaConf checks settings of `cls` against: itself, unless a field holds what OmegaConf has no type for."""
+    foreign = {name for name, hint in field_types(cls).items() if Schedule in kinds(hint)}
+    foreign |= {field.name for field in dataclasses.fields(cls) if field.metadata.keys() & {"named", "derived"}}
+    if not foreign:
         return cls
-    declared = [(name, Any if Schedule in kinds(hint) else hint, dataclasses.field(default=None)) for name, hint in hints.items()]
-    return dataclasses.make_dataclass(cls.__name__, declared, frozen=True, bases=(cls.__mro__[-2],))
+    fields = [
+        (key_of(field), Any if field.name in foreign else field_types(cls)[field.name], dataclasses.field(default=None))
+        for field in dataclasses.fields(cls)
+    ]
+    return dataclasses.make_dataclass(cls.__name__, fields, frozen=True, bases=(Settings,))
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """A field's default, unresolved."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return MISSING if field.default is dataclasses.MISSING else plain(field.default)
 
 
 class Tree:
-    """One config while it is read: the place and the type of every value."""
+    """One config while it is read: by dotted path, the place and the declaration of every value."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
         self.places: dict[str, Place] = {}
-        """By dotted path, of all fields and components."""
-        self.fields: dict[str, Any] = {}
-        """By dotted path, the type of every field."""
         self.classes: dict[str, type] = {}
-        """By dotted path, the settings class of every component and section."""
+        """The settings class of every component and section."""
+        self.owners: dict[str, tuple[Settings, dataclasses.Field]] = {}
+        """The unresolved settings that hold a field, and the field."""
+        self.given: dict[str, Any] = {}
+        """What was written for a field, unresolved."""
+        self.missing: set[str] = set()
+        """Fields that have no value, which is an error."""
         self.entries: list[Entry] = []
         """The components of the config."""
-        self.given: dict[str, Any] = {}
-        """By dotted path, what was written for a field, unresolved."""
+        self.errors: list[ConfigError] = []
 
     def component(self, layers: Layers, kind: str, default: str | None, path: str, where: Place) -> Settings | None:
         """The settings that `layers` give to the component that they name last, unresolved.
@@ -95,9 +70,9 @@ class Tree:
         run, or all of the stage.
 
         Raises:
-            ConfigError: no such component, or one of its settings is wrong.
+            ConfigError: no type is named, or what names it is no text.
         """
-        named = [(place, self._type_of(node, path, place)) for place, node in layers]
+        named = [(place, _type_of(node, path, place)) for place, node in layers]
         chosen = {place: given for place, given in named if place.file == COMMAND_LINE and given}
         name, kept, at = default, [], path
         for (place, node), (_, given) in zip(layers, named, strict=True):
@@ -105,68 +80,58 @@ class Tree:
             if node.value is None:
                 name, kept = None, []
                 continue
-            given = chosen.get(place, given)
-            new, at, where = given or (name or default, at, place)
+            new, at, where = chosen.get(place, given) or (name or default, at, place)
             if new is None:
                 raise ConfigError(f"{path}.type: name the {kind} that these settings are for", place)
-            kept = [*(kept if new == name else []), *([node.value] if isinstance(node.value, dict) else [])]
-            name = new
+            entries = {key: entry for key, entry in node.value.items() if key != "type"} if isinstance(node.value, dict) else {}
+            name, kept = new, [*(kept if new == name else []), entries]
         if name is None:
             return None
         try:
             self.entries.append(entry := self.catalogue.find(kind, name))
         except RegistryError as error:
             raise ConfigError(f"{at}: {error}", where) from error
-        return self.section(entry.settings, kept, path, f"{kind} {name!r}", where)
+        return self.section(entry.settings, kept, path, f"field of {kind} {name!r}", where)
 
-    @staticmethod
-    def _type_of(node: Node, path: str, place: Place) -> tuple[str, str, Place] | None:
-        """The type that a node names, the key under which it does, and the place; None where it names none."""
-        at = path
-        if isinstance(node.value, dict):
-            if "type" not in node.value:
-                return None
-            place, node = node.value["type"]
-            at = f"{path}.type"
-        elif node.value is None:
-            return None
-        if not node.text or isinstance(node.value, dict | list):
-            raise ConfigError(f"{at}: expected a name{'' if at != path else ' or a mapping'}, got {got(plain_node(node))}", place)
-        name = node.value if isinstance(node.value, str) else node.text
-        try:
-            return str(OmegaConf.create({"type": name}).type) if "${" in name else name, at, node.place
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"{at}: {first_line(error)}", place) from error
+    def section(self, cls: type, layers: list[Entries], path: str, what: str, where: Place, known: Iterable[str] = ()) -> Any:
+        """An instance of `schema(cls)` with what was written for each of its fields, unresolved.
 
-    def section(self, cls: type, layers: list[Entries], path: str, owner: str, where: Place) -> Any:
-        """An instance of `schema(cls)` with what was written for each of its fields, unresolved and unchecked.
-
-        Raises:
-            ConfigError: an unknown field, a missing value, or one of another form than its field's.
+        Entries that are no `what` are errors; `known` are keys beside the fields.
         """
-        known, hints = {field.name: field for field in dataclasses.fields(cls)}, field_types(cls)
-        for entries in layers:
-            for name in entries.keys() - known.keys() - {"type"}:
-                problem = f"unknown field of {owner}{self._where_it_is(name, known)}"
-                raise ConfigError(f"{path}.{name}".lstrip(".") + f": {problem}", entries[name][0])
+        fields, start = {key_of(field): field for field in dataclasses.fields(cls)}, f"{path}." if path else ""
+        for name, (place, _) in [pair for entries in layers for pair in entries.items()]:
+            if name in cls.elsewhere or (name not in fields and name not in known):
+                problem = cls.elsewhere.get(name) or f"unknown {what}{self._where_it_is(name, [*fields, *known], fields)}"
+                self.errors.append(ConfigError(f"{start}{name}: {problem}", place))
         self.places[path], self.classes[path] = where, cls
         made = object.__new__(schema(cls))
-        for name, field in known.items():
-            given, inner = [entries[name] for entries in layers if name in entries], f"{path}.{name}" if path else name
-            self.places[inner], self.fields[inner] = given[-1][0] if given else where, hints[name]
-            object.__setattr__(made, name, self._field(field, given, inner, where))
+        for name, field in fields.items():
+            given, inner = [entries[name] for entries in layers if name in entries], start + name
+            self.places[inner], self.owners[inner] = given[-1][0] if given else where, (made, field)
+            try:
+                value = self._field(field, field_types(cls)[field.name], given, inner, where)
+            except ConfigError as error:
+                self.errors.append(error)
+                if (value := default_of(field)) == MISSING:
+                    self.missing.add(inner)
+                else:
+                    value = self._field(field, field_types(cls)[field.name], [], inner, where)
+            object.__setattr__(made, name, value)
         return made
 
-    def _field(self, field: dataclasses.Field, given: Layers, path: str, where: Place) -> Any:
+    def _field(self, field: dataclasses.Field, hint: Any, given: Layers, path: str, where: Place) -> Any:
         """A field's value, unresolved."""
-        hint = self.fields[path]
-        if kind := field.metadata.get("kind"):
+        kind, is_named = field.metadata.get("kind"), field.metadata.get("named")
+        if is_named:
+            return self._named(field.metadata, given, path, where)
+        if kind:
             value = self.component(given, kind, field.metadata["default"], path, where)
             if value is None and types.NoneType not in kinds(hint):
-                raise ConfigError(
-                    f"{path}: cannot be null. Available: {', '.join(self.catalogue.names(kind))}", self.places[path]
-                )
+                why = f". Available: {', '.join(self.catalogue.names(kind))}" if "." in path else ": a run needs one"
+                raise ConfigError(f"{path}: cannot be null{why}", self.places[path])
             return value
+        if isinstance(hint, type) and issubclass(hint, Settings):
+            return self.section(hint, mappings(given, path), path, f"field of {path}", where)
         if given:
             try:
                 node = added_up(given) if typing.get_origin(hint) is dict else given[-1][1]
@@ -174,118 +139,49 @@ class Tree:
                 return value
             except Misfit as misfit:
                 raise ConfigError(f"{path}{misfit.below}: {misfit}", self.places[path]) from None
-        if field.default is not dataclasses.MISSING:
-            return plain(field.default) if Schedule in kinds(hint) else field.default
-        if field.default_factory is not dataclasses.MISSING:
-            return field.default_factory()
-        how = f'. Write it in the YAML, or give {path}="…"' if "." in path else ""
-        raise ConfigError(f"{path}: a value is required ({expected(hint)}){how}", where)
+        if (default := default_of(field)) == MISSING:
+            how = f'. Write it in the YAML, or give {path}="…"' if "." in path else ""
+            raise ConfigError(f"{path}: a value is required ({expected(hint)}){how}", where)
+        return default
 
-    def _where_it_is(self, key: str, known: dict[str, dataclasses.Field]) -> str:
-        """The nearest field, also looked for one level deeper."""
+    def _named(self, about: Any, given: Layers, path: str, where: Place) -> Settings | dict[str, Settings]:
+        """Components by name, or the one that is called as its section in the short form."""
+        found: dict[str, Settings] = {}
+        for name, (inner, layers, default) in entries_by_name(self.catalogue, given, path, about["default"]).items():
+            with collected(self.errors):
+                if settings := self.component(layers, about["kind"], default, inner, where):
+                    found[name] = settings
+        if about["needed"] and not found and not self.errors:
+            raise ConfigError(f"{path}: cannot be null: a run needs one", self.places[path])
+        return found[path] if path in self.classes else found
+
+    def _where_it_is(self, key: str, known: list[str], fields: dict[str, dataclasses.Field]) -> str:
+        """The nearest key, also looked for one level deeper."""
         if near := did_you_mean(key, known):
             return near
-        for name, field in known.items():
-            if field.metadata.get("default"):
-                inner = self.catalogue.find(field.metadata["kind"], field.metadata["default"]).settings
-                if key in {field.name for field in dataclasses.fields(inner)}:
-                    return f". Did you mean '{name}.{key}'?"
+        for name, field in fields.items():
+            about, inner = field.metadata, field.default_factory  # a section's own class
+            if about.get("default"):
+                inner = self.catalogue.find(about["kind"], about["default"]).settings
+            if dataclasses.is_dataclass(inner) and key in {field.name for field in dataclasses.fields(inner)}:
+                return f". Did you mean '{name}.{key}'?"
         return nearest(key, known)
 
 
-def convert(node: Node, hint: Any, literal: bool) -> Any:
-    """A node as plain Python: very characters for text, what YAML says for the rest. OmegaConf checks the types later.
-
-    Stricter than OmegaConf where it guesses: "3" is no number, 1 is not true, a number is finite.
-
-    Raises:
-        Misfit: the node cannot be a value of this type.
-    """
-    kind = kinds(hint)
-    is_scalar = node.kind == OVERRIDE or not isinstance(node.value, dict | list)
-    if is_scalar and kind & _TEXT and not kind - _TEXT - {types.NoneType}:
-        return _text(node, hint, literal)
-    value = node.value
-    if isinstance(value, dict) and Schedule in kind:
-        return _knots(value, hint)
-    if isinstance(value, dict | list):
-        return _container(value, hint, literal)
-    return _checked_scalar(value, hint, kind)
-
-
-def _text(node: Node, hint: Any, literal: bool) -> str | None:
-    is_null = node.text in NULLS if node.kind == OVERRIDE else node.value is None
-    if not is_null or (node.kind == OVERRIDE and types.NoneType not in kinds(hint)):
-        return escaped(node.text) if literal and node.kind != ESCAPED and ("$" in node.text or "?" in node.text) else node.text
-    if types.NoneType not in kinds(hint):
-        raise Misfit(f"expected {expected(hint)}, got nothing. Put it in quotes if it is meant as text")
-    return None
-
-
-def _container(value: Any, hint: Any, literal: bool) -> Any:
-    kind, inner = kinds(hint), next((typing.get_args(member) for member in members(hint) if typing.get_args(member)), ())
-    if isinstance(value, list) and kind & {list, tuple}:
-        parts = [inner[0] if inner else Any] * len(value) if list in kind or Ellipsis in inner else inner
-        if len(parts) != len(value):
-            raise Misfit(f"expected {expected(hint)}, got {len(value)} values")
-        return [_below(item, part, literal, f"[{index}]") for index, (item, part) in enumerate(zip(value, parts, strict=True))]
-    if isinstance(value, dict) and dict in kind:
-        return {key: _below(item, inner[1] if inner else Any, literal, f".{key}") for key, (_, item) in value.items()}
-    if Any in kind:
-        return plain_node(value)
-    advice = ". Put it in quotes if it is meant as text" if str in kind else ""
-    raise Misfit(f"expected {expected(hint)}, got {got(value)}{advice}")
-
-
-def _checked_scalar(value: Any, hint: Any, kind: frozenset[Any]) -> Any:
-    if Any in kind or (isinstance(value, str) and "${" in value):
-        return value
-    if isinstance(value, float) and value.is_integer() and int in kind and float not in kind:
-        value = int(value)
-    numbers = _NUMBERS & kind or ({float} if Schedule in kind else set())
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    choices = options(hint) if typing.Literal in kind else []
-    if is_number and not abs(value) < _LARGEST:
-        raise Misfit(
-            f"expected a finite number below 2**63, got {value}" if value == value else f"expected {expected(hint)}, got nan"
-        )
-    if (
-        (isinstance(value, str) and numbers and not _TEXT & kind and not choices)
-        or (isinstance(value, bool) and not kind & {bool, str} and not choices)
-        or (is_number and numbers == {bool})
-        or (isinstance(value, float) and numbers and float not in numbers)
-        or (choices and value not in choices and value is not None and not kind & {str, type(value)})
-        or (value is None and types.NoneType not in kind)
-        or (kind & _LISTS and not kind & {str, int} and value is not None)
-    ):
-        advice = ". Write [a, b]" if kind & {list, tuple} else ""
-        raise Misfit(f"expected {expected(hint)}, got {got(value)}{advice}{near_option(value, hint)}")
-    return value
-
-
-def _below(node: Node, hint: Any, literal: bool, below: str) -> Any:
+def _type_of(node: Node, path: str, place: Place) -> tuple[str, str, Place] | None:
+    """The type that a node names, the key under which it does, and the place; None where it names none."""
+    at = path
+    if isinstance(node.value, dict):
+        if "type" not in node.value:
+            return None
+        place, node = node.value["type"]
+        at = f"{path}.type"
+    elif node.value is None:
+        return None
+    if not node.text or isinstance(node.value, dict | list):
+        raise ConfigError(f"{at}: expected a name{'' if at != path else ' or a mapping'}, got {got(node.value)}", place)
+    name = node.value if isinstance(node.value, str) else node.text
     try:
-        return convert(node, hint, literal)
-    except Misfit as misfit:
-        raise Misfit(str(misfit), below + misfit.below) from None
-
-
-def _knots(value: Entries, hint: Any) -> dict[str, Any]:
-    """`{knots: {step: value}}`, its steps as whole numbers."""
-    _, knots = value.get("knots", (None, None))
-    if len(value) != 1 or not isinstance(knots.value if knots else None, dict):
-        raise Misfit(f"expected {expected(hint)}, got a mapping")
-    found: dict[int, Any] = {}
-    for name, (_, node) in knots.value.items():
-        try:
-            step = float(name)
-        except ValueError:
-            step = math.nan
-        if step in found or not (step.is_integer() and 0 <= step < _LARGEST):
-            raise Misfit(
-                "given twice" if step in found else f"expected a step, a whole number >= 0, got {name!r}", f".knots.{name}"
-            )
-        found[int(step)] = _below(node, float, False, f".knots.{name}")
-    if not found:
-        raise Misfit("expected at least one knot", ".knots")
-    return {"knots": found}
+        return str(OmegaConf.create({"type": name}).type) if "${" in name else name, at, node.place
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{at}: {first_line(error)}", place) from error

@@ -1,20 +1,36 @@
-"""Types and values in words, and values as OmegaConf and YAML take them."""
+"""Types and values in words, and what was written as values of a field's type, as OmegaConf and YAML take them."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 import types
 import typing
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from threefusion.config.fields import Schedule, Settings
+from omegaconf import MISSING
+
+from threefusion.config.document import ESCAPED, NULLS, OVERRIDE, Node, got, plain_node
+from threefusion.config.fields import Schedule, Settings, key_of
 from threefusion.errors import did_you_mean
 from threefusion.registry import entry_of, is_component
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", types.NoneType: "null"}
+_TEXT = {str, Path, types.NoneType}
+_FITS = {bool: {bool}, int: {int, float, Schedule}, float: {float, Schedule}, str: {str}, types.NoneType: {types.NoneType}}
+"""By type of a value in YAML, the types of fields that take it. Stricter than OmegaConf, for which "3" is 3 and 1 is true."""
+_LARGEST = 2**63
+
+
+class Misfit(Exception):
+    """A value does not fit its field; the message says what was expected, `below` where inside the value."""
+
+    def __init__(self, problem: str, below: str = "") -> None:
+        super().__init__(problem)
+        self.below = below
 
 
 @cache
@@ -29,6 +45,12 @@ def kinds(hint: Any) -> frozenset[Any]:
     return frozenset(typing.get_origin(member) or member for member in members(hint))
 
 
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The types of a settings class's fields."""
+    return typing.get_type_hints(cls)
+
+
 def is_interpolation(value: Any) -> bool:
     """Whether OmegaConf has something to resolve in it."""
     return isinstance(value, str) and re.search(r"(?<!\\)(\\\\)*\$\{", value) is not None
@@ -38,7 +60,7 @@ def escaped(value: Any) -> Any:
     """Plain values whose texts OmegaConf hands out again as they are, whatever is in them."""
     if isinstance(value, dict | list):
         return {key: escaped(inner) for key, inner in value.items()} if isinstance(value, dict) else list(map(escaped, value))
-    if not isinstance(value, str):
+    if not isinstance(value, str) or ("$" not in value and "?" not in value):
         return value
     value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value)
     return "\\" + value if re.fullmatch(r"\\*\?\?\?", value) else value
@@ -51,7 +73,7 @@ def plain(value: Any) -> Any:
         return value.knots[0][1] if is_constant else {"knots": dict(value.knots)}
     if isinstance(value, Settings):
         name = {"type": entry_of(value).name} if is_component(value) else {}
-        return name | {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return name | {key_of(field): plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -59,24 +81,73 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def type_at(value: Any, hint: Any, below: str) -> tuple[Any, Any]:
-    """The part of a value at `[1]` or `.key`, and its type."""
-    for index, key in re.findall(r"\[(\d+)\]|\.([^\[]+)", below):
-        inner = [arg for member in members(hint) for arg in typing.get_args(member) if arg is not Ellipsis]
-        if not inner or not isinstance(value, list | dict):
-            break
-        value = value[int(index)] if isinstance(value, list) else value.get(key)
-        hint = inner[min(int(index), len(inner) - 1)] if index else inner[-1]
-    return value, hint
+def convert(node: Node, hint: Any, literal: bool, below: str = "") -> Any:
+    """What was written, as plain Python: very characters for text, what YAML says for the rest.
+
+    Raises:
+        Misfit: it is no value of this type.
+    """
+    kind = kinds(hint)
+    if node.text == MISSING and not literal and node.kind != ESCAPED:
+        raise Misfit(f"expected {expected(hint)}, got {MISSING!r}, which stands for a missing value", below)
+    if kind <= _TEXT and (node.kind == OVERRIDE or not isinstance(node.value, dict | list)):
+        is_null = node.text in NULLS if node.kind == OVERRIDE else node.value is None
+        if is_null and types.NoneType in kind:
+            return None
+        if not is_null or node.kind == OVERRIDE:
+            return escaped(node.text) if literal and node.kind != ESCAPED else node.text
+    value = node.value
+    inner = next((typing.get_args(member) for member in members(hint) if typing.get_args(member)), ())
+    if isinstance(value, dict) and Schedule in kind:
+        return _knots(value, hint, below)
+    if isinstance(value, list) and kind & {list, tuple}:
+        parts = [inner[0] if inner else Any] * len(value) if list in kind or Ellipsis in inner else inner
+        if len(parts) != len(value):
+            raise Misfit(f"expected {expected(hint)}, got {len(value)} values", below)
+        return [convert(*item, literal, f"{below}[{i}]") for i, item in enumerate(zip(value, parts, strict=True))]
+    if isinstance(value, dict) and dict in kind:
+        part = inner[1] if inner else Any
+        return {key: convert(item, part, literal, f"{below}.{key}") for key, (_, item) in value.items()}
+    if Any in kind:
+        return plain_node(node)
+    return _scalar(value, hint, below)
 
 
-def got(value: Any) -> str:
-    """A value in a few words."""
-    if isinstance(value, dict | list | tuple):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "nothing" if value is None else repr(value)
+def _scalar(value: Any, hint: Any, below: str) -> Any:
+    """A value that is no container, checked."""
+    kind, choices = kinds(hint), options(hint)
+    if isinstance(value, str) and "${" in value:
+        return value
+    if isinstance(value, int | float) and not abs(value) < _LARGEST:
+        raise Misfit(f"expected {'a finite number below 2**63' if value == value else expected(hint)}, got {value}", below)
+    if isinstance(value, float) and value.is_integer() and int in kind and float not in kind:
+        value = int(value)
+    if not kind & _FITS.get(type(value), set()) and (value not in choices or type(value) not in map(type, choices)):
+        advice = ". Write [a, b]" if kind & {list, tuple} else ""
+        if str in kind:
+            advice = ". Put it in quotes if it is meant as text"
+        raise Misfit(f"expected {expected(hint)}, got {got(value)}{advice}{near_option(value, hint)}", below)
+    return value
+
+
+def _knots(value: dict[str, Any], hint: Any, below: str) -> dict[str, Any]:
+    """`{knots: {step: value}}`, its steps as whole numbers."""
+    _, knots = value.get("knots", (None, None))
+    if len(value) != 1 or not isinstance(knots.value if knots else None, dict):
+        raise Misfit(f"expected {expected(hint)}, got a mapping", below)
+    found: dict[int, Any] = {}
+    for name, (_, node) in knots.value.items():
+        try:
+            step = float(name)
+        except ValueError:
+            step = math.nan
+        if step in found or not (step.is_integer() and 0 <= step < _LARGEST):
+            problem = "given twice" if step in found else f"expected a step, a whole number >= 0, got {name!r}"
+            raise Misfit(problem, f"{below}.knots.{name}")
+        found[int(step)] = convert(node, float, False, f"{below}.knots.{name}")
+    if not found:
+        raise Misfit("expected at least one knot", f"{below}.knots")
+    return {"knots": found}
 
 
 def expected(hint: Any) -> str:
@@ -94,11 +165,11 @@ def expected(hint: Any) -> str:
     return {list: "a list", tuple: "a list", dict: "a mapping"}.get(origin) or _WORDS.get(hint, "a value")
 
 
+@cache
 def options(hint: Any) -> list[Any]:
     """The values that a type lists one by one."""
-    return [
-        option for member in members(hint) if typing.get_origin(member) is typing.Literal for option in typing.get_args(member)
-    ]
+    literals = [member for member in members(hint) if typing.get_origin(member) is typing.Literal]
+    return [option for member in literals for option in typing.get_args(member)]
 
 
 def near_option(value: Any, hint: Any) -> str:
