@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
@@ -114,11 +114,15 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name.
     """
     document = read_file(path).value
+    known = [*(key.name for key in fields(Benchmark)), *RUN_KEYS]
+    for key, (place, _) in document.items():
+        if key not in known:
+            raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", place)
     refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
+    variants = read_variants(document)
     own = {key: entry for key, entry in document.items() if key not in RUN_KEYS}
     tree = Tree(Catalogue(plugin_folders(path)))
-    benchmark: Benchmark = read(tree, Benchmark, [own], "key of a benchmark", Place(str(path), 1), RUN_KEYS)
-    variants = read_variants(document)
+    benchmark: Benchmark = read(tree, Benchmark, [own], "key of a benchmark", Place(str(path), 1))
     _check(benchmark, document, tuple(variant.name for variant in variants))
     cells, warnings = [], {}
     for variant in variants:
