@@ -89,11 +89,8 @@ class TrainerConfig(Settings):
     """Number of machines."""
     strategy: str | None = None
     """How several processes work together; null is `ddp_find_unused_parameters_true` for several and `auto` for one."""
-    precision: (
-        Literal[64, 32, 16, "64", "32", "16", "bf16", "64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
-        | None
-    ) = None
-    """Precision of the training."""
+    precision: Literal[32, 16, "32", "16", "bf16", "32-true", "16-mixed", "bf16-mixed"] | None = None
+    """Precision of the training; 16 and bf16 are short for mixed: parameters, their gradients and all kernels stay in float32."""
     accumulate_grad_batches: int = bounded(1, 1, 10_000)
     """Batches of views whose gradients make up one optimiser step."""
     gradient_clip_val: int | float | None = bounded(None, 0, 1e9)
@@ -128,7 +125,7 @@ class TrainerConfig(Settings):
             raise ValueError("strategy: expected auto, ddp, ddp_spawn, fsdp, deepspeed or another strategy of Lightning")
         if not _are_devices(self.devices):
             raise ValueError("devices: expected a number of devices from 1 up, auto, or a list of device indices")
-        if self.gradient_clip_val and "mixed" in str(self.precision):
+        if self.gradient_clip_val and "16" in str(self.precision):
             raise ValueError(
                 f"gradient_clip_val: not under precision {self.precision!r}: Lightning clips no fused optimiser there"
             )

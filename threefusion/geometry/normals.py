@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threefusion.ops.precision import in_float32
+
 _SMALLEST = 1e-4
 
 
@@ -20,6 +22,7 @@ def downhill(gradient: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     return torch.where(enough, -gradient / length, torch.zeros_like(gradient))
 
 
+@in_float32  # differences of half-precision numbers are all rounding
 def central_gradient(function: Callable[[Tensor], Tensor], points: Float[Tensor, "N 3"], step: float) -> Float[Tensor, "N 3"]:
     """Central differences of a scalar function of points, six evaluations in one call."""
     offsets = step * torch.eye(3, device=points.device, dtype=points.dtype)

@@ -11,6 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from threefusion.ops.backend import kernels
+from threefusion.ops.precision import in_float32
 
 PerSample = Float[Tensor, "N"]
 RayIndex = Int[Tensor, "N"]
@@ -64,6 +65,7 @@ def weighted_sums(weights: PerSample, values: Values, ray_index: RayIndex, rays:
 
 class _Weights(Function):
     @staticmethod
+    @in_float32
     def forward(ctx, optical_depth, ray_index, rays):
         weights, transmittance = kernels("composite", optical_depth.device).weights(optical_depth, ray_index, rays)
         ctx.save_for_backward(weights, transmittance, ray_index)
@@ -80,6 +82,7 @@ class _Weights(Function):
 
 class _Sums(Function):
     @staticmethod
+    @in_float32
     def forward(ctx, weights, values, ray_index, rays):
         ctx.save_for_backward(weights, values, ray_index)
         return kernels("composite", weights.device).weighted_sums(weights, values, ray_index, rays)

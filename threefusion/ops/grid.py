@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from threefusion.ops.backend import kernels
+from threefusion.ops.precision import in_float32
 
 PRIMES = (1, 2654435761, 805459861)
 """Primes of the spatial hash (instant-ngp, arXiv 2201.05989, eq. 4)."""
@@ -159,7 +160,7 @@ class _Gather(Function):
     def forward(ctx, points, table, tangent, grid):
         ctx.save_for_backward(points, table, tangent)
         ctx.grid = grid
-        return kernels("grid", points.device).gather(points, table, tangent, grid)
+        return in_float32(kernels("grid", points.device).gather)(points, table, tangent, grid)
 
     @staticmethod
     def backward(ctx, cotangent):
@@ -177,7 +178,7 @@ class _Scatter(Function):
     def forward(ctx, points, cotangent, tangent, grid):
         ctx.save_for_backward(points, cotangent, tangent)
         ctx.grid = grid
-        return kernels("grid", points.device).scatter(points, cotangent, tangent, grid)
+        return in_float32(kernels("grid", points.device).scatter)(points, cotangent, tangent, grid)
 
     @staticmethod
     def backward(ctx, table):
@@ -195,7 +196,7 @@ class _PointGradient(Function):
     def forward(ctx, points, table, cotangent, tangent, grid):
         ctx.save_for_backward(points, table, cotangent)
         ctx.grid, ctx.second_order = grid, tangent is not None
-        return kernels("grid", points.device).point_gradient(points, table, cotangent, tangent, grid)
+        return in_float32(kernels("grid", points.device).point_gradient)(points, table, cotangent, tangent, grid)
 
     @staticmethod
     def backward(ctx, tangent):

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threefusion.ops.backend import kernels
+from threefusion.ops.precision import in_float32
 
 Occupancy = Bool[Tensor, "S S S"]
 Samples = tuple[Float[Tensor, "M"], Int[Tensor, "M"]]
@@ -23,6 +24,7 @@ class RaySegments(NamedTuple):
     shift: Float[Tensor, "R"]
 
 
+@in_float32
 def march(
     origins: Float[Tensor, "R 3"],
     directions: Float[Tensor, "R 3"],

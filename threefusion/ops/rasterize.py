@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.ops.backend import kernels
+from threefusion.ops.precision import in_float32
 
 DEPTH_STEPS = (1 << 31) - 1
 """Depth is quantised to 31 bits and stored above the 32-bit face id, so equal depths are resolved by the lower id."""
@@ -100,6 +101,7 @@ def edge(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
 
 
+@in_float32
 def barycentrics(
     clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], face: Int[Tensor, "B H W"]
 ) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W"]]:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from threefusion.ops.precision import in_float32
+
 CHUNK = 2048
 """Points per chunk on a CPU; other devices take all points at once."""
 
@@ -64,6 +66,7 @@ def relu_network_with_gradient(
 
 class _ReluNetwork(Function):
     @staticmethod
+    @in_float32
     def forward(ctx, x, with_gradient, *parameters):
         weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
         out, gradient = x.new_empty(len(x), len(weights[-1])), torch.empty_like(x) if with_gradient else None
