@@ -164,7 +164,7 @@ HARMLESS: list[tuple[str, list[str]]] = [
     (BASE + "loss: null\n", []),
     (BASE + "loss: {zoo: null}\n", []),
     (BASE + "exporter: null\n", []),
-    (BASE + "logger: {type: wandb, mode: offline, tags: [a, b], dir: .}\n", []),
+    (BASE + "logger: {type: wandb, mode: offline, tags: [a, b], group: g}\n", []),
     (BASE + "logger: tensorboard\n", []),
     (zoo("ratio: 1e-3"), ["loss.zoo.span=[1, 2e0]", "loss.zoo.count=1e1", "loss.zoo.sizes=[]"]),
     (zoo("weight: {knots: {0: 10, 5000: 1e3}}"), ["loss.zoo.amount={knots: {3: 4}}", "loss.zoo.mode=true"]),

@@ -124,6 +124,8 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     tree = Tree(Catalogue(plugin_folders(path)))
     benchmark: Benchmark = read(tree, Benchmark, [own], "key of a benchmark", Place(str(path), 1))
     _check(benchmark, document, tuple(variant.name for variant in variants))
+    if not benchmark.name and path.stem.startswith("."):
+        raise ConfigError("name: needed, because the file's name begins with a dot", next(iter(document.values()))[0])
     cells, warnings = [], {}
     for variant in variants:
         for prompt, where in zip(benchmark.prompts, _items(document, "prompts"), strict=True):
@@ -156,7 +158,7 @@ def _check(benchmark: Benchmark, document: Entries, variants: tuple[str, ...]) -
     Raises:
         ConfigError: the first error.
     """
-    if not is_folder_name(benchmark.name or "x"):
+    if benchmark.name and not is_folder_name(benchmark.name):
         problem = f"name: expected letters, digits, '-', '_' or '.', got {benchmark.name!r}"
         raise ConfigError(problem, document["name"][0])
     for key in ("prompts", "seeds"):

@@ -141,4 +141,4 @@ def _fault(config: Path, overrides: list[Text], prompt: str) -> ConfigError | No
 
 def is_folder_name(name: str) -> bool:
     """Whether a folder can be called so everywhere."""
-    return bool(name) and set(name) <= CHARACTERS and not name.startswith(".")
+    return 0 < len(name) <= 100 and set(name) <= CHARACTERS and not name.startswith(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -143,6 +144,16 @@ def key_of(field: dataclasses.Field) -> str:
 def literal(default: Any) -> Any:
     """A field of text, or of a list of it, that keeps its characters exactly as written: nothing is interpolated."""
     return _default(default, {"literal": True})
+
+
+def check_folder_name(field: str, text: str) -> None:
+    """Refuse a text that a folder is named after, and that would lead elsewhere or can be no name.
+
+    Raises:
+        ValueError: it begins with a dot, holds a slash or a control character, or is too long.
+    """
+    if not re.fullmatch(r"[^./\\\0-\x1f\x7f][^/\\\0-\x1f\x7f]*", text) or len(text.encode(errors="replace")) > 200:
+        raise ValueError(f"{field}: expected the name of a folder: at most 200 bytes, no slashes, no dot at its beginning")
 
 
 def numbers(value: Any) -> Iterator[Number]:

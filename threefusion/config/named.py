@@ -55,7 +55,7 @@ def _entry_names(
     for name, (place, value) in node.value.items():
         declares = isinstance(value.value, dict) and "type" in value.value
         if default is None or (name not in fields and (declares or name in before or catalogue.has(key, name))):
-            if not re.fullmatch(r"[A-Za-z][\w-]*", name) or (name in RESERVED and name != key):
+            if not re.fullmatch(r"[A-Za-z][\w-]{0,99}", name) or (name in RESERVED and name != key):
                 problem = "is taken" if name in RESERVED else "expected letters, digits, - and _"
                 raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", place)
             names.add(name)

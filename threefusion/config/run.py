@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from threefusion.config.catalogue import Catalogue, plugin_folders
 from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, apply_overrides, find, got, read_layers
-from threefusion.config.fields import Settings, bounded, key_of, slot, slots
+from threefusion.config.fields import Settings, bounded, check_folder_name, key_of, slot, slots
 from threefusion.config.resolve import read
 from threefusion.config.sections import FacingConfig, OpsConfig, OutputConfig, TrainerConfig
 from threefusion.config.stages import LAID_OVER, StageConfig, refuse_max_steps, stage_layers, stage_seed, without
@@ -51,6 +51,10 @@ class RunConfig(Settings):
     """Runs are filed under runs/<name>."""
     plugins: tuple[str, ...] = ()
     """Folders of the plugins among the components, so that the run can be opened from anywhere."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_folder_name("name", self.name or "unset")
 
     @property
     def parts(self) -> tuple[RunConfig, ...]:

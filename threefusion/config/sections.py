@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from threefusion.config.fields import Settings, bounded
+from threefusion.config.fields import Settings, bounded, check_folder_name
 from threefusion.registry import component
 
 
@@ -183,8 +182,6 @@ class WandbConfig(Settings):
     """Words to find the run by."""
     notes: str | None = None
     """A longer description."""
-    dir: Path | None = None
-    """Folder for the client's files; null is the run folder."""
 
     def given(self) -> dict[str, Any]:
         """The fields that are not empty, as arguments of the client."""
@@ -198,3 +195,7 @@ class TensorboardConfig(Settings):
 
     name: str = "tensorboard"
     """Folder of the event files inside the run folder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_folder_name("name", self.name)

@@ -26,7 +26,7 @@ class StageConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name and not re.fullmatch(r"[A-Za-z][\w-]*", self.name, re.ASCII):
+        if self.name and not re.fullmatch(r"[A-Za-z][\w-]{0,99}", self.name, re.ASCII):
             raise ValueError("name: expected letters, digits, - and _, a letter first")
 
 

@@ -25,7 +25,6 @@ def wandb_logger(cfg: WandbConfig, run: Path, config: str) -> list[Logger]:
     """A run in Weights & Biases with the text of its config."""
     require("wandb")
     os.environ.setdefault("WANDB_SILENT", "true")
-    options = {"name": run.name, "dir": run} | cfg.given()
-    logger = WandbLogger(save_dir=options.pop("dir"), **options)
+    logger = WandbLogger(save_dir=run, **({"name": run.name} | cfg.given()))
     logger.log_hyperparams({"config": config})
     return [logger]
