@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from threefusion.callback.snapshot import Snapshot
 from threefusion.config import load_config
@@ -53,5 +54,6 @@ def test_the_lowest_steps_are_dropped_not_the_first_names(tmp_path: Path) -> Non
     snapshot = Snapshot(tmp_path, 200, 2)
     for step in (999600, 999800, 1000000, 1000200):
         trainer = Mock(spec=pl.Trainer, global_step=step, is_global_zero=True, save_checkpoint=Path.touch)
+        trainer.lightning_module, trainer.optimizers = pl.LightningModule(), [torch.optim.Adam([torch.zeros(1)])]
         snapshot.save(trainer)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-1000000.ckpt", "step-1000200.ckpt"}

@@ -13,7 +13,9 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
+from threefusion.errors import UserError
 from threefusion.machine.files import numbered, written
+from threefusion.system.finite import nonfinite_state
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -59,8 +61,15 @@ class Snapshot(pl.Callback):
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write `step-000200.ckpt`, then drop the oldest."""
+        """Write `step-000200.ckpt`, then drop the oldest.
+
+        Raises:
+            UserError: a parameter is not finite. Nothing is written and nothing dropped.
+        """
         self._saved = trainer.global_step
+        bad = nonfinite_state(trainer.lightning_module, trainer.optimizers[0])
+        if bad:
+            raise UserError(f"step {trainer.global_step}: {bad} is not finite, so nothing was saved. Lower optimizer.lr")
         trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:06d}.ckpt")
         if trainer.is_global_zero:
             for old in numbered(self.folder, "step-*.ckpt")[: -self.keep]:

@@ -44,7 +44,8 @@ class Geometry(Component):
     def after_step(self, render: RenderOutput, step: int) -> Rewrite | None:
         """Called after every optimiser step with the last render; returns which rows to drop and to add, None for no change.
 
-        Gradients are still available, those of `render.primitives` included.
+        Not called after a step that was skipped because it was not finite. Gradients are still available, those of
+        `render.primitives` included.
         """
         return None
 

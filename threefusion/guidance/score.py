@@ -58,7 +58,7 @@ class LinearDistillation(DiffusionGuidance):
             residual = self.residual(noised, combination.combine(predicted), predicted)
             weight = WEIGHTS[self.cfg.timestep_weight](noised.alpha, noised.sigma)
             clip = None if self.cfg.grad_clip is None else self.cfg.grad_clip(views.step)
-            gradient, metrics = clean_gradient(weight * residual, clip)
+            gradient, metrics = clip_gradient(weight * residual, clip)
         return GuidanceOutput(score_distillation_loss(x, gradient), metrics | {"t": noised.t.mean()})
 
 
@@ -76,19 +76,18 @@ def score_distillation_loss(x: Float[Tensor, "B C h w"], gradient: Float[Tensor,
     return (x.float() * gradient.detach().float()).sum() / x.shape[0]
 
 
-def clean_gradient(
+def clip_gradient(
     gradient: Float[Tensor, "B C h w"], largest: float | None = None
 ) -> tuple[Float[Tensor, "B C h w"], dict[str, Float[Tensor, ""]]]:
-    """The gradient with non-finite elements set to 0 and every element clipped to ±`largest` if given, and metrics.
+    """The gradient with every element clipped to ±`largest` if given, and metrics.
 
     The metrics are `grad_norm`, the mean over views of the norm before clipping, and `grad_nonfinite`, the share of non-finite
-    elements: anything but 0 there means that a half-precision network overflows.
+    elements. These are not clipped but become NaN, so that the step is skipped.
 
-    >>> cleaned, metrics = clean_gradient(torch.tensor([[[[3.0, float("nan")]]]]), largest=2.0)
-    >>> cleaned.flatten(), metrics["grad_norm"].item(), metrics["grad_nonfinite"].item()
-    (tensor([2., 0.]), 3.0, 0.5)
+    >>> clipped, metrics = clip_gradient(torch.tensor([[[[3.0, float("inf")]]]]), largest=2.0)
+    >>> clipped.flatten(), metrics["grad_norm"].item(), metrics["grad_nonfinite"].item()
+    (tensor([2., nan]), inf, 0.5)
     """
     finite = gradient.isfinite()
-    gradient = torch.where(finite, gradient, torch.zeros_like(gradient))
     metrics = {"grad_norm": gradient.flatten(1).norm(dim=1).mean(), "grad_nonfinite": 1 - finite.float().mean()}
-    return (gradient if largest is None else gradient.clamp(-largest, largest)), metrics
+    return (gradient if largest is None else torch.where(finite, gradient.clamp(-largest, largest), torch.nan)), metrics

@@ -18,6 +18,8 @@ from threefusion.run.folder import (
     writing,
 )
 
+RESUME = "python launch.py train --resume"
+
 if TYPE_CHECKING:
     from threefusion.system.text_to_3d import TextTo3D
     from threefusion.types import Scene
@@ -69,6 +71,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     from threefusion.run.threads import training_threads
     from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer, run_folder_in_environment
     from threefusion.system.build import build_system
+    from threefusion.system.finite import remedy
 
     stage, folder = config.parts[index], stage_folders(run, config)[index]
     make_stage_folder(folder)
@@ -81,6 +84,10 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     with finalize_loggers(trainer.loggers, run):
         with run_folder_in_environment(run), friendly_oom(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
+        if system.problem:
+            setting = remedy(stage, system.guidance)
+            advice = f"Resume with: {RESUME} {run} {setting}" if setting else "Lower optimizer.lr, or look for a damaged model"
+            raise UserError(f"{system.problem}. {advice}")
         interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
         is_last = index == len(config.parts) - 1
         cut_short = interrupted and trainer.global_step < trainer.max_steps
@@ -89,7 +96,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
         if interrupted and (cut_short or not is_last):
             if trainer.is_global_zero:
                 where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
-                print(f"stopped at {where}. Resume with: python launch.py train --resume {run}", file=sys.stderr)
+                print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)
             return False
     return True
 

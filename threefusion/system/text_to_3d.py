@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
+from itertools import repeat
 from math import pi
 from operator import or_
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from threefusion.camera.projection import wrap_angle
 from threefusion.camera.sampler import CameraSampler
 from threefusion.component import following
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.guidance.guidance import DiffusionGuidance, Guidance
+from threefusion.geometry.geometry import Geometry
+from threefusion.guidance.guidance import DiffusionGuidance
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.optimizer.optimizer import take_over_settings
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.facing import faces_backwards
+from threefusion.system.finite import PATIENCE, SCALER_PATIENCE, StepGuard, culprits, poisoned
 from threefusion.system.metrics import RunningMeans
+from threefusion.system.objectives import active, check_parts, guidance_loss
 from threefusion.system.phases import PhaseClock
 from threefusion.system.retry import retry_step
 from threefusion.system.scene import prepare_load
-from threefusion.types import GuidanceOutput, RenderOutput, Scene, ViewBatch, Want, view_generator
-
-
-class Placeholders(IterableDataset[int]):
-    """An endless stream of nothing: views come from the system's own counter, which a checkpoint holds."""
-
-    def __iter__(self):
-        """Zeros without end."""
-        while True:
-            yield 0
-
-
-def active(terms: nn.ModuleDict, step: int) -> dict[str, tuple[Any, float]]:
-    """Objectives or loss terms with a weight other than 0 at `step`, with their weights."""
-    weighted = {name: (term, term.cfg.weight(step)) for name, term in terms.items()}
-    return {name: pair for name, pair in weighted.items() if pair[1] != 0}
+from threefusion.types import RenderOutput, Scene, ViewBatch, Want, view_generator
 
 
 class TextTo3D(pl.LightningModule):
@@ -71,34 +58,16 @@ class TextTo3D(pl.LightningModule):
         self.optimizer_factory = build(config.optimizer)
         self.clock = PhaseClock()
         self.metrics = RunningMeans()
+        self.guard = StepGuard()
+        self.problem: str | None = None
+        """Why the training was stopped before its end, None if it was not."""
         self.strict_loading = False
-        self.check_parts()
+        check_parts(config, self.camera, guidance, self.losses)
         self.batches_seen = 0
         self.current_step = -1
         """The optimiser step that `on_step` was last called for."""
         self.latest: dict[str, Tensor] = {}
         self.last_render: RenderOutput | None = None
-
-    def check_parts(self) -> None:
-        """Refuse objectives that do not fit the camera, the losses or the config.
-
-        Raises:
-            UserError: the message names the setting.
-        """
-        shared = self.guidance.keys() & self.losses.keys()
-        if shared:
-            raise UserError(f"loss.{min(shared)}: a guidance has that name too; their metrics need different ones")
-        size = self.camera.group_size
-        if self.camera.batch_size % size:
-            raise UserError(
-                f"camera.batch_size: {self.camera.batch_size} is not a multiple of {size}, the size of a group of views"
-            )
-        joint = max((prior.group_size for prior in self.priors), default=1)
-        if size % joint:
-            raise UserError(f"camera: draws views in groups of {size}, but the prior denoises {joint} views jointly")
-        diffusion = any(isinstance(objective, DiffusionGuidance) for objective in self.guidance.values())
-        if self.config.facing.steps and (joint > 1 or not diffusion):
-            raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")
 
     @property
     def priors(self) -> tuple[DiffusionPrior, ...]:
@@ -133,7 +102,7 @@ class TextTo3D(pl.LightningModule):
         loss, metrics = self.compute_loss(batch)
         # set when the step has ended: it may run out of memory and be retried
         self.latest = metrics | {"loss": loss.detach()}
-        return loss
+        return poisoned(loss)
 
     def begin_step(self, step: int) -> None:
         """Let every component follow the step, then the renderer the scene, then check which way the scene faces."""
@@ -150,30 +119,13 @@ class TextTo3D(pl.LightningModule):
         with self.clock.measure("render", self.device):
             render: RenderOutput = self.renderer(self.scene, batch, reduce(or_, wants, Want(random=True)))
         with self.clock.measure("guidance", self.device):
-            loss, metrics = self.guidance_loss(render, batch, objectives)
+            loss, metrics = guidance_loss(objectives, render, self.prompt(batch.camera), batch, named=len(self.guidance) > 1)
         metrics["opacity"] = render.opacity.detach().mean()
         for name, (term, weight) in terms.items():
             value = term(render, batch)
             metrics[name] = value.detach()
             loss = loss + weight * value
         self.last_render = render
-        return loss, metrics
-
-    def guidance_loss(
-        self, render: RenderOutput, batch: ViewBatch, objectives: Mapping[str, tuple[Guidance, float]]
-    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """The weighted sum of the objectives, plus their critics' losses; and metrics, prefixed by the name if several."""
-        prompt, metrics = self.prompt(batch.camera), {}
-        # A graph even where no objective is active: such a step moves nothing.
-        loss = 0.0 if objectives else 0 * render.image.sum()
-        for name, (objective, weight) in objectives.items():
-            output: GuidanceOutput = objective(render, prompt, batch)
-            loss = loss + weight * output.loss
-            prefix = f"{name}." if len(self.guidance) > 1 else ""
-            metrics |= {name: output.loss.detach()} | {prefix + key: value for key, value in output.metrics.items()}
-            if output.critic_loss is not None:
-                loss = loss + output.critic_loss
-                metrics[f"{prefix}critic"] = output.critic_loss.detach()
         return loss, metrics
 
     @torch.no_grad()
@@ -193,12 +145,35 @@ class TextTo3D(pl.LightningModule):
                 print(f"step {step}: the prior takes the front for the back; the scene was turned round", file=sys.stderr)
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """Log the means since the last row when a row is due: on all other steps nothing waits for the device."""
+        """Log the means since the last row when a row is due: on most other steps nothing waits for the device."""
         self.metrics.add(self.latest)
         if self.batches_seen % self.trainer.accumulate_grad_batches:
             return
+        row = {}
         if self.trainer.should_stop or self.global_step % (self.trainer.log_every_n_steps or 1) == 0:
-            self.log_dict(self.metrics.take())
+            row = self.metrics.take()
+            self.log_dict(row)
+        if row or self.global_step % PATIENCE == 0:
+            self.stop_if_lost(row)
+
+    def stop_if_lost(self, row: Mapping[str, Float[Tensor, ""]]) -> None:
+        """Warn of the first skipped steps, and stop after too many in a row; `row` holds the metrics that are known here."""
+        if row.get("skipped", 0) and not self.guard.warned and not self.scaled and self.trainer.is_global_zero:
+            self.guard.warned = True
+            text = f"a step was skipped, because these were not finite: {culprits(row)}. `skipped` in metrics.csv counts on"
+            print(f"warning: step {self.global_step}: {text}", file=sys.stderr)
+        if self.guard.streak >= (SCALER_PATIENCE if self.scaled else PATIENCE):
+            if not row:
+                row = self.metrics.take()
+                self.log_dict(row)
+            reason = f"because these were not finite: {culprits(row)}"
+            self.problem = f"step {self.global_step}: {int(self.guard.streak)} steps in a row were skipped, {reason}"
+            self.trainer.should_stop = True
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the trainer scales gradients, and skips those that overflow, as it does for 16-mixed."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimiser over the scene and what the objectives train, with a group per named part.
@@ -229,7 +204,13 @@ class TextTo3D(pl.LightningModule):
             optimizer.zero_grad()
             self.batches_seen = batches_seen
 
-        optimizer.step(closure=lambda: retry_step(self.trainer, optimizer_closure, self.renderer.reduce_memory, rewind))
+        def closure() -> Tensor | None:
+            loss = retry_step(self.trainer, optimizer_closure, self.renderer.reduce_memory, rewind)
+            self.latest["skipped"] = self.guard.inspect(optimizer.optimizer, self.scaled)
+            return loss
+
+        optimizer.step(closure=closure)
+        self.guard.release(optimizer.optimizer)
         self.after_step(optimizer.optimizer)
 
     @torch.no_grad()
@@ -243,12 +224,15 @@ class TextTo3D(pl.LightningModule):
         if render is None:
             return
         self.renderer.after_step(render, self.current_step)
-        rewrite = self.scene.geometry.after_step(render, self.current_step)
+        geometry = self.scene.geometry
+        if type(geometry).after_step is Geometry.after_step or self.latest["skipped"]:
+            return
+        rewrite = geometry.after_step(render, self.current_step)
         if rewrite is None:
             return
         if self.trainer.world_size > 1:
             raise UserError("trainer.devices: a geometry that grows or prunes can be trained by one process only")
-        self.optimizer_factory.rewrite(optimizer, self.scene.geometry, rewrite)
+        self.optimizer_factory.rewrite(optimizer, geometry, rewrite)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Learning rates are a pure function of the step."""
@@ -264,9 +248,9 @@ class TextTo3D(pl.LightningModule):
         """Stop the clock of the backward pass."""
         self.clock.stop("backward", self.device)
 
-    def train_dataloader(self) -> DataLoader[int]:
-        """Placeholders: see `views`."""
-        return DataLoader(Placeholders(), batch_size=None)
+    def train_dataloader(self) -> Iterable[int]:
+        """Placeholders without end: views come from the system's own counter, which a checkpoint holds."""
+        return repeat(0)
 
     def saved_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The entries of a `state_dict` that a checkpoint holds: all but frozen parameters."""

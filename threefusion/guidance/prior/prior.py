@@ -106,12 +106,14 @@ class DiffusionPrior(Component):
     def predict(self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning) -> Prediction:
         """The network's prediction at noised states, float32, convertible to noise, clean sample or velocity.
 
-        Every evaluation of the network goes through here and is counted in `evaluations`.
+        Every evaluation of the network goes through here and is counted in `evaluations`. What overflows becomes NaN, which no
+        later clamp makes finite: such a step is skipped.
         """
         self.evaluations.calls += 1
         self.evaluations.images += len(z)
         alpha, sigma = self.schedule.coefficients(t)
         output = self._predict(z, t, condition)
+        output = torch.where(output.isfinite(), output, torch.nan)
         return Prediction(output, self.target, z, alpha, sigma, self.schedule.rates(alpha, sigma))
 
     @abstractmethod

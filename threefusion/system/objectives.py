@@ -1,0 +1,59 @@
+"""The objectives and loss terms of a system: whether they fit, which are active, the sum of the objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threefusion.camera.sampler import CameraSampler
+from threefusion.config import RunConfig
+from threefusion.errors import UserError
+from threefusion.guidance.guidance import DiffusionGuidance, Guidance
+from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts
+
+
+def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDict, losses: nn.ModuleDict) -> None:
+    """Refuse objectives that do not fit the camera, the losses or the config.
+
+    Raises:
+        UserError: the message names the setting.
+    """
+    shared = guidance.keys() & losses.keys()
+    if shared:
+        raise UserError(f"loss.{min(shared)}: a guidance has that name too; their metrics need different ones")
+    size = camera.group_size
+    if camera.batch_size % size:
+        raise UserError(f"camera.batch_size: {camera.batch_size} is not a multiple of {size}, the size of a group of views")
+    joint = max((prior.group_size for objective in guidance.values() for prior in objective.priors()), default=1)
+    if size % joint:
+        raise UserError(f"camera: draws views in groups of {size}, but the prior denoises {joint} views jointly")
+    diffusion = any(isinstance(objective, DiffusionGuidance) for objective in guidance.values())
+    if config.facing.steps and (joint > 1 or not diffusion):
+        raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")
+
+
+def active(terms: nn.ModuleDict, step: int) -> dict[str, tuple[Any, float]]:
+    """Objectives or loss terms with a weight other than 0 at `step`, with their weights."""
+    weighted = {name: (term, term.cfg.weight(step)) for name, term in terms.items()}
+    return {name: pair for name, pair in weighted.items() if pair[1] != 0}
+
+
+def guidance_loss(
+    objectives: Mapping[str, tuple[Guidance, float]], render: RenderOutput, prompt: ViewTexts, batch: ViewBatch, named: bool
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """The weighted sum of the objectives, plus their critics' losses; and metrics, with the objective's name if `named`."""
+    metrics = {}
+    # A graph even where no objective is active: such a step moves nothing.
+    loss = 0.0 if objectives else 0 * render.image.sum()
+    for name, (objective, weight) in objectives.items():
+        output: GuidanceOutput = objective(render, prompt, batch)
+        loss = loss + weight * output.loss
+        prefix = f"{name}." if named else ""
+        metrics |= {name: output.loss.detach()} | {prefix + key: value for key, value in output.metrics.items()}
+        if output.critic_loss is not None:
+            loss = loss + output.critic_loss
+            metrics[f"{prefix}critic"] = output.critic_loss.detach()
+    return loss, metrics
