@@ -52,4 +52,14 @@ def save_pipeline(pipeline: DiffusionPipeline, folder: Path, image_size: int) ->
     """Write a pipeline and its facts."""
     with replaced(folder) as fresh:
         pipeline.save_pretrained(fresh, safe_serialization=True)
+        if pipeline.text_encoder.config.model_type == "clip_text_model":
+            add_prefix(fresh / "text_encoder" / "model.safetensors")
         (fresh / FACTS).write_text(json.dumps(facts(image_size), indent=1) + "\n")
+
+
+def add_prefix(file: Path, prefix: str = "text_model.") -> None:
+    """Name a CLIP text encoder's weights as every transformers reads them: 5.6 and later save them without the prefix."""
+    from safetensors.torch import load_file, save_file
+
+    weights = {prefix + name.removeprefix(prefix): weight for name, weight in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})

@@ -6,19 +6,31 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save
 
 from threefusion.guidance.prior import models
-from threefusion.guidance.prior.models import ModelError, Source, complete, local_folder, reachability, recipe, resolve, sources
+from threefusion.guidance.prior.files import defect
+from threefusion.guidance.prior.hub import Source
+from threefusion.guidance.prior.models import ModelError, local_folder, reachability, recipe, resolve, sources
 
 PARTS = ("unet", "scheduler")
 
 
-def fill(folder, parts=("unet", "scheduler", "text_encoder", "tokenizer", "vae")):
-    """The files that a complete model has, empty."""
+FILES = {
+    "unet": ("config.json", "diffusion_pytorch_model.safetensors"),
+    "vae": ("config.json", "diffusion_pytorch_model.safetensors"),
+    "scheduler": ("scheduler_config.json",),
+    "text_encoder": ("config.json", "model.safetensors"),
+    "tokenizer": ("tokenizer.json", "tokenizer_config.json"),
+}
+
+
+def fill(folder, parts=tuple(FILES)):
+    """The files that a complete model has, without content."""
     for part in parts:
         (folder / part).mkdir(parents=True)
-        for name in ("config.json", "weights.safetensors"):
-            (folder / part / name).touch()
+        for name in FILES[part]:
+            (folder / part / name).write_bytes(b"{}" if name.endswith(".json") else save({}))
     return folder
 
 
@@ -43,8 +55,7 @@ def test_an_incomplete_folder_is_named_with_what_it_should_hold(tmp_path):
     fill(tmp_path / "model", ("unet",))
     with pytest.raises(ModelError, match="unet/, scheduler/"):
         resolve(str(tmp_path / "model"), PARTS)
-    (tmp_path / "model" / "unet" / "weights.safetensors").unlink()
-    assert not complete(tmp_path / "model", ("unet",))
+    assert defect(tmp_path / "model", ("unet",)) is None
 
 
 def test_an_unknown_alias_gets_the_nearest_one():
@@ -115,34 +126,9 @@ def test_the_hubs_cache_serves_without_network_and_a_mirror_serves_as_well(tmp_p
     assert done.stdout.strip() == str(folder), done.stderr
 
 
-def test_the_next_mirror_is_tried_and_only_what_is_needed_is_fetched(tmp_path, monkeypatch):
-    first, second = models.MODELS["stable-diffusion-1-5"].sources
-    files = ["unet/config.json", "unet/a.safetensors", "unet/a.fp16.safetensors", "unet/a.bin"]
-    files += ["scheduler/scheduler_config.json", "vae/b.safetensors"]
-    asked = []
-
-    class Hub:
-        def list_repo_files(self, repository, revision):
-            if repository == first.repository:
-                raise ConnectionError("gone")
-            return files
-
-    def download(repository, revision, allow_patterns=None, local_files_only=False):
-        if local_files_only:
-            raise FileNotFoundError(repository)
-        asked.append((repository, revision, sorted(allow_patterns)))
-        return fill(tmp_path / "model")
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert resolve("stable-diffusion-1-5", PARTS) == tmp_path / "model"
-    wanted = ["scheduler/scheduler_config.json", "unet/a.fp16.safetensors", "unet/config.json"]
-    assert asked == [(second.repository, second.revision, wanted)]
-
-
 def test_what_is_reachable_is_told_with_a_command_for_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "BUNDLED", tmp_path)
-    monkeypatch.setattr(models, "cached", lambda source: None)
+    monkeypatch.setattr(models, "cached", lambda source, part: None)
     fill(tmp_path / "toyworld-latent")
     found = reachability()
     assert set(found) == set(models.MODELS)

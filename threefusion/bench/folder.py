@@ -18,7 +18,8 @@ from threefusion.bench.plan import Cell
 from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
 from threefusion.evaluate.independence import BUNDLED_JUDGE
-from threefusion.guidance.prior.models import fingerprint, guiding_models, local_folder
+from threefusion.guidance.prior.files import fingerprint
+from threefusion.guidance.prior.models import guiding_models, local_folder
 from threefusion.machine.files import read_json, write_atomically
 from threefusion.run.folder import latest_checkpoint
 

@@ -90,4 +90,5 @@ def _device(device: dict[str, Any]) -> str:
 def _model(model: dict[str, Any]) -> str:
     if model["available"]:
         return f"{model['prior']}, in {model['folder']}"
-    return f"{model['prior']}, not here; install it with: {model['command']}"
+    state = f"incomplete ({model['incomplete']})" if model["incomplete"] else "not here"
+    return f"{model['prior']}, {state}; install it with: {model['command']}"

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from threefusion.config import RunConfig, Settings
-from threefusion.guidance.prior.models import MODELS, TEXT_PARTS, cached, complete, local_folder, sources
+from threefusion.guidance.prior.files import TEXT_PARTS
+from threefusion.guidance.prior.models import MODELS, local_folder, on_this_machine
 from threefusion.guidance.prior.precision import HALF
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import entry_of
@@ -30,8 +31,7 @@ def _is_missing(prior: Settings | None) -> bool:
     parts = None if prior is None else getattr(entry_of(prior).load(), "parts", None)
     if parts is None or local_folder(prior.model) is not None:
         return False
-    folders = [cached(source) for source in sources(prior.model, prior.revision)]
-    return not any(folder is not None and complete(folder, (*parts, *TEXT_PARTS)) for folder in folders)
+    return on_this_machine(prior.model, (*parts, *TEXT_PARTS), prior.revision) is None
 
 
 def with_stand_ins(config: RunConfig, missing: list[Settings]) -> RunConfig:

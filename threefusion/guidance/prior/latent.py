@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.guidance.prior.autoencoder import check_autoencoder, downsampling, first_channels, normalisation
+from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.model_settings import ModelSettings
-from threefusion.guidance.prior.models import ModelError
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.settings import LatentConfig
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from threefusion.guidance.prior.models import ModelError, read_settings
+from threefusion.guidance.prior.files import ModelError, read_settings
 
 TABLES = tuple(
     f"{name}Scheduler"

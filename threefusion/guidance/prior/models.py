@@ -6,16 +6,16 @@ that downloads it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from threefusion.errors import UserError, did_you_mean
+from threefusion.errors import did_you_mean
+from threefusion.guidance.prior.files import TEXT_PARTS, ModelError, defect
 from threefusion.guidance.prior.foreign import SINGLE_FILES, conversion
+from threefusion.guidance.prior.hub import Source, cached, fetch
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -25,19 +25,8 @@ BUNDLED = Path(__file__).parents[2] / "bundled"
 
 DOWNLOADS = "models/"
 """Where the download commands put models; no owner on the hub has this name."""
-TEXT_PARTS = ("text_encoder", "tokenizer")
-"""Folders of a diffusers pipeline that turn texts into tokens."""
 
 _WANTED = ("*.json", "*.txt", "*.model", "*fp16*.safetensors")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A repository on the Hugging Face hub."""
-
-    repository: str
-    revision: str = "main"
-    """A commit that was verified, or `main`, which is not pinned."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +91,6 @@ def guiding_models(config: RunConfig) -> list[str]:
     return list(dict.fromkeys(prior.model for prior in priors if hasattr(prior, "model")))
 
 
-class ModelError(UserError):
-    """A model is missing, or has an unsupported layout."""
-
-
 def local_folder(model: str) -> Path | None:
     """The folder of `model` without network access: a path, or a bundled model; None for others.
 
@@ -141,55 +126,41 @@ def sources(model: str, revision: str | None = None) -> tuple[Source, ...]:
     return (Source(repositories[0].repository, revision),) if revision else repositories
 
 
-def complete(folder: Path, parts: tuple[str, ...]) -> bool:
-    """Whether `folder` holds each part with its settings and, for a network, weights as safetensors."""
+def on_this_machine(model: str, parts: Sequence[str], revision: str | None = None) -> Path | None:
+    """The first complete folder with `parts` of `model`: local or bundled, else in the hub's cache; None if there is none.
 
-    def has(part: str) -> bool:
-        if part in ("scheduler", "tokenizer"):
-            return (folder / part).is_dir() and any((folder / part).iterdir())
-        return (folder / part / "config.json").is_file() and any((folder / part).glob("*.safetensors"))
-
-    return all(has(part) for part in parts)
+    Raises:
+        ModelError: a path or a bundled model that does not exist, or an unknown name.
+    """
+    return next((folder for folder in _folders(model, parts, revision) if defect(folder, parts) is None), None)
 
 
-def resolve(model: str, parts: tuple[str, ...], revision: str | None = None) -> Path:
+def _folders(model: str, parts: Sequence[str], revision: str | None = None) -> list[Path]:
+    """The folders of `model` on this machine, complete or not."""
+    if folder := local_folder(model):
+        return [folder]
+    return [folder for source in sources(model, revision) if (folder := cached(source, parts[0]))]
+
+
+def resolve(model: str, parts: Sequence[str], revision: str | None = None) -> Path:
     """A local folder that holds the `parts` of `model`, from: local folder, cache, hub, mirrors, in this order.
 
     Raises:
         ModelError: it is unavailable; the message gives the reason and the command that downloads it.
     """
-    folder = local_folder(model)
-    if folder is not None:
-        if not complete(folder, parts):
-            wanted = ", ".join(f"{part}/" for part in parts)
-            raise ModelError(f"{folder}: not a complete diffusers model; expected {wanted} with weights as .safetensors")
+    if folder := on_this_machine(model, parts, revision):
         return folder
-    reasons = []
-    for source in sources(model, revision):
-        folder = cached(source)
-        if folder is not None and complete(folder, parts):
-            return folder
-        try:
-            folder = _fetch(source, parts)
-        except Exception as error:  # any failure is reported, and the next mirror is tried
-            reasons.append(f"{source.repository}: {_reason(error)}")
-            continue
-        if complete(folder, parts):
-            return folder
-        reasons.append(f"{source.repository}: has no complete {', '.join(parts)} as safetensors")
-    raise ModelError(
-        f"{model} is not on this machine and could not be downloaded ({'; '.join(reasons)}). {recipe(model, revision)}"
-    )
-
-
-def cached(source: Source) -> Path | None:
-    """The folder of `source` in the hub's local cache, without network access; None if there is none."""
-    from huggingface_hub import snapshot_download
-
+    if folder := local_folder(model):
+        wanted = ", ".join(f"{part}/" for part in parts)
+        raise ModelError(
+            f"{folder}: not a complete diffusers model ({defect(folder, parts)}); expected {wanted} with weights as .safetensors"
+        )
     try:
-        return Path(snapshot_download(source.repository, revision=source.revision, local_files_only=True))
-    except (OSError, ValueError):
-        return None
+        return fetch(sources(model, revision), parts)
+    except ModelError as error:
+        raise ModelError(
+            f"{model} is not on this machine and could not be downloaded ({error}). {recipe(model, revision)}"
+        ) from error
 
 
 def recipe(model: str, revision: str | None = None) -> str:
@@ -211,70 +182,21 @@ def download_command(source: Source, target: str, half: bool = True) -> str:
 
 
 def reachability() -> dict[str, dict[str, Any]]:
-    """For every alias: `available` on this machine, `folder` if so, else the `command` that gets it; `prior`, `licence`."""
+    """For every alias: `available` on this machine, `folder` if so, else the `command` that gets it; `prior`, `licence`.
+
+    `incomplete` says what a copy on this machine lacks.
+    """
     models = {}
     for name, known in MODELS.items():
-        candidates = [cached(source) for source in known.sources] if known.sources else [BUNDLED / name]
         needed = ("unet", "scheduler", *TEXT_PARTS) + (("vae",) if known.prior == "latent" else ())
-        folder = next((path for path in candidates if path is not None and complete(path, needed)), None)
+        folders = _folders(name, needed) if known.sources or (BUNDLED / name).is_dir() else []
+        defects = {folder: defect(folder, needed) for folder in folders}
+        folder = next((folder for folder, fault in defects.items() if fault is None), None)
         entry: dict[str, Any] = {"available": folder is not None, "prior": known.prior, "licence": known.licence}
         if folder is not None:
             entry["folder"] = str(folder)
         else:
             entry["command"] = download_command(known.sources[0], DOWNLOADS + name) if known.sources else training_command(name)
+            entry["incomplete"] = next(iter(defects.values()), None)
         models[name] = entry
     return models
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """A JSON file of a model folder.
-
-    Raises:
-        ModelError: it is missing or cannot be read.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read ({error})") from error
-
-
-def _fetch(source: Source, parts: tuple[str, ...]) -> Path:
-    """Download the parts: their settings and their weights, in half precision where the repository has them."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    files = HfApi().list_repo_files(source.repository, revision=source.revision)
-    chosen = []
-    for part in parts:
-        own = [file for file in files if file.startswith(f"{part}/")]
-        weights = [file for file in own if file.endswith(".safetensors")]
-        half = [file for file in weights if "fp16" in file]
-        chosen += [file for file in own if file.endswith((".json", ".txt", ".model"))] + (half or weights)
-    return Path(snapshot_download(source.repository, revision=source.revision, allow_patterns=chosen))
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error of the hub's client; for gated models, what to do."""
-    name = type(error).__name__
-    if name == "GatedRepoError":
-        return "its licence must be accepted on its page, then `hf auth login`"
-    if name == "OfflineModeIsEnabled":
-        return "HF_HUB_OFFLINE is set"
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{name}: {first[:160]}" if first else name
-
-
-def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
-    """Identifier of the parts of a model in `folder`: hub id and commit in the hub's cache, else a digest of files.
-
-    Files above 256 MB enter by size and modification time, smaller ones by content: a retrained model gets another one.
-    Model cards are ignored.
-    """
-    if folder.parent.name == "snapshots":
-        return f"{folder.parent.parent.name}@{folder.name}"
-    digest = hashlib.sha256()
-    for part in parts:
-        for file in sorted(path for path in (folder / part).rglob("*") if path.is_file() and path.suffix != ".md"):
-            stat = file.stat()
-            content = file.read_bytes() if stat.st_size < 2**28 else f"{stat.st_size} {stat.st_mtime_ns}".encode()
-            digest.update(f"{part}/{file.name} {len(content)} ".encode() + content)
-    return digest.hexdigest()[:32]

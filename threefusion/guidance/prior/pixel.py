@@ -24,7 +24,7 @@ class PixelPrior(PretrainedPrior):
             ModelError: as in the base class, or the U-Net does not take three channels.
         """
         if part == "unet" and settings["in_channels"] != 3:
-            latents = (self.folder(self.parts) / "vae").is_dir()
+            latents = (self.folder / "vae").is_dir()
             hint = "the U-Net works on latents; use the prior `latent`" if latents else "expected 3, a U-Net over pixels alone"
             raise settings.error("in_channels", hint)
         super().check_settings(part, settings)

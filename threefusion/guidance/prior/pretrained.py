@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
+from threefusion.guidance.prior.files import TEXT_PARTS
 from threefusion.guidance.prior.model_settings import ModelSettings, check_unet, model_settings, sample_size
-from threefusion.guidance.prior.models import TEXT_PARTS, resolve
-from threefusion.guidance.prior.precision import network_dtype, reading_options, stored_dtype
+from threefusion.guidance.prior.models import resolve
+from threefusion.guidance.prior.precision import network_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
+from threefusion.guidance.prior.reading import read_network
 from threefusion.guidance.prior.schedule import NoiseSchedule
 from threefusion.guidance.prior.scheduler import read_schedule, read_target
 from threefusion.guidance.prior.settings import PretrainedConfig
@@ -31,15 +33,16 @@ class PretrainedPrior(DiffusionPrior):
     def __init__(self, cfg: PretrainedConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        self._folders: dict[tuple[str, ...], Path] = {}
+        self._folder: Path | None = None
         self._settings: dict[str, ModelSettings] = {}
         self._runners: dict[str, Call] = {}
 
-    def folder(self, parts: tuple[str, ...]) -> Path:
-        """The local folder with `parts` of the model; downloaded once if needed."""
-        if parts not in self._folders:
-            self._folders[parts] = resolve(self.cfg.model, parts, self.cfg.revision)
-        return self._folders[parts]
+    @property
+    def folder(self) -> Path:
+        """The local folder of the model; downloaded once if needed, the text encoder with it, so that all is of one commit."""
+        if self._folder is None:
+            self._folder = resolve(self.cfg.model, (*self.parts, *TEXT_PARTS), self.cfg.revision)
+        return self._folder
 
     def settings(self, part: str) -> ModelSettings:
         """The model's own settings of its `unet`, `vae` or `scheduler`.
@@ -48,7 +51,7 @@ class PretrainedPrior(DiffusionPrior):
             ModelError: a field has a value that is not supported.
         """
         if part not in self._settings:
-            settings = model_settings(self.folder(self.parts), part)
+            settings = model_settings(self.folder, part)
             self.check_settings(part, settings)
             self._settings[part] = settings
         return self._settings[part]
@@ -98,11 +101,8 @@ class PretrainedPrior(DiffusionPrior):
 
     def read_network(self, part: str) -> nn.Module:
         """A network, frozen, in the precision of its file."""
-        settings = self.settings(part)
-        folder = self.folder(self.parts) / part
-        dtype = {dtype_keyword(): stored_dtype(folder)}
-        network = network_class(settings["_class_name"]).from_pretrained(folder, **dtype, **reading_options(folder))
-        return network.eval().requires_grad_(False).to(self.storage, memory_format=torch.channels_last)
+        network = read_network(network_class(self.settings(part)["_class_name"]), self.folder / part)
+        return network.requires_grad_(False).to(self.storage, memory_format=torch.channels_last)
 
     @property
     def storage(self) -> torch.device:
@@ -155,7 +155,7 @@ class PretrainedPrior(DiffusionPrior):
 
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""
-        return PretrainedTextEncoder(self.folder(TEXT_PARTS))
+        return PretrainedTextEncoder(self.folder)
 
 
 def network_class(name: str) -> type:
@@ -163,11 +163,3 @@ def network_class(name: str) -> type:
     import diffusers
 
     return getattr(diffusers, name)
-
-
-def dtype_keyword() -> str:
-    """The name of `from_pretrained`'s precision argument in the installed diffusers; renamed in 0.42."""
-    import diffusers
-
-    major, minor = (int(number) for number in diffusers.__version__.split(".")[:2])
-    return "dtype" if (major, minor) >= (0, 42) else "torch_dtype"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from threefusion.guidance.prior.conditioning import Conditioning
-from threefusion.guidance.prior.models import ModelError, fingerprint, read_settings
-from threefusion.guidance.prior.precision import reading_options, weight_files
+from threefusion.guidance.prior.files import ModelError, fingerprint, network_files, read_settings
 from threefusion.guidance.prior.prior import TextEncoder
+from threefusion.guidance.prior.reading import read_network
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ LONGEST = 77
 """Tokens per text: CLIP's limit, and what DeepFloyd IF was trained with although T5 could take more."""
 LARGE = 2**31
 """Bytes of weights above which an encoder runs in bfloat16: T5-XXL would need 19 GB in float32, and overflows in float16."""
+TOKENIZERS = {"t5": "T5Tokenizer", "clip_text_model": "CLIPTokenizer"}
+"""By the `model_type` of a text encoder: the tokenizer of a folder that names no class of its own."""
 
 
 class PretrainedTextEncoder(TextEncoder):
@@ -29,19 +32,26 @@ class PretrainedTextEncoder(TextEncoder):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.kind = read_settings(folder / "text_encoder" / "config.json").get("model_type", "")
-        if self.kind not in ("t5", "clip_text_model"):
-            raise ModelError(f"{folder}: unsupported text encoder {self.kind!r}; supported: t5, clip_text_model")
-        size = sum(file.stat().st_size for file in weight_files(folder / "text_encoder"))
+        self.settings = read_settings(folder / "text_encoder" / "config.json")
+        self.kind = self.settings.get("model_type", "")
+        if self.kind not in TOKENIZERS:
+            raise ModelError(f"{folder}: unsupported text encoder {self.kind!r}; supported: {', '.join(TOKENIZERS)}")
+        size = sum(file.stat().st_size for file in network_files(folder / "text_encoder")[1])
         self.dtype = torch.bfloat16 if size > LARGE else torch.float32
-        self.length = min(read_settings(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", LONGEST), LONGEST)
-        self.key = f"{fingerprint(folder)}/{str(self.dtype).removeprefix('torch.')}/{self.length}"
+        path = folder / "tokenizer" / "tokenizer_config.json"
+        self.tokenizer_settings = read_settings(path) if path.exists() else {}
+        limits = (self.tokenizer_settings.get("model_max_length"), self.settings.get("max_position_embeddings"))
+        self.length = int(min([LONGEST, *(limit for limit in limits if isinstance(limit, int | float) and limit >= 1)]))
+        libraries = "/".join(f"{name} {version(name)}" for name in ("transformers", "tokenizers"))
+        self.key = f"{fingerprint(folder)}/{str(self.dtype).removeprefix('torch.')}/{self.length}/{libraries}"
 
     def encode(self, texts: list[str]) -> Conditioning:
-        """The last hidden states. T5 attends to real tokens only; the U-Net then sees the padding too, as in its training."""
-        from transformers import AutoTokenizer
+        """The last hidden states. T5 attends to real tokens only; the U-Net then sees the padding too, as in its training.
 
-        tokenizer = AutoTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
+        Raises:
+            ModelError: tokenizer or network cannot be read, or do not belong together.
+        """
+        tokenizer = self.tokenizer()
         if self.kind == "t5":
             # DeepFloyd IF was trained on lower-case captions.
             texts = [text.lower().strip() for text in texts]
@@ -49,17 +59,37 @@ class PretrainedTextEncoder(TextEncoder):
             if len(ids) > self.length:
                 logger.warning("The text has %d tokens, of which the prior reads %d: %s", len(ids), self.length, text)
         tokens = tokenizer(texts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt")
-        mask = tokens.attention_mask if self.kind == "t5" else None
+        mask, network = tokens.attention_mask if self.kind == "t5" else None, self.network()
+        if (largest := tokens.input_ids.max().item()) >= network.config.vocab_size:
+            raise ModelError(
+                f"{self.folder}: the tokenizer does not belong to the text encoder: it returns token {largest}, "
+                f"which vocab_size {network.config.vocab_size} of text_encoder/config.json does not allow"
+            )
         with torch.inference_mode():
-            states = self.network()(input_ids=tokens.input_ids, attention_mask=mask).last_hidden_state
+            states = network(input_ids=tokens.input_ids, attention_mask=mask).last_hidden_state
         return Conditioning(states.float().clone())
 
-    def network(self) -> PreTrainedModel:
-        """The encoder, loaded from disk."""
-        from transformers import CLIPTextModel, T5EncoderModel
-        from transformers.utils.logging import disable_progress_bar
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, of the class that its settings name, or else the one that the encoder was trained with."""
+        import transformers
 
-        disable_progress_bar()
-        cls = T5EncoderModel if self.kind == "t5" else CLIPTextModel
-        folder = self.folder / "text_encoder"
-        return cls.from_pretrained(folder, dtype=self.dtype, **reading_options(folder)).eval()
+        named = self.tokenizer_settings.get("tokenizer_class")
+        cls = transformers.AutoTokenizer if named else getattr(transformers, TOKENIZERS[self.kind])
+        folder = self.folder / "tokenizer"
+        try:
+            tokenizer = cls.from_pretrained(folder, local_files_only=True, model_max_length=self.length)
+        except Exception as error:  # the tokenizers library raises that
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(f"{folder}: cannot be read as a tokenizer ({reason or type(error).__name__})") from error
+        # T5's empty tokenizer knows its word separator
+        if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
+            raise ModelError(f"{folder}: the vocabulary is empty, all texts would be the same")
+        return tokenizer
+
+    def network(self) -> PreTrainedModel:
+        """The encoder, read from disk."""
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+        projected = "CLIPTextModelWithProjection" in (self.settings.get("architectures") or ())
+        clip = CLIPTextModelWithProjection if projected else CLIPTextModel
+        return read_network(T5EncoderModel if self.kind == "t5" else clip, self.folder / "text_encoder", self.dtype)

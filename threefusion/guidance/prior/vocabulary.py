@@ -6,7 +6,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
-from threefusion.guidance.prior.models import guiding_models, local_folder, read_settings
+from threefusion.guidance.prior.files import read_settings
+from threefusion.guidance.prior.models import guiding_models, local_folder
 from threefusion.guidance.prior.words import contains, words
 
 if TYPE_CHECKING:
