@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from threefusion.run.exported import ExportedFiles
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -58,11 +60,13 @@ def test_an_empty_scene_is_one_sentence_and_keeps_the_run(tiny: Path, tmp_path: 
     assert json.loads((out / "report.json").read_text())["artifacts"]["mesh"] is None
     assert list((out / "checkpoints").glob("*.ckpt"))
     assert not list((out / "mesh").iterdir())
-    # what was exported before the scene became empty does not stay to be taken for the result
-    (out / "mesh" / "model.glb").write_text("an earlier mesh")
+    # what was exported before the scene became empty does not stay to be taken for the result; other files do
+    with ExportedFiles(out).folder(out / "mesh") as waiting:
+        (waiting / "model.glb").write_text("an earlier mesh")
+    (out / "mesh" / "mine.blend").write_text("work")
     line, environment = command("train", "--resume", str(out), "trainer.max_steps=2")
     assert subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True).returncode == 2
-    assert not list((out / "mesh").iterdir())
+    assert {path.name for path in (out / "mesh").iterdir()} == {"mine.blend", "model.kept-1.glb"}
 
 
 @pytest.mark.slow

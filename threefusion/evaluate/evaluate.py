@@ -23,7 +23,7 @@ from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.geometry.geometry import HasDensity
 from threefusion.machine.files import read_json, write_atomically
-from threefusion.run.folder import latest_checkpoint, open_run, read_report, writing
+from threefusion.run.folder import latest_checkpoint, open_run, read_report, relative, writing
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -187,10 +187,14 @@ def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
 
 def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> Mesh | None:
     """The exported mesh, None if it cannot be read."""
-    path = folder / str(_section(report, "artifacts").get("mesh") or "mesh/model.glb")
+    artifacts = _section(report, "artifacts")
+    path = folder / str(artifacts.get("mesh", "mesh/model.glb") or "mesh/")
     if not path.is_file():
-        notes["mesh"] = f"{path.name} does not exist: the run was not exported, or its scene is empty"
+        notes["mesh"] = "model.glb does not exist: the run was not exported, or its scene is empty"
         return None
+    newest = relative(latest_checkpoint(folder), folder)
+    if newest and artifacts.get("checkpoint", newest) != newest:
+        notes["mesh"] = f"exported from {artifacts['checkpoint']}, but the newest is {newest}: resume or export the run"
     try:
         return load_glb(path.with_suffix(".glb"))
     except UserError as error:

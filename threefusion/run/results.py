@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.run.folder import latest_checkpoint, open_run, relative, stage_folders, write_report, writing
+from threefusion.run.exported import ExportedFiles
+from threefusion.run.folder import latest_checkpoint, open_run, read_report, relative, stage_folders, write_report, writing
 
 if TYPE_CHECKING:
     from threefusion.camera.sampler import CameraSampler
@@ -38,28 +38,27 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
             print(f"pictures: {stage_folders(run, config)[-1] / 'images'}")
             return
         output = config.output
-        video = run / "turntable.mp4"
-        views = evaluation_orbit(system.camera, output.turntable_frames, output.turntable_size)
-        write_video(video, render_views(system.renderer, system.scene, views))
-        report["artifacts"]["video"] = relative(video, run)
+        files, results = ExportedFiles(run), {}
         # a mesh that an earlier part of the run has exported is not this scene's
-        shutil.rmtree(run / "mesh", ignore_errors=True)
-        (run / "mesh").mkdir()
-        results: dict[str, Exported] = {}
-        for name, exported in export_scene(config, system.scene, system.renderer, run / "mesh"):
-            results[name] = exported
-            report |= exports(run, results)
-            report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
-            print(f"{'mesh' if len(config.exporters) == 1 else name}: {exported.paths[0]}")
+        with files.renewing():
+            views = evaluation_orbit(system.camera, output.turntable_frames, output.turntable_size)
+            with files.folder(run) as waiting:
+                write_video(waiting / "turntable.mp4", render_views(system.renderer, system.scene, views))
+            report["artifacts"]["video"] = "turntable.mp4"
+            for name, exported in export_scene(config, system.scene, system.renderer, files):
+                results[name] = exported
+                report |= exports(run, results)
+                report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
+                print(f"{'mesh' if len(config.exporters) == 1 else name}: {exported.paths[0]}")
         report["metrics"] = scores(config, main_export(results).mesh)
     finally:
         write_report(run, report)
 
 
 def export_scene(
-    config: RunConfig, scene: Scene, renderer: Renderer, folder: Path, formats: list[str] | None = None
+    config: RunConfig, scene: Scene, renderer: Renderer, files: ExportedFiles, formats: list[str] | None = None
 ) -> Iterator[tuple[str, Exported]]:
-    """What each exporter of the run writes, one after the other; of several, each writes into a folder of its own.
+    """What each exporter of the run writes into `mesh/`, one after the other; of several, each writes into a folder of its own.
 
     `formats` takes the place of those in the config, and leaves out exporters that have no choice of formats.
     """
@@ -68,9 +67,11 @@ def export_scene(
     chosen = config.exporters
     if formats:
         chosen = {name: replace(cfg, formats=formats) for name, cfg in chosen.items() if hasattr(cfg, "formats")}
-    folders = {name: folder / name if len(config.exporters) > 1 else folder for name in chosen}
     for name, cfg in chosen.items():
-        yield name, build(cfg).export(scene, renderer, folders[name])
+        folder = files.run / "mesh" / (name if len(config.exporters) > 1 else "")
+        with files.folder(folder) as waiting:
+            exported = build(cfg).export(scene, renderer, waiting)
+        yield name, replace(exported, paths=[folder / path.relative_to(waiting) for path in exported.paths])
 
 
 def main_export(results: dict[str, Exported]) -> Exported:
@@ -148,4 +149,10 @@ def export(run: Path, formats: list[str] | None) -> list[Path]:
     if not config.exporters:
         raise UserError(f"{run}: the config of this run has no exporter")
     with writing(run):
-        return [path for _, exported in export_scene(config, scene, renderer, run / "mesh", formats) for path in exported.paths]
+        results = dict(export_scene(config, scene, renderer, ExportedFiles(run), formats))
+        report = read_report(run)
+        if report is not None and results:
+            checkpoint, mesh = latest_checkpoint(run), main_export(results).paths[0]
+            paths = {"mesh": relative(mesh, run), "checkpoint": relative(checkpoint, run)}
+            write_report(run, report | exports(run, results) | {"artifacts": {**report.get("artifacts", {}), **paths}})
+    return [path for exported in results.values() for path in exported.paths]

@@ -1,0 +1,87 @@
+"""Files that a run has exported, which later exports may replace; files of others are kept. Loads no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from threefusion.machine.files import cannot_write, read_json, set_aside, write_atomically
+
+LIST = "exported.json"
+
+
+class ExportedFiles:
+    """Remembers in exported.json the path and checksums of every file that it has moved into a run."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        listed = (read_json(run / LIST) or {}).items()
+        self._sums: dict[str, list[str]] = {name: sums for name, sums in listed if is_inside(name) and isinstance(sums, list)}
+        self._moved: set[Path] = set()
+
+    @contextmanager
+    def folder(self, target: Path) -> Iterator[Path]:
+        """An empty folder for the block; its files are moved into `target` in the end.
+
+        A file of others that has the place of one gets another name.
+
+        Raises:
+            UserError: the disk is full, or `target` is no folder.
+        """
+        waiting = self.run / f".{target.name}.{os.getpid()}.tmp"
+        try:
+            shutil.rmtree(waiting, ignore_errors=True)
+            waiting.mkdir()
+            yield waiting
+            files = {path: target / path.relative_to(waiting) for path in sorted(waiting.rglob("*")) if path.is_file()}
+            for path, new in files.items():
+                # before it is moved: a killed process must not leave a file that counts as that of others
+                self._sums[self._name(new)] = [*self._sums.get(self._name(new), [])[-1:], checksum(path)]
+            write_atomically(self.run / LIST, json.dumps(self._sums, indent=2) + "\n")
+            for path, new in files.items():
+                new.parent.mkdir(parents=True, exist_ok=True)
+                if os.path.lexists(new) and not self._is_ours(new):
+                    print(f"{new}: not as it was exported; kept as {set_aside(new).name}", file=sys.stderr)
+                os.replace(path, new)
+                self._moved.add(new)
+        except OSError as error:
+            raise cannot_write(target, error) from error
+        finally:
+            shutil.rmtree(waiting, ignore_errors=True)
+
+    @contextmanager
+    def renewing(self) -> Iterator[None]:
+        """What was exported before the block and not in it is removed at its end; after an error it gets another name."""
+        try:
+            yield
+        except BaseException:
+            for path in self._earlier():
+                set_aside(path)
+            raise
+        for path in self._earlier():
+            path.unlink()
+
+    def _earlier(self) -> list[Path]:
+        return [path for path in map(self.run.joinpath, self._sums) if path not in self._moved and self._is_ours(path)]
+
+    def _is_ours(self, path: Path) -> bool:
+        return path.is_file() and checksum(path) in self._sums.get(self._name(path), [])
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.run).as_posix()
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays in its folder."""
+    return not os.path.isabs(name) and not os.path.normpath(name).startswith("..")
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
