@@ -1,5 +1,7 @@
 """Every unwrapping method gives coordinates that cover the texture without overlap."""
 
+import time
+
 import pytest
 import torch
 from analytic_scenes import box
@@ -35,7 +37,7 @@ def use_only(monkeypatch, method: str) -> None:
     """Make the methods before `method` fail."""
 
     def refuse(*_):
-        raise RuntimeError("not today")
+        raise uv_module.UnwrapError("not today")
 
     order = ["_uvunwrap", "_two_faces_per_chart"]
     for earlier in order[: order.index(method)]:
@@ -72,6 +74,35 @@ def test_splitting_moves_no_corner(monkeypatch, method):
 
 
 def test_uvunwrap_is_stopped_after_the_time_it_was_given(caplog):
+    began = time.monotonic()
     result = unwrap(with_normals(ball(96)), SIZE, seconds=0.01)
     assert result.uv is not None and len(result.vertices) == 3 * len(result.faces)
-    assert "uvunwrap could not unwrap the mesh (TimeoutError" in caplog.text
+    assert "could not unwrap the mesh (it was stopped after 0.01 s, see exporter.unwrap_seconds): every two" in caplog.text
+    assert time.monotonic() - began < 10
+
+
+PANIC = """thread '<unnamed>' panicked at src/chart.rs:77:9:
+index out of bounds: the len is 3 but the index is 7
+stack backtrace:
+   0: std::panicking::begin_panic
+   1: uvunwrap::chart
+"""
+ENDS = {
+    "panic": (f"import sys; sys.exit({PANIC!r})", "index out of bounds: the len is 3 but the index is 7"),
+    "exception": ("raise ValueError('16 pages')", "ValueError: 16 pages"),
+    "segfault": ("import os; os.kill(os.getpid(), 11)", "killed by SIGSEGV"),
+    "silence": ("raise SystemExit(3)", "exit code 3"),
+    "hang": ("import time; time.sleep(1000)", "it was stopped after 3 s, see exporter.unwrap_seconds"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_however_uvunwrap_ends_there_is_one_line_and_a_texture(monkeypatch, caplog, capfd, tmp_path, end):
+    program, reason = ENDS[end]
+    (tmp_path / "program.py").write_text(program)
+    monkeypatch.setattr(uv_module, "PROGRAM", tmp_path / "program.py")
+    result = unwrap(with_normals(CUBE), SIZE, seconds=3.0 if end == "hang" else 60.0)
+    assert times_covered(result).max() == 1
+    (record,) = caplog.records
+    assert record.getMessage() == f"uvunwrap could not unwrap the mesh ({reason}): every two faces get a chart"
+    assert capfd.readouterr() == ("", "")

@@ -38,7 +38,7 @@ class MeshExporterConfig(Settings):
     """Views in which the level is chosen, and as many others in which the result is scored."""
     view_size: int = bounded(64, 16, 1024)
     """Width and height of those views in pixels."""
-    unwrap_seconds: float = bounded(60.0, 0, 1e6, open_low=True)
+    unwrap_seconds: float = bounded(30.0, 0, 1e6, open_low=True)
     """After this time unwrapping stops, and every two faces get a chart."""
 
     def __post_init__(self) -> None:

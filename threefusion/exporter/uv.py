@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
 from math import ceil, sqrt
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,20 +20,23 @@ from threefusion.types import Mesh
 
 logger = logging.getLogger(__name__)
 
-PADDING = 4
-"""Texels between charts: two on either side, so that a bilinear look-up at a chart's edge never reads its neighbour's colour."""
+
+class UnwrapError(Exception):
+    """uvunwrap cannot unwrap a mesh; the message says why."""
 
 
-def unwrap(mesh: Mesh, texture_size: int, seconds: float = 60.0) -> Mesh:
+PROGRAM = Path(__file__).with_name("uv_program.py")
+
+
+def unwrap(mesh: Mesh, texture_size: int, seconds: float = 30.0) -> Mesh:
     """The mesh with `uv` in [0, 1]² without overlaps, in at most about `seconds`; vertices are split along the seams.
 
     uvunwrap scales u by the atlas's width and v by its height, which differ by a few texels: the texture is square.
     """
     try:
         corners = _uvunwrap(mesh, texture_size, seconds)
-    except Exception as error:
-        # whatever it dislikes about a mesh (it may raise anything), the simple layout takes over
-        logger.warning("uvunwrap could not unwrap the mesh (%s: %s); every two faces get a chart", type(error).__name__, error)
+    except UnwrapError as error:
+        logger.warning("uvunwrap could not unwrap the mesh (%s): every two faces get a chart", error)
         corners = _two_faces_per_chart(mesh, texture_size)
     return _split(mesh, *corners)
 
@@ -43,20 +53,31 @@ def _split(mesh: Mesh, source: np.ndarray, faces: np.ndarray, uv: np.ndarray) ->
 
 
 def _uvunwrap(mesh: Mesh, texture_size: int, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Source vertices, faces and uv by the uvunwrap package; no chart is mirrored."""
-    import uvunwrap
+    """Source vertices, faces and uv by the uvunwrap package, in a process that is killed after `seconds`.
 
-    surface = uvunwrap.Mesh(mesh.vertices.numpy(), mesh.faces.int().numpy())
-    job = uvunwrap.start([surface], page_size=texture_size, padding=PADDING)
+    Raises:
+        UnwrapError: it took longer, or failed; the message is one line.
+    """
+    given = io.BytesIO()
+    np.savez(given, vertices=mesh.vertices.numpy(), faces=mesh.faces.int().numpy(), page_size=texture_size)
+    environment = os.environ | {"RUST_BACKTRACE": "0"}
+    command = [sys.executable, "-P", str(PROGRAM)]
     try:
-        atlas = job.result(timeout=seconds)
-    except TimeoutError:
-        job.cancel()
-        raise
-    if atlas.page_count != 1:
-        raise ValueError(f"{atlas.page_count} pages instead of one")
-    charts = atlas.meshes[0]
-    return np.array(charts.xref), np.array(charts.indices).reshape(-1, 3), np.array(charts.uv).reshape(-1, 2)
+        done = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=seconds, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        raise UnwrapError(f"it was stopped after {seconds:g} s, see exporter.unwrap_seconds") from None
+    if done.returncode:
+        raise UnwrapError(_reason(done.stderr.decode(errors="replace"), done.returncode))
+    made = np.load(io.BytesIO(done.stdout))
+    return made["source"], made["faces"], made["uv"]
+
+
+def _reason(errors: str, code: int) -> str:
+    """Why the program ended with this code, in one line: the line after that of a panic, else the last one."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    panics = [after for line, after in pairwise(lines) if "panicked at" in line]
+    killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return panics[0] if panics else lines[-1] if lines else killed
 
 
 def _two_faces_per_chart(mesh: Mesh, texture_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
