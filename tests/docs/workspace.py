@@ -4,7 +4,8 @@
 - A `python` block whose first line is such a comment is that file; any other is executed, all of a page in one namespace.
 - `python launch.py …` and `python examples/…` in a `bash` block are run. `RUN` and `runs/…` mean a small finished run. A
   training is checked as it stands, then run for one step at a tiny size with the closed-form prior, in this process. A
-  benchmark is checked as it stands, `perf` is run once at the smallest sizes, a plan is made with small renders.
+  benchmark is checked as it stands, `perf` is run once at the smallest sizes, a plan is made with small renders and
+  without an export.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Workspace:
             rest = self.shrunk(rest)
         elif verb == "plan":
             settings = [word for word in rest[1:] if not word.startswith("--")]
-            rest += sizes(load_config(Path(rest[0]), settings))
+            rest += [*sizes(load_config(Path(rest[0]), settings)), "exporter=null", "output.image_size=8"]
         elif verb == "render":
             rest += ["--views", "2", "--size", "16"]
         elif verb == "perf":

@@ -6,10 +6,10 @@ from math import atan, tan
 
 import pytest
 import torch
+from live_tensors import LiveTensors
 from scenes import small_field, volume
 
 from threefusion.camera.orbit import orbit_views
-from threefusion.plan.meter import LiveTensors
 from threefusion.types import Shading
 
 

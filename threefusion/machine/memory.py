@@ -48,8 +48,21 @@ def retry_on_oom(attempt: Callable[[], Result], on_oom: Callable[[], None]) -> R
         on_oom()
 
 
+def peak_bytes(device: torch.device) -> int | None:
+    """The most bytes that this process has held on the device: tensors on a GPU, else all of its main memory."""
+    if device.type != "cuda":
+        return peak_resident_bytes()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device)
+
+
 def peak_resident_bytes() -> int | None:
     """The most bytes that this process has held in main memory; None where the system does not count them."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # of this program alone: getrusage also counts what the process held before it became this program
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
     try:
         import resource
     except ImportError:

@@ -1,172 +1,158 @@
-"""The memory of a run, from one measured training step per phase of its schedules."""
+"""The memory of a run, measured: one training step per stage, then everything that follows a training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import io
+import os
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from torch.optim import Optimizer
 
-from threefusion.camera.orbit import evaluation_orbit
 from threefusion.config import RunConfig
-from threefusion.machine.memory import free_bytes, peak_resident_bytes, retry_on_oom
+from threefusion.config.sections import CsvConfig, WandbConfig
+from threefusion.geometry.geometry import HasDensity
+from threefusion.machine.memory import free_bytes, peak_bytes, peak_resident_bytes
 from threefusion.ops.backend import choose_backend
-from threefusion.plan.meter import metered
+from threefusion.plan.filled import Filled
 from threefusion.plan.missing import missing_note, missing_priors, missing_weights, with_stand_ins
-from threefusion.plan.phases import Phase, largest_batch, phases
-from threefusion.renderer.views import render_views
+from threefusion.plan.worst_step import needs_normals, worst_step
+from threefusion.registry import build
+from threefusion.run.folder import make_stage_folder, stage_folders
+from threefusion.run.results import finish
+from threefusion.run.trainer import friendly_oom, make_trainer
 from threefusion.system.build import build_system
-from threefusion.system.scene import build_scene
 from threefusion.system.text_to_3d import TextTo3D
 from threefusion.types import Scene
 
 
 @dataclass(frozen=True)
-class PhaseMemory:
-    """A phase and the peak bytes of tensors that one of its steps allocates, by part of the step."""
+class StageMemory:
+    """Bytes of one stage, or of a run without stages."""
 
-    phase: Phase
-    render: int
-    guidance: int
-    backward: int
-    """The optimiser's update included."""
-
-    @property
-    def peak(self) -> int:
-        """The most at any time of the step."""
-        return max(self.render, self.guidance, self.backward)
+    name: str
+    step: int
+    """The training step that was measured."""
+    views: int
+    """Of one process and one micro-batch."""
+    height: int
+    width: int
+    normals: bool
+    parameters: int
+    """Of the scene, buffers such as an occupancy grid included."""
+    optimizer: int
+    prior: int | None
+    """Weights of the frozen networks of all objectives; None where some are unknown."""
+    peak: int | None
+    """The most held on the device by the end of this stage's training, missing networks left out."""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Measured bytes."""
+    """Measured bytes of a whole run."""
 
     device: str
-    parameters: int
-    """Of the scene, buffers such as an occupancy grid included."""
-    gradients: int
-    optimizer: int
-    prior: int | None
-    """Weights of the frozen networks of all objectives; None where some are unknown."""
-    phases: tuple[PhaseMemory, ...]
-    image: int
-    """The peak while a preview or a frame of the turntable is rendered."""
+    stages: tuple[StageMemory, ...]
+    peak: int | None
+    """The most held on the device, by what follows the training too; on a CPU that is the process with all libraries."""
     resident: int | None
-    """Peak resident memory of the process that measured; None on an accelerator or where the system does not count it."""
+    """The most that the process held in main memory; None where the system does not count it."""
     free: int | None
-    """What is available for all of this."""
-    notes: tuple[str, ...]
-
-    @property
-    def tensors(self) -> int:
-        """The most bytes of tensors at any time."""
-        always = self.parameters + self.gradients + self.optimizer + (self.prior or 0)
-        return always + max(self.image, *(phase.peak for phase in self.phases))
-
-    @property
-    def peak(self) -> int:
-        """The most bytes at any time."""
-        return max(self.tensors, self.resident or 0)
+    """What is available on the device; None where that is unknown, or a model is missing that will run elsewhere."""
 
 
-def measure_stages(config: RunConfig) -> dict[str, Plan]:
-    """The plan of each stage of a run, by name; of a run without stages that of the run.
+class WithMoments(pl.Callback):
+    """Allocates the optimiser's moments before the first step, as they are from the second step on."""
 
-    A later stage is built from the untrained scene of the one before.
-    """
-    plans, previous = {}, None
-    for stage in config.parts:
-        plans[stage.name] = measure_run(stage, previous)
-        previous, _ = build_scene(stage, previous)
-    return plans
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """A step with gradients of 0."""
+        (optimizer,) = trainer.optimizers
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad()
 
 
-def measure_run(config: RunConfig, previous: Scene | None = None) -> Plan:
-    """Build the run's system and make one step of every phase with the largest views, no part of space known to be empty.
+def measure(config: RunConfig, folder: Path) -> Plan:
+    """Train each stage for its largest step in the empty `folder`, and make everything that follows a training.
 
     A model that is not on this machine is not downloaded: its weights are counted, its networks are not run.
 
     Raises:
-        UserError: a step does not fit into memory; or the config names a model that does not exist.
+        UserError: it does not fit into memory; or the config names a model that does not exist.
     """
-    missing = missing_priors(config)
     choose_backend(config.ops.backend)
-    system = build_system(with_stand_ins(config, missing), previous)
-    trainer = bare_trainer(config)
-    device = trainer.strategy.root_device
-    system = trainer.precision_plugin.convert_module(system.to(device).train())
-    optimizer = with_moments(system.configure_optimizers())
-    steps = range(max(config.trainer.max_steps, 1))
-    needed = phases(system, max(system.camera.batch_size // trainer.world_size, 1), steps)
-    precision = trainer.precision_plugin.forward_context
-    measured = tuple(measure_phase(system, optimizer, phase, device, precision) for phase in needed)
-    image = measure_image(system, max(config.output.image_size, config.output.turntable_size if config.exporters else 0), device)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state = [value for values in optimizer.state.values() for value in values.values() if torch.is_tensor(value)]
-    weights = [*(prior.weight_bytes() for prior in system.priors), *map(missing_weights, missing)]
+    # every text is encoded, as on a machine that has cached none yet
+    os.environ["THREEFUSION_CACHE"] = str(folder / "cache")
+    stages: list[StageMemory] = []
+    scene, device = None, torch.device("cpu")
+    for stage, place in zip(config.parts, stage_folders(folder, config), strict=True):
+        memory, system = measure_stage(stage, place, scene)
+        stages, scene, device = [*stages, memory], system.scene, system.trainer.strategy.root_device
+    if isinstance(scene.geometry, HasDensity):
+        # with a new renderer, which does not know yet where the ball is
+        scene.geometry, system.renderer = Filled(scene.geometry), build(config.parts[-1].renderer)
+    system.renderer.to(device), scene.to(device)
+    with redirect_stdout(io.StringIO()), friendly_oom():
+        finish(folder, shortened(config), system, {})
+    missing = [missing_weights(prior) or 0 for stage in config.parts for prior in missing_priors(stage)]
+    peak = peak_bytes(device)
     return Plan(
         device=str(device),
-        parameters=sum(tensor.nbytes for part in (system.scene, system.renderer) for tensor in part.state_dict().values()),
-        gradients=sum(parameter.nbytes for parameter in parameters),
-        optimizer=sum(value.nbytes for value in state),
-        prior=None if None in weights else sum(weights),
-        phases=measured,
-        image=image,
-        # this machine's memory says nothing about the machine on which a missing model will run
-        resident=None if missing or device.type != "cpu" else peak_resident_bytes(),
+        stages=tuple(stages),
+        peak=None if peak is None else peak + max(missing, default=0),
+        resident=peak_resident_bytes(),
         free=None if missing else free_bytes(device),
-        notes=(*map(missing_note, missing), "the export after the training is not counted"),
     )
 
 
-def bare_trainer(config: RunConfig) -> pl.Trainer:
-    """A trainer that chooses device, precision and processes as the run's own does, and writes nothing."""
+def measure_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple[StageMemory, TextTo3D]:
+    """One training step of a stage, with the checkpoint and the preview that follow it; the trained system."""
+    missing = missing_priors(config)
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    return pl.Trainer(**(config.trainer.arguments() | {"max_epochs": -1} | silent))
+    processes = pl.Trainer(**config.trainer.arguments(), **silent).world_size
+    system = build_system(with_stand_ins(shortened(config), missing), previous)
+    camera = system.camera
+    camera.batch_size = max(camera.batch_size // processes, camera.group_size)
+    step = worst_step(system, range(config.trainer.max_steps if config.trainer.max_steps > 0 else 1))
+    if config.facing.steps:
+        system.config = replace(system.config, facing=replace(config.facing, steps=(step,)))
+    system.batches_seen = step * system.config.trainer.accumulate_grad_batches
+    make_stage_folder(folder)
+    trainer = make_trainer(system.config, folder, [WithMoments()], 0)
+    with friendly_oom():
+        trainer.fit(system)
+    drawn = camera.sample(step, config.seed, torch.arange(camera.batch_size))
+    weights = [*(prior.weight_bytes() for prior in system.priors), *map(missing_weights, missing)]
+    state = [value for values in trainer.optimizers[0].state.values() for value in values.values() if torch.is_tensor(value)]
+    memory = StageMemory(
+        name=config.name,
+        step=step,
+        views=camera.batch_size,
+        height=drawn.camera.height,
+        width=drawn.camera.width,
+        normals=needs_normals(system, drawn),
+        parameters=sum(tensor.nbytes for part in (system.scene, system.renderer) for tensor in part.state_dict().values()),
+        optimizer=sum(value.nbytes for value in state),
+        prior=None if None in weights else sum(weights),
+        peak=peak_bytes(trainer.strategy.root_device),
+        notes=tuple(map(missing_note, missing)),
+    )
+    return memory, system
 
 
-def with_moments(optimizer: Optimizer) -> Optimizer:
-    """The optimiser with its moments allocated, as it is from the second step on."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
-    return optimizer
-
-
-def measure_phase(
-    system: TextTo3D, optimizer: Optimizer, phase: Phase, device: torch.device, precision: Callable[[], AbstractContextManager]
-) -> PhaseMemory:
-    """One step of a phase; as in a training, chunks are halved when memory runs out.
-
-    Raises:
-        UserError: it does not fit into memory however small the chunks.
-    """
-    batch = largest_batch(system, phase).to(device)
-
-    def step() -> PhaseMemory:
-        optimizer.zero_grad()
-        laps: list[int] = []
-        with metered(device) as meter:
-            with system.renderer.register_forward_hook(lambda *_: laps.append(meter.lap())), precision():
-                loss, _ = system.compute_loss(batch)
-            laps.append(meter.lap())
-            loss.backward()
-            optimizer.step()
-            laps.append(meter.lap())
-        optimizer.zero_grad()
-        return PhaseMemory(phase, *laps)
-
-    return retry_on_oom(step, system.renderer.reduce_memory)
-
-
-def measure_image(system: TextTo3D, size: int, device: torch.device) -> int:
-    """The peak while one frame of `size` pixels is rendered."""
-    frame = evaluation_orbit(system.camera, 1, size).to(device)
-    with metered(device) as meter:
-        next(render_views(system.renderer, system.scene, frame))
-        return meter.lap()
+def shortened(config: RunConfig) -> RunConfig:
+    """The run with one training step in one process, and one frame of its turntable."""
+    trainer = config.trainer
+    devices = trainer.devices[:1] if isinstance(trainer.devices, list) else 1
+    one = {"devices": devices, "num_nodes": 1, "strategy": None, "max_steps": 1, "min_steps": None, "max_time": None}
+    return replace(
+        config,
+        trainer=replace(trainer, **one, accumulate_grad_batches=min(trainer.accumulate_grad_batches, 2)),
+        output=replace(config.output, turntable_frames=1),
+        logger=CsvConfig() if isinstance(config.logger, WandbConfig) else config.logger,
+    )

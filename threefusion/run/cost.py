@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from threefusion.machine.memory import peak_resident_bytes
+from threefusion.machine.memory import peak_bytes
 from threefusion.system.phases import as_text, per_step
 
 if TYPE_CHECKING:
@@ -27,11 +25,6 @@ def measured_cost(system: TextTo3D, run_cost: RunCost, last: int, first: int) ->
     Network calls of other processes are taken to have been as many as this process made.
     """
     device = system.trainer.strategy.root_device
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        memory = torch.cuda.max_memory_allocated(device)
-    else:
-        memory = peak_resident_bytes()
     processes = system.trainer.world_size
     total = run_cost.total
     seconds = total["seconds"]
@@ -42,7 +35,7 @@ def measured_cost(system: TextTo3D, run_cost: RunCost, last: int, first: int) ->
         "iterations_per_second": round(last / max(seconds, 1e-9), 3),
         "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
         "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
-        "peak_memory_bytes": memory,
+        "peak_memory_bytes": peak_bytes(device),
         "network_calls": total["calls"] * processes,
         "network_images": total["images"] * processes,
     }

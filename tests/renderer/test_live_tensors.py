@@ -2,17 +2,17 @@
 
 import pytest
 import torch
+from live_tensors import LiveTensors
 from torch.profiler import ProfilerActivity, profile
 
 from threefusion.config import load_config
 from threefusion.ops.backend import backend
-from threefusion.plan.meter import LiveTensors, metered
 from threefusion.system.build import build_system
 
 
 def test_what_is_made_counts_until_it_is_freed():
     before = torch.ones(100)
-    with metered(torch.device("cpu")) as meter:
+    with LiveTensors() as meter:
         assert (meter.now, meter.lap()) == (0, 0)
         large = torch.zeros(1000)
         assert meter.now == 4000
@@ -62,7 +62,7 @@ def counts_of_a_step(tiny, override):
         system.zero_grad()
 
     step()
-    with metered(torch.device("cpu")) as meter:
+    with LiveTensors() as meter:
         step()
         counted = meter.lap()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

@@ -1,10 +1,8 @@
-"""Bytes of live tensors, and their peak."""
+"""Bytes of live tensors, and their peak, for tests of what a step keeps."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,28 +51,3 @@ class LiveTensors(TorchDispatchMode):
     def _freed(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
-
-
-class CudaAllocations:
-    """The same from CUDA's caching allocator, which also counts what kernels allocate internally."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        torch.cuda.reset_peak_memory_stats(device)
-        self._before = torch.cuda.memory_allocated(device)
-
-    def lap(self) -> int:
-        """The most bytes alive at a time since the last lap."""
-        peak = torch.cuda.max_memory_allocated(self._device) - self._before
-        torch.cuda.reset_peak_memory_stats(self._device)
-        return peak
-
-
-@contextmanager
-def metered(device: torch.device) -> Iterator[LiveTensors | CudaAllocations]:
-    """A meter of what the block allocates on `device`."""
-    if device.type == "cuda":
-        yield CudaAllocations(device)
-    else:
-        with LiveTensors() as meter:
-            yield meter
