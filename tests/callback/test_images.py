@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from threefusion.callback.images import Previews, write_png, write_video
+from threefusion.callback.images import Previews, write_png
 from threefusion.camera.orbit import evaluation_orbit
 from threefusion.config import load_config
 from threefusion.errors import UserError
@@ -25,16 +25,6 @@ def test_a_png_holds_the_image(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", image)
     assert np.abs(np.asarray(Image.open(tmp_path / "a.png")) / 255 - image.numpy()).max() <= 0.5 / 255 + 1e-6
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_a_video_plays_its_frames_in_order(tmp_path: Path) -> None:
-    import imageio.v3 as imageio
-
-    shades = [0.0, 0.5, 1.0]
-    write_video(tmp_path / "a.mp4", (torch.full((32, 32, 3), shade) for shade in shades))
-    frames = imageio.imread(tmp_path / "a.mp4")
-    assert frames.shape == (3, 32, 32, 3)
-    assert np.abs(frames.mean((1, 2, 3)) / 255 - shades).max() < 0.03
 
 
 @pytest.mark.parametrize(("overrides", "shape"), [(["geometry=image", "renderer=image"], (64, 64, 3)), ([], (32, 64, 3))])
@@ -54,16 +44,3 @@ def test_a_preview_shows_what_a_renderer_without_normals_has(tiny: Path, tmp_pat
     assert torch.equal(Previews(tmp_path, 1, 16).sheet(renderer, scene, camera), both[:16])
     with pytest.raises(UserError, match="no normals"):
         next(render_views(renderer, scene, evaluation_orbit(camera, 1, 16), "normal"))
-
-
-def test_a_video_that_cannot_be_finished_is_refused_and_removed(tmp_path: Path) -> None:
-    import resource
-
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(UserError, match=r"a\.mp4: cannot be written"):
-            write_video(tmp_path / "a.mp4", (torch.rand(32, 32, 3) for _ in range(30)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not list(tmp_path.iterdir())

@@ -60,7 +60,7 @@ def test_what_is_wrong_with_files_and_arguments_is_one_line(capsys, tmp_path, mo
     Path("file").write_text("")
     Path("run.yaml").write_text("prompt: {text: a cat}\nguidance: {prior: gaussian}\n", encoding="utf-8")
     for words, said in (
-        (["train", "--config", "run.yaml", "--out", "file"], "error: file: Not a directory"),
+        (["train", "--config", "run.yaml", "--out", "file"], "error: --out file: is a file. Name another folder"),
         (["check", "run.yaml", "camera=\udcff"], "error: 'camera=\\udcff': not text in UTF-8"),
         (
             ["check", "run.yaml", "seed=99999999999999999999"],

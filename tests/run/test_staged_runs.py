@@ -182,7 +182,8 @@ def test_every_exporter_writes_into_its_own_folder(two_stages: Path) -> None:
     assert report["exports"]["points"]["dense"] == int((run / "mesh/points/count.txt").read_text()) > 0
     assert report["export"].items() <= report["exports"]["model"].items() and report["metrics"]["best_class"]
     shutil.rmtree(run / "mesh")
-    assert [str(path) for path in export(run, None)] == ["run/mesh/points/count.txt", "run/mesh/model/model.glb"]
+    files = [str(path) for path in export(run, config, None)]
+    assert files == ["run/mesh/points/count.txt", "run/mesh/model/model.glb"]
     # a choice of formats is for those that have one
-    others = [str(path) for path in export(run, ["stl"])]
+    others = [str(path) for path in export(run, config, ["stl"])]
     assert "run/mesh/model/model.stl" in others and not any("points" in path for path in others)

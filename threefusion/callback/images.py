@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,35 +31,6 @@ def write_png(path: Path, image: Float[Tensor, "H W C"]) -> None:
 
     with written(path) as temporary:
         Image.fromarray(to_bytes(image)).save(temporary, format="png")
-
-
-def write_video(path: Path, frames: Iterator[Float[Tensor, "H W 3"]], frames_per_second: int = 24) -> None:
-    """Write an H.264 MP4 through a temporary file; images should have even sides."""
-    import imageio.v2 as imageio
-
-    count = 0
-    with written(path) as temporary:
-        with imageio.get_writer(temporary, fps=frames_per_second, codec="libx264", quality=8, macro_block_size=2) as writer:
-            for frame in frames:
-                writer.append_data(to_bytes(frame))
-                count += 1
-        refuse_incomplete(temporary, count)
-
-
-def refuse_incomplete(video: Path, frames: int) -> None:
-    """Count the frames of a video: imageio does not say that ffmpeg has failed, as on a full disk.
-
-    Raises:
-        OSError: there are fewer than `frames`.
-    """
-    from imageio_ffmpeg import count_frames_and_secs
-
-    try:
-        counted, _ = count_frames_and_secs(str(video))
-    except RuntimeError:
-        counted = 0
-    if counted < frames:
-        raise OSError(f"ffmpeg wrote {counted} of {frames} frames")
 
 
 class Previews(pl.Callback):

@@ -14,6 +14,8 @@ from threefusion.camera.projection import look_at, sphere_position, wrap_angle
 from threefusion.camera.sampler import CameraSampler
 from threefusion.types import Cameras, Lights, Shading, ViewBatch
 
+Light = Literal["camera", "orbit"]
+
 ELEVATIONS = (10.0, 45.0, -20.0)
 """Degrees; the views of `views_around` take them in turn."""
 
@@ -44,7 +46,7 @@ def orbit_views(
     height: int,
     width: int,
     shading: Shading = Shading.ALBEDO,
-    light: Literal["camera", "orbit"] = "camera",
+    light: Light = "camera",
 ) -> ViewBatch:
     """`count` views from azimuth 0 once round the object, towards +y; radians.
 
@@ -61,7 +63,7 @@ def orbit_views(
 
 
 def evaluation_orbit(
-    camera: CameraSampler, count: int, size: int, shading: Shading = Shading.ALBEDO, light: Literal["camera", "orbit"] = "camera"
+    camera: CameraSampler, count: int, size: int, shading: Shading = Shading.ALBEDO, light: Light = "camera"
 ) -> ViewBatch:
     """`count` views round the scene, 15 degrees up, at the mean distance and field of view that the camera sampler draws."""
     drawn = camera.sample(0, 0, torch.arange(64)).camera

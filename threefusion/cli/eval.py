@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +39,12 @@ def eval_command(arguments: argparse.Namespace) -> int:
     prepare_process()
     from threefusion.evaluate.evaluate import evaluate_run
     from threefusion.evaluate.report import format_report, summaries
+    from threefusion.machine.progress import progress
 
     results = []
     for folder in configs:
-        if len(configs) > 1:
-            print(f"{folder} …", file=sys.stderr)
-        results.append(evaluate_run(folder, arguments.views, arguments.clip, captions))
+        with progress(str(folder)):
+            results.append(evaluate_run(folder, arguments.views, arguments.clip, captions))
     summary = summaries(zip(map(without_seed, configs.values()), results, strict=True))
     if arguments.json:
         print(json.dumps({"runs": results, "summaries": summary}, indent=2, ensure_ascii=False))

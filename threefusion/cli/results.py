@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
-from threefusion.cli.parser import Parser, Verb
-from threefusion.errors import UserError
+from threefusion.cli.check import is_override
+from threefusion.cli.parser import PROGRAM, Parser, Verb
+from threefusion.errors import UserError, nearest
 from threefusion.machine.process import prepare_process
+from threefusion.machine.video import check_video
 
 
 def run_folder(path: Path) -> Path:
@@ -35,34 +38,55 @@ def render_arguments(parser: Parser) -> None:
         help="camera: at the camera; orbit: orbits against the camera (camera)",
     )
     parser.add_argument("--size", type=int, default=256, metavar="N", help="height and width in pixels (256)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4 file, or a folder for .png files")
+    parser.add_argument("--mesh", action="store_true", help="film the exported mesh in place of the field")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .mp4, .webm or .gif file, or a folder for .png files")
 
 
 def render_command(arguments: argparse.Namespace) -> int:
     """Render a turntable of a run."""
     if arguments.views < 1 or arguments.size < 2 or arguments.size % 2:
         raise UserError("--views: at least 1; --size: an even number of at least 2")
+    if arguments.out is not None:
+        check_video(arguments.out, "--out")
     folder = run_folder(arguments.run)
     prepare_process()
     from threefusion.run.results import render
 
-    print(render(folder, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out))
+    print(render(folder, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out, arguments.mesh))
     return 0
 
 
 def export_arguments(parser: Parser) -> None:
     """Arguments of `export`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("--format", nargs="+", choices=("glb", "obj", "ply", "stl"), help="file formats (those of the config)")
+    parser.add_argument("--format", nargs="+", metavar="FORMAT", help="file formats: glb, obj, ply, stl (those of the config)")
+    parser.add_argument("overrides", nargs="*", metavar="exporter.key=value", help="overrides of the exporter's settings")
 
 
 def export_command(arguments: argparse.Namespace) -> int:
     """Run the exporters of a run again."""
+    from threefusion.config import load_config
+    from threefusion.exporter.settings import FORMATS
+
+    words = [*arguments.overrides, *(arguments.format or [])]
+    overrides = [word for word in words if is_override(word)]
+    formats = [word for word in arguments.format or [] if word not in overrides]
+    for word in overrides:
+        if re.split(r"[.=]", word.lstrip("+~"))[0] != "exporter":
+            raise UserError(f"{word}: export takes only exporter.key=value. The rest of a run is trained")
+    for word in formats:
+        if word not in FORMATS:
+            raise UserError(f"--format {word}: unknown format{nearest(word, FORMATS)}")
+    if unknown := [word for word in arguments.overrides if not is_override(word)]:
+        raise UserError(f"{unknown[0]!r}: expected exporter.key=value; one run at a time")
     folder = run_folder(arguments.run)
+    config = load_config(folder / "config.yaml", overrides)
+    if not config.exporters:
+        raise UserError(f"{folder}: its config has no exporter. Name one: {PROGRAM} export {folder} exporter=mesh")
     prepare_process()
     from threefusion.run.results import export
 
-    for path in export(folder, arguments.format):
+    for path in export(folder, config, formats):
         print(path)
     return 0
 
@@ -71,8 +95,13 @@ RENDER = Verb(
     "Render a turntable of a run.",
     render_arguments,
     render_command,
-    ("render RUN --mode normal", "render RUN --light orbit --size 512 --out relit.mp4"),
+    ("render RUN --mode normal", "render RUN --light orbit --size 512 --out relit.mp4", "render RUN --mesh --out mesh.gif"),
 )
 
 
-EXPORT = Verb("Export the mesh of a run.", export_arguments, export_command, ("export RUN --format glb obj",))
+EXPORT = Verb(
+    "Export the mesh of a run.",
+    export_arguments,
+    export_command,
+    ("export RUN --format glb obj", "export RUN exporter.texture_size=1024 exporter.max_faces=10000"),
+)

@@ -18,8 +18,8 @@ class OutputConfig(Settings):
     """Steps between preview images."""
     image_size: int = bounded(128, 1, 4096)
     """Height and width of the preview images, in pixels."""
-    turntable_frames: int = bounded(60, 1, 10_000)
-    """Frames of the video of one turn round the result."""
+    turntable_frames: int = bounded(60, 0, 10_000)
+    """Frames of the video of one turn round the result; 0 for no video."""
     turntable_size: int = bounded(256, 2, 4096)
     """Height and width of the video, in pixels; an even number."""
     checkpoint_interval: int = bounded(200, 1, 10**9)

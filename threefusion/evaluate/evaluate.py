@@ -23,6 +23,7 @@ from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.geometry.geometry import HasDensity
 from threefusion.machine.files import read_json, write_atomically
+from threefusion.machine.progress import doing
 from threefusion.run.folder import latest_checkpoint, open_run, read_report, relative, writing
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
@@ -109,18 +110,21 @@ def evaluate_mesh(
     judge = evaluation.judge
     front = evaluation.front or (JudgeFrontClassifier(judge) if judge else None)
     scale = framing(mesh) if target is None and mesh is not None else 1.0
+    doing("views of the mesh")
     scored, seen_mesh = mesh_views(mesh, target, evaluation.views, scale)
-    return {
-        "text_image": text_image(mesh, judge, candidates(prompt, evaluation.captions), evaluation.views, scale),
-        "truth": dict.fromkeys(TRUTH_KEYS) if target is None else compare_with_truth(mesh, scored, target),
-        "pathology": {
-            **janus(mesh, target, front),
-            **mesh_flaws(mesh, seen_mesh),
-            "opacity_entropy": None if seen is None else opacity_entropy(seen),
-            "color_spread": None if seen is None or mesh is None else color_spread(mesh, seen),
-        },
-        "fidelity": fidelity(mesh, seen),
+    doing("text-image scores")
+    sections = {"text_image": text_image(mesh, judge, candidates(prompt, evaluation.captions), evaluation.views, scale)}
+    doing("comparison with the ground truth")
+    sections["truth"] = dict.fromkeys(TRUTH_KEYS) if target is None else compare_with_truth(mesh, scored, target)
+    doing("pathologies")
+    sections["pathology"] = {
+        **janus(mesh, target, front),
+        **mesh_flaws(mesh, seen_mesh),
+        "opacity_entropy": None if seen is None else opacity_entropy(seen),
+        "color_spread": None if seen is None or mesh is None else color_spread(mesh, seen),
     }
+    doing("fidelity")
+    return {**sections, "fidelity": fidelity(mesh, seen)}
 
 
 def mesh_views(
@@ -187,8 +191,10 @@ def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
 
 def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> Mesh | None:
     """The exported mesh, None if it cannot be read."""
+    from threefusion.run.results import exported_mesh
+
     artifacts = _section(report, "artifacts")
-    path = folder / str(artifacts.get("mesh", "mesh/model.glb") or "mesh/")
+    path = exported_mesh(folder, report)
     if not path.is_file():
         notes["mesh"] = "model.glb does not exist: the run was not exported, or its scene is empty"
         return None
@@ -196,7 +202,7 @@ def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> M
     if newest and artifacts.get("checkpoint", newest) != newest:
         notes["mesh"] = f"exported from {artifacts['checkpoint']}, but the newest is {newest}: resume or export the run"
     try:
-        return load_glb(path.with_suffix(".glb"))
+        return load_glb(path)
     except UserError as error:
         notes["mesh"] = str(error)
         return None
@@ -218,4 +224,5 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
     if not isinstance(scene.geometry, HasDensity):
         notes["fidelity"] = "the scene is an image, without a density field"
         return None
+    doing("views of the field")
     return render_field(renderer, scene, views)

@@ -30,6 +30,7 @@ from threefusion.geometry.isosurface import (
     refine_density,
     sample_density,
 )
+from threefusion.machine.progress import doing
 from threefusion.renderer.heading import turn_mesh
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Mesh, Scene
@@ -58,9 +59,12 @@ class MeshExporter(Exporter):
         """
         started = time.perf_counter()
         unturned = without_background(scene, torch.zeros_like(scene.heading))
+        doing("surface")
         extracted, grid, facts = self._extract(unturned, renderer)
+        doing("repair")
         mesh, more = self._clean(extracted)
         mesh, colors = self._texture(unturned, mesh, grid)
+        doing("comparison with the field")
         comparison = compare(mesh, self._views(unturned, renderer, start=0.5))
         mesh = turn_mesh(mesh, scene.heading)
         paths = write_mesh(mesh, colors, Path(folder), ["glb", *(name for name in self.cfg.formats if name != "glb")])
@@ -127,8 +131,10 @@ class MeshExporter(Exporter):
     def _texture(self, scene: Scene, mesh: Mesh, grid: DensityGrid | None) -> tuple[Mesh, torch.Tensor]:
         """The mesh with uv and its baked base colour, and one colour per vertex."""
         color = field_color(scene.geometry, scene.material, _covariance(scene.geometry, self.cfg.resolution))
+        doing("texture coordinates")
         mesh = unwrap(mesh, self.cfg.texture_size, self.cfg.unwrap_seconds)
         # a surface has its colours on itself, a density field in a layer below its level
+        doing("colours")
         layers = mesh.vertices[None] if grid is None else absorption_layers(grid, mesh, self.cfg.color_samples)
         texture = bake(mesh, layers, color, self.cfg.texture_size, scene.device)
         return replace(mesh, textures={"base_color": texture}), vertex_colors(layers, color, scene.device)

@@ -1,21 +1,23 @@
-"""Exported meshes rendered with this project's cameras: for tests, scores and reports."""
+"""Exported meshes rendered with this project's cameras: for videos, tests, scores and reports."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 from threefusion.camera.projection import clip_coordinates
 from threefusion.errors import UserError
 from threefusion.exporter.writers import to_z_up
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
-from threefusion.types import Cameras, Mesh
+from threefusion.renderer.views import Mode
+from threefusion.types import Cameras, Mesh, ViewBatch
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,23 @@ def rasterised_views(mesh: Mesh, cameras: Cameras, cull: bool = False) -> Surfac
         base_color=_look_up(mesh, fragments) * mask,
         normal=normalize(interpolate(mesh.normals, mesh.faces, fragments), dim=-1) * mask,
     )
+
+
+def mesh_images(mesh: Mesh, views: ViewBatch, mode: Mode = "albedo") -> Iterator[Float[Tensor, "H W 3"]]:
+    """The mesh from each view in turn over white, lit by the views' lights as the material `diffuse` is.
+
+    Every pixel is the mean of 2 x 2 samples.
+    """
+    for index in range(len(views)):
+        view = views.select(torch.tensor([index]))
+        fine = replace(view.camera, height=2 * view.camera.height, width=2 * view.camera.width)
+        fragments = rasterize(clip_coordinates(mesh.vertices, fine), mesh.faces, fine.height, fine.width)
+        normal = normalize(interpolate(mesh.normals, mesh.faces, fragments), dim=-1)
+        towards = normalize(view.light.position - interpolate(mesh.vertices, mesh.faces, fragments), dim=-1)
+        shone = view.light.color * (normal * towards).sum(-1, keepdim=True).clamp_min(0) + view.light.ambient
+        color = 0.5 * normal + 0.5 if mode == "normal" else shone * (1 if mode == "textureless" else _look_up(mesh, fragments))
+        image = torch.where((fragments.face >= 0)[..., None], color, 1.0)
+        yield avg_pool2d(image.permute(0, 3, 1, 2), 2)[0].permute(1, 2, 0)
 
 
 def _look_up(mesh: Mesh, fragments: Fragments) -> Float[Tensor, "B H W 3"]:

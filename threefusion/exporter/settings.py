@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from threefusion.config.fields import Settings, bounded
 from threefusion.registry import component
 
 Format = Literal["glb", "obj", "ply", "stl"]
+FORMATS: tuple[str, ...] = get_args(Format)
 
 
 @component("exporter", "mesh", "threefusion.exporter.mesh:MeshExporter", needs=("density|surface",))

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
+from threefusion.machine.progress import counted, doing, progress
+from threefusion.machine.video import VIDEOS, write_video
 from threefusion.run.exported import ExportedFiles
 from threefusion.run.folder import latest_checkpoint, open_run, read_report, relative, stage_folders, write_report, writing
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from threefusion.camera.orbit import Light
     from threefusion.camera.sampler import CameraSampler
     from threefusion.exporter.exporter import Exported
     from threefusion.renderer.renderer import Renderer
+    from threefusion.renderer.views import Mode
     from threefusion.system.text_to_3d import TextTo3D
     from threefusion.types import Mesh, Scene
 
@@ -27,7 +34,6 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     Raises:
         UserError: the scene is empty.
     """
-    from threefusion.callback.images import write_video
     from threefusion.camera.orbit import evaluation_orbit
     from threefusion.renderer.views import render_views
 
@@ -37,20 +43,22 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         if not config.exporters:
             print(f"pictures: {stage_folders(run, config)[-1] / 'images'}")
             return
-        output = config.output
         files, results = ExportedFiles(run), {}
         # a mesh that an earlier part of the run has exported is not this scene's
         with files.renewing():
-            views = evaluation_orbit(system.camera, output.turntable_frames, output.turntable_size)
-            with files.folder(run) as waiting:
-                write_video(waiting / "turntable.mp4", render_views(system.renderer, system.scene, views))
-            report["artifacts"]["video"] = "turntable.mp4"
+            if frames := config.output.turntable_frames:
+                views = evaluation_orbit(system.camera, frames, config.output.turntable_size)
+                with files.folder(run) as waiting:
+                    film(waiting / "turntable.mp4", render_views(system.renderer, system.scene, views), frames)
+                report["artifacts"]["video"] = "turntable.mp4"
             for name, exported in export_scene(config, system.scene, system.renderer, files):
                 results[name] = exported
                 report |= exports(run, results)
                 report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
                 print(f"{'mesh' if len(config.exporters) == 1 else name}: {exported.paths[0]}")
-        report["metrics"] = scores(config, main_export(results).mesh)
+        with progress("scores"):
+            doing()
+            report["metrics"] = scores(config, main_export(results).mesh)
     finally:
         write_report(run, report)
 
@@ -69,7 +77,7 @@ def export_scene(
         chosen = {name: replace(cfg, formats=formats) for name, cfg in chosen.items() if hasattr(cfg, "formats")}
     for name, cfg in chosen.items():
         folder = files.run / "mesh" / (name if len(config.exporters) > 1 else "")
-        with files.folder(folder) as waiting:
+        with files.folder(folder) as waiting, progress("mesh" if len(config.exporters) == 1 else name):
             exported = build(cfg).export(scene, renderer, waiting)
         yield name, replace(exported, paths=[folder / path.relative_to(waiting) for path in exported.paths])
 
@@ -120,34 +128,56 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, Renderer, CameraSampler]:
     return config, scene, renderer, build(reached.camera)
 
 
-def render(run: Path, views: int, mode: str, light: str, size: int, out: Path | None) -> Path:
-    """Write a turntable of a run as MP4, or as PNG files when `out` is a folder name; returns what was written."""
-    from threefusion.callback.images import write_png, write_video
+def render(run: Path, views: int, mode: Mode, light: Light, size: int, out: Path | None, mesh: bool = False) -> Path:
+    """Film the field of a run, or its exported mesh, into a video or, if `out` names none, a folder of PNG files.
+
+    Raises:
+        UserError: there is no mesh, or no trained scene.
+    """
     from threefusion.camera.orbit import evaluation_orbit
+    from threefusion.exporter.preview import load_glb, mesh_images
     from threefusion.renderer.views import SHADING, render_views
 
+    model = exported_mesh(run, read_report(run) or {})
+    if mesh and not model.is_file():
+        raise UserError(f"{run}: it has no exported mesh. Export it first: python launch.py export {run}")
     _, scene, renderer, camera = load_scene(run)
-    out = out or run / f"turntable-{mode}{'-relit' if light == 'orbit' else ''}.mp4"
-    images = render_views(renderer, scene, evaluation_orbit(camera, views, size, SHADING[mode], light), mode)
+    orbit = evaluation_orbit(camera, views, size, SHADING[mode], light)
+    images = mesh_images(load_glb(model), orbit, mode) if mesh else render_views(renderer, scene, orbit, mode)
+    out = out or run / f"turntable{'-mesh' * mesh}-{mode}{'-relit' * (light == 'orbit')}.mp4"
     with writing(run) if out.resolve().is_relative_to(run.resolve()) else nullcontext():
-        if out.suffix == ".mp4":
-            write_video(out, images)
-            return out
-        out.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            write_png(out / f"{index:03d}.png", image)
+        film(out, images, views)
     return out
 
 
-def export(run: Path, formats: list[str] | None) -> list[Path]:
-    """Run the exporters of a run again, with other formats if any are given.
+def film(out: Path, images: Iterator[Float[Tensor, "H W 3"]], count: int) -> None:
+    """Write a video, or PNG files into a folder if `out` names no video."""
+    from threefusion.callback.images import to_bytes, write_png
+
+    with progress(f"rendering {out.name}"):
+        frames = counted(images, count)
+        if out.suffix.lower() in VIDEOS and not out.is_dir():
+            write_video(out, map(to_bytes, frames))
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(frames):
+            write_png(out / f"{index:03d}.png", image)
+
+
+def exported_mesh(run: Path, report: dict[str, Any]) -> Path:
+    """Where the GLB of a run's main export is; what a run without an export has there is its own."""
+    artifacts = report.get("artifacts")
+    named = artifacts.get("mesh", "mesh/model.glb") if isinstance(artifacts, dict) else "mesh/model.glb"
+    return (run / str(named or "mesh/")).with_suffix(".glb")
+
+
+def export(run: Path, config: RunConfig, formats: list[str] | None) -> list[Path]:
+    """Run the exporters of `config` on the newest state of a run, with other formats if any are given.
 
     Raises:
-        UserError: the run has no exporter, or another process is writing to it.
+        UserError: there is no trained scene, or another process is writing to the run.
     """
-    config, scene, renderer, _ = load_scene(run)
-    if not config.exporters:
-        raise UserError(f"{run}: the config of this run has no exporter")
+    _, scene, renderer, _ = load_scene(run)
     with writing(run):
         results = dict(export_scene(config, scene, renderer, ExportedFiles(run), formats))
         report = read_report(run)

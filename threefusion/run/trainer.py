@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from threefusion.callback.images import Previews
 from threefusion.callback.metrics import CsvMetrics
-from threefusion.callback.progress import ProgressLine
+from threefusion.callback.progress import TrainingProgress
 from threefusion.callback.snapshot import CheckpointFiles, Snapshot
 from threefusion.config import RunConfig, config_to_yaml
 from threefusion.errors import UserError
@@ -51,7 +51,7 @@ def make_trainer(
     output = config.output
     callbacks = [
         Previews(run, output.image_interval, output.image_size),
-        ProgressLine(),
+        TrainingProgress(),
         *more,
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]

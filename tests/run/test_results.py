@@ -1,0 +1,126 @@
+"""What `render` and `export` make of a finished run, and what a run leaves at its end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from threefusion.cli import main as cli
+from threefusion.errors import UserError
+from threefusion.run.folder import open_run, write_config
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["exporter.type=mesh", "exporter.resolution=24", "exporter.texture_size=64", "exporter.max_faces=200", "exporter.views=2"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run that ended with a mesh."""
+    run = tmp_path_factory.mktemp("results") / "run"
+    assert cli.run(["train", "--config", str(ROOT / "tests/tiny.yaml"), "--out", str(run), *SMALL]) == 0
+    return run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def texture_size(run: Path) -> tuple[int, int]:
+    (surface,) = trimesh.load(run / "mesh/model.glb", process=False).geometry.values()
+    return surface.visual.material.baseColorTexture.size
+
+
+def test_export_takes_overrides_of_the_exporter(run: Path, capsys) -> None:
+    assert texture_size(run) == (64, 64)
+    config = (run / "config.yaml").read_bytes()
+    assert cli.run(["export", str(run), "--format", "obj", "exporter.texture_size=128"]) == 0
+    out, shown = capsys.readouterr()
+    assert [Path(line).name for line in out.splitlines()] == ["model.glb", "model.obj", "model.png", "model.mtl"]
+    assert texture_size(run) == (128, 128) and Image.open(run / "mesh/model.png").size == (128, 128)
+    assert (run / "config.yaml").read_bytes() == config
+    # off a terminal, a line for each thing that takes time
+    assert "mesh: texture coordinates" in shown.splitlines()
+
+
+def test_export_of_a_run_without_an_exporter_names_the_way_out(run: Path) -> None:
+    config = replace(open_run(run), exporters={})
+    write_config(run, config)
+    with pytest.raises(UserError, match=f"no exporter.*export {run} exporter=mesh"):
+        cli.run(["export", str(run)])
+    (run / "mesh/model.glb").unlink()
+    assert cli.run(["export", str(run), "exporter=mesh", *SMALL[1:]]) == 0
+    assert texture_size(run) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=3"], "seed=3: export takes only exporter.key=value"),
+        (["exporters.texture_size=3"], "export takes only exporter.key=value"),
+        (["~loss.sparsity"], "export takes only exporter.key=value"),
+        (["exporter.texture_sise=64"], "unknown field of exporter 'mesh'. Did you mean 'texture_size'"),
+        (["exporter.texture_size=3"], "texture_size: expected"),
+        (["exporter=mash"], "unknown exporter type 'mash'. Did you mean 'mesh'"),
+        (["--format", "fbx"], "--format fbx: unknown format. Available: glb, obj, ply, stl"),
+        (["--format", "gbl"], "--format gbl: unknown format. Did you mean 'glb'"),
+        (["another"], "'another': expected exporter.key=value; one run at a time"),
+    ],
+)
+def test_wrong_arguments_of_export_leave_the_mesh(run: Path, words: list[str], message: str) -> None:
+    before = (run / "mesh/model.glb").read_bytes()
+    with pytest.raises(UserError) as error:
+        cli.run(["export", str(run), *words])
+    assert message in str(error.value)
+    assert (run / "mesh/model.glb").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["film.gif", "new/film.webm", "film.MP4", "frames"])
+def test_render_films_the_field_and_the_mesh(run: Path, tmp_path: Path, name: str, capsys) -> None:
+    for option in ([], ["--mesh"]):
+        out = tmp_path / "-".join(["out", *option]) / name
+        words = ["render", str(run), *option, "--views", "3", "--size", "16", "--out", str(out)]
+        assert cli.run(words) == 0
+        printed, shown = capsys.readouterr()
+        assert printed.strip() == str(out) and f"rendering {out.name} 0/3\n" in shown
+        assert len(list(out.iterdir())) == 3 if out.is_dir() else out.stat().st_size > 100
+
+
+def test_the_film_of_the_mesh_shows_the_mesh_and_not_the_field(run: Path, tmp_path: Path) -> None:
+    for path in (run / "checkpoints").glob("*.ckpt"):  # an emptied field
+        state = torch.load(path, weights_only=True)
+        state["state_dict"] = {key: torch.zeros_like(value) for key, value in state["state_dict"].items()}
+        torch.save(state, path)
+    pictures = {}
+    for mode in ("color", "albedo", "textureless", "normal"):
+        cli.run(["render", str(run), "--mesh", "--views", "1", "--size", "32", "--mode", mode, "--out", str(tmp_path / mode)])
+        pictures[mode] = np.asarray(Image.open(tmp_path / mode / "000.png")).astype(int)
+        assert (pictures[mode][0] == 255).all(), mode
+    middle = {mode: picture[16, 16] for mode, picture in pictures.items()}
+    assert middle["albedo"][0] - middle["albedo"][1:].max() > 30
+    assert (middle["color"] <= middle["albedo"]).all() and np.ptp(middle["textureless"]) == 0
+    # the front faces the camera on +x
+    assert middle["normal"][0] > 200
+
+
+def test_a_missing_mesh_is_one_sentence_before_anything_is_rendered(run: Path, tmp_path: Path) -> None:
+    (run / "mesh/model.glb").unlink()
+    with pytest.raises(UserError, match=f"no exported mesh. Export it first: python launch.py export {run}"):
+        cli.run(["render", str(run), "--mesh", "--out", str(tmp_path / "new/film.mp4")])
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_frames_are_no_turntable(run: Path) -> None:
+    assert cli.run(["train", "--resume", str(run), "trainer.max_steps=13", "output.turntable_frames=0"]) == 0
+    report = json.loads((run / "report.json").read_text())
+    assert report["artifacts"]["video"] is None and report["artifacts"]["mesh"] == "mesh/model.glb"
+    assert not (run / "turntable.mp4").exists()
