@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,48 @@ def test_ctrl_c_within_a_step_of_several_micro_batches_ends_it_first(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_the_time_limit_of_the_trainer_holds(tiny: Path, tmp_path: Path) -> None:
+def report(run: Path) -> dict:
+    """report.json."""
+    return json.loads((run / "report.json").read_text())
+
+
+def test_the_time_limit_of_the_trainer_holds(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = begin(tiny, tmp_path / "run", "trainer.max_time=00:00:00:00")
     assert latest_checkpoint(run) is None
+    assert "nothing to train after step 0: trainer.max_time, which counts all parts of a run, is over" in capsys.readouterr().err
+
+
+def test_what_trains_nothing_says_why_and_keeps_the_cost(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = begin(tiny, tmp_path / "run", "trainer.max_steps=4")
+    first = report(run)
+    assert all(first["phase_seconds"].values()) and "nothing to train" not in capsys.readouterr().err
+    for overrides, reason in ((), "trainer.max_steps=4"), (("trainer.max_steps=2",), "trainer.max_steps=2"):
+        assert train(continued(run, *overrides), run) == 0
+        assert f"nothing to train after step 4: {reason}\n" in capsys.readouterr().err
+        again = report(run)
+        for name in ("steps", "seconds", "phase_seconds", "phase_milliseconds_per_step", "network_calls"):
+            assert again[name] == first[name], name
+        assert again["peak_memory_bytes"] >= first["peak_memory_bytes"]
+
+
+def test_the_cost_of_all_parts_adds_up(tiny: Path, tmp_path: Path) -> None:
+    run = begin(tiny, tmp_path / "run", "trainer.max_steps=3")
+    first = report(run)
+    assert train(continued(run, "trainer.max_steps=6"), run) == 0
+    whole = report(run)
+    assert all(whole["phase_seconds"][name] > seconds for name, seconds in first["phase_seconds"].items())
+    assert sum(whole["phase_seconds"].values()) == pytest.approx(whole["seconds"], abs=0.05)
+    assert sum(whole["phase_milliseconds_per_step"].values()) == pytest.approx(1000 * whole["seconds"] / 6, rel=0.02)
+
+
+def test_a_run_that_was_ended_by_its_time_limit_says_so_and_trains_nothing_when_it_is_resumed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = TextTo3D.training_step
+    monkeypatch.setattr(TextTo3D, "training_step", lambda *given: time.sleep(0.4) or step(*given))
+    run = begin(tiny, tmp_path / "run", "trainer.max_steps=-1", "trainer.max_time=00:00:00:01")
+    reached = state(run)["global_step"]
+    assert f"trainer.max_time ended the training at step {reached}\n" in capsys.readouterr().err
+    assert train(continued(run), run) == 0
+    assert f"nothing to train after step {reached}: trainer.max_time, which" in capsys.readouterr().err
+    assert report(run)["steps"] == state(run)["global_step"] == reached

@@ -91,6 +91,6 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_time_before_counts(tiny: Path, t
     assert done.returncode == 0, done.stderr
     report = json.loads((out / "report.json").read_text())
     assert report["steps"] == step + 2
-    assert report["seconds"] == pytest.approx(before + sum(report["phase_seconds"].values()), abs=0.05)
+    assert report["seconds"] == pytest.approx(sum(report["phase_seconds"].values()), abs=0.05) and report["seconds"] > before
     # four views each, the text alone
     assert (report["network_calls"], report["network_images"]) == (step + 2, 4 * (step + 2))

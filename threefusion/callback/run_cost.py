@@ -1,4 +1,4 @@
-"""Cost of a run so far: wall time and evaluations of the priors' networks."""
+"""Cost of a run so far: wall time, in all and by phase, evaluations of the priors' networks, memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.machine.memory import peak_bytes
+from threefusion.system.phases import OTHER, PHASES
 
 
 class RunCost(pl.Callback):
@@ -17,30 +18,28 @@ class RunCost(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self.earlier = {"seconds": 0.0, "calls": 0, "images": 0}
+        self.earlier: dict[str, int | float] = {"calls": 0, "images": 0, "memory": 0}
+        self.earlier |= dict.fromkeys(("seconds", *PHASES, OTHER), 0.0)
         """Totals of the parts before this one."""
-        self._priors: tuple[DiffusionPrior, ...] = ()
-        self._before = {"calls": 0, "images": 0}
-        self._began: float | None = None
+        self._module: pl.LightningModule | None = None
+        self._before: dict[str, int] = {}
+        self._began = 0.0
         self._ended: float | None = None
 
     @property
-    def part(self) -> float:
-        """Seconds of training in this part."""
-        if self._began is None:
-            return 0.0
-        return (time.monotonic() if self._ended is None else self._ended) - self._began
-
-    @property
-    def total(self) -> dict[str, Any]:
-        """Seconds, network calls and noised images of all parts."""
-        counted = self._counted()
-        now = {"seconds": self.part} | {name: counted[name] - self._before[name] for name in counted}
-        return {name: self.earlier[name] + now[name] for name in now}
+    def total(self) -> dict[str, int | float]:
+        """Of all parts: `seconds`, `calls` of networks, noised `images`, seconds by phase, and the largest `memory` in bytes."""
+        if self._module is None:
+            return self.earlier
+        seconds = (time.monotonic() if self._ended is None else self._ended) - self._began
+        now = {"seconds": seconds, **self._module.clock.seconds(seconds)}
+        now |= {name: count - self._before[name] for name, count in self._counted().items()}
+        memory = max(self.earlier["memory"], peak_bytes(self._module.trainer.strategy.root_device) or 0)
+        return {name: self.earlier[name] + value for name, value in now.items()} | {"memory": memory}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Time and evaluations count from here."""
-        self._priors = module.priors
+        self._module = module
         self._before = self._counted()
         self._began = time.monotonic()
 
@@ -57,5 +56,5 @@ class RunCost(pl.Callback):
         self.earlier = dict(state_dict)
 
     def _counted(self) -> dict[str, int]:
-        counts = [prior.evaluations for prior in self._priors]
+        counts = [prior.evaluations for prior in self._module.priors]
         return {"calls": sum(count.calls for count in counts), "images": sum(count.images for count in counts)}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from threefusion.machine.memory import peak_bytes
-from threefusion.system.phases import as_text, per_step
+from threefusion.system.phases import OTHER, PHASES, as_text, per_step
 
 if TYPE_CHECKING:
     from threefusion.callback.run_cost import RunCost
@@ -19,23 +18,21 @@ def speed(report: dict[str, Any]) -> str:
     return f"{rate}; a step: {as_text(phases)}" if phases else rate
 
 
-def measured_cost(system: TextTo3D, run_cost: RunCost, last: int, first: int) -> dict[str, Any]:
-    """What a training from step `first` to `last` cost, earlier parts included; phases and memory are those of the last part.
+def measured_cost(system: TextTo3D, run_cost: RunCost) -> dict[str, Any]:
+    """What a training has cost up to now, in all its parts.
 
     Network calls of other processes are taken to have been as many as this process made.
     """
-    device = system.trainer.strategy.root_device
-    processes = system.trainer.world_size
+    steps, processes = system.trainer.global_step, system.trainer.world_size
     total = run_cost.total
-    seconds = total["seconds"]
-    phases = system.clock.seconds(run_cost.part)
+    phases = {name: total[name] for name in (*PHASES, OTHER)}
     return {
-        "steps": last,
-        "seconds": round(seconds, 2),
-        "iterations_per_second": round(last / max(seconds, 1e-9), 3),
+        "steps": steps,
+        "seconds": round(total["seconds"], 2),
+        "iterations_per_second": round(steps / max(total["seconds"], 1e-9), 3),
         "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
-        "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, last - first).items()},
-        "peak_memory_bytes": peak_bytes(device),
+        "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, steps).items()},
+        "peak_memory_bytes": total["memory"] or None,
         "network_calls": total["calls"] * processes,
         "network_images": total["images"] * processes,
     }

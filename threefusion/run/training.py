@@ -21,6 +21,8 @@ from threefusion.run.folder import (
 RESUME = "python launch.py train --resume"
 
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
     from threefusion.system.text_to_3d import TextTo3D
     from threefusion.types import Scene
 
@@ -71,7 +73,6 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     from threefusion.run.threads import training_threads
     from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer, run_folder_in_environment
     from threefusion.system.build import build_system
-    from threefusion.system.finite import remedy
 
     stage, folder = config.parts[index], stage_folders(run, config)[index]
     make_stage_folder(folder)
@@ -84,21 +85,45 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     with finalize_loggers(trainer.loggers, run):
         with run_folder_in_environment(run), friendly_oom(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
-        if system.problem:
-            setting = remedy(stage, system.guidance)
-            advice = f"Resume with: {RESUME} {run} {setting}" if setting else "Lower optimizer.lr, or look for a damaged model"
-            raise UserError(f"{system.problem}. {advice}")
+        refuse_lost(system, run)
         interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
+        if trainer.is_global_zero and not interrupted:
+            say_if_short(trainer, first)
         is_last = index == len(config.parts) - 1
         cut_short = interrupted and trainer.global_step < trainer.max_steps
         if trainer.is_global_zero and not cut_short:
-            conclude(config, index, run, system, measured_cost(system, run_cost, trainer.global_step, first))
+            conclude(config, index, run, system, measured_cost(system, run_cost))
         if interrupted and (cut_short or not is_last):
             if trainer.is_global_zero:
                 where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
                 print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)
             return False
     return True
+
+
+def refuse_lost(system: TextTo3D, run: Path) -> None:
+    """End a run whose steps are not finite any more.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    from threefusion.system.finite import remedy
+
+    if system.problem:
+        setting = remedy(system.config, system.guidance)
+        advice = f"Resume with: {RESUME} {run} {setting}" if setting else "Lower optimizer.lr, or look for a damaged model"
+        raise UserError(f"{system.problem}. {advice}")
+
+
+def say_if_short(trainer: pl.Trainer, first: int) -> None:
+    """Say why a training has taken no step from `first` on, or fewer than `trainer.max_steps`."""
+    timed_out = trainer.max_steps == -1 or trainer.global_step < trainer.max_steps
+    if trainer.global_step == first:
+        over = "trainer.max_time, which counts all parts of a run, is over"
+        reason = over if timed_out else f"trainer.max_steps={trainer.max_steps}"
+        print(f"nothing to train after step {first}: {reason}", file=sys.stderr)
+    elif timed_out:
+        print(f"trainer.max_time ended the training at step {trainer.global_step}", file=sys.stderr)
 
 
 def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 PHASES = ("render", "guidance", "backward")
+OTHER = "other"
 
 
 def per_step(seconds: Mapping[str, float], steps: int) -> dict[str, float]:
@@ -55,9 +56,9 @@ class PhaseClock:
         self.stop(phase, device)
 
     def seconds(self, total: float) -> dict[str, float]:
-        """Seconds by phase, of all that the device has finished; `other` is what is left of `total`."""
+        """Seconds by phase, of all that the device has finished, and what is left of `total`."""
         self._collect()
-        return {**self._seconds, "other": max(0.0, total - sum(self._seconds.values()))}
+        return {**self._seconds, OTHER: max(0.0, total - sum(self._seconds.values()))}
 
     def _collect(self) -> None:
         """Read the events that have passed, so that a long run holds a few of them and not all."""
