@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from threefusion.camera.orbital import OrbitalCameras
-from threefusion.camera.presets import DreamFusionCameras, ThreestudioCameras
 from threefusion.camera.settings import DreamFusionCamerasConfig, OrbitalConfig, ThreestudioCamerasConfig
+from threefusion.registry import build
 from threefusion.types import Shading
 
 
@@ -132,12 +132,11 @@ def test_near_camera_lights_scatter_round_the_camera():
 
 
 def test_presets_differ_from_the_general_sampler_in_defaults_only():
-    for cls, config in ((DreamFusionCameras, DreamFusionCamerasConfig()), (ThreestudioCameras, ThreestudioCamerasConfig())):
-        general = OrbitalConfig(**vars(config))
+    for config in (DreamFusionCamerasConfig(), ThreestudioCamerasConfig()):
+        preset, general = build(config), OrbitalCameras(OrbitalConfig(**vars(config)))
+        assert preset.cfg is config
         index = torch.arange(3)
-        for a, b in zip(
-            tensors(cls(config).sample(3000, 1, index)), tensors(OrbitalCameras(general).sample(3000, 1, index)), strict=True
-        ):
+        for a, b in zip(tensors(preset.sample(3000, 1, index)), tensors(general.sample(3000, 1, index)), strict=True):
             assert torch.equal(a, b)
 
 

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 
-from threefusion.bench.report import (
-    EXPLANATION,
-    LEVEL,
-    Report,
-    difference,
-    headings,
-    interval,
-    number,
-    numbers,
-    probability,
-    shared_cells,
-    short,
-)
-from threefusion.bench.statistics import Comparison
+from threefusion.bench.report import Report, Section, Significant, number, sections, short
 from threefusion.bench.table import Row
 
 STYLE = """
@@ -39,7 +26,7 @@ p { margin: .2rem 0 .8rem; max-width: 60rem; color: var(--soft); }
 th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; } thead th { vertical-align: bottom; }
 th.text, td.text { text-align: left; } .soft { color: var(--soft); } .sure { color: var(--good); font-weight: 600; }
-.failed { color: var(--bad); font-weight: 600; } .reason { white-space: normal; min-width: 16rem; }
+.failed { color: var(--bad); font-weight: 600; }
 .pictures td { border: 0; padding: 0 .8rem .8rem 0; vertical-align: top; text-align: left; }
 .pictures th { position: sticky; left: 0; background: var(--back); text-align: left; white-space: normal; min-width: 7rem; }
 figure { margin: 0; padding: .5rem; width: 17rem; border-radius: .5rem; background: var(--card); }
@@ -56,55 +43,28 @@ def as_html(report: Report) -> str:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>',
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>',
         f"<h1>{name}</h1>\n<p>{escape(report.progress)}</p>",
-        f"<h2>Variants</h2>\n<p>{escape(EXPLANATION[0])}</p>\n{_variants(report)}",
+        *map(_section, sections(report)),
+        f"<h2>Pictures</h2>\n<p>Four sides, and their normals.</p>\n{_pictures(report)}",
     ]
-    if report.comparisons:
-        parts.append(f"<h2>Differences</h2>\n<p>{escape(EXPLANATION[1])}</p>\n{_differences(report)}")
-    parts.append(f"<h2>Pictures</h2>\n<p>Four sides, and their normals.</p>\n{_pictures(report)}")
-    parts.append(f"<h2>Cells</h2>\n{_cells(report)}\n</body>\n</html>\n")
-    return "\n".join(parts)
+    if report.remarks:
+        parts.append("<h2>Remarks</h2>\n<ul>" + "".join(f"<li>{escape(remark)}</li>" for remark in report.remarks) + "</ul>")
+    return "\n".join([*parts, "</body>\n</html>\n"])
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> str:
-    """A table whose first `text` columns are words; cells are HTML."""
-
+def _section(section: Section) -> str:
     def line(tag: str, cells: Sequence[str]) -> str:
-        kinds = [' class="text"' if column < text else "" for column in range(len(cells))]
-        return "<tr>" + "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)) + "</tr>"
+        kinds = [' class="text"' if column < section.words else "" for column in range(len(cells))]
+        return "<tr>" + "".join(f"<{tag}{kind}>{_cell(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)) + "</tr>"
 
-    body = "\n".join(line("td", cells) for cells in rows)
-    return f'<div class="wide"><table><thead>{line("th", heads)}</thead><tbody>\n{body}\n</tbody></table></div>'
-
-
-def _heads(columns: Sequence[str]) -> list[str]:
-    named = zip(columns, headings(columns), strict=True)
-    return [f'<span title="{escape(column)}">{escape(heading)}</span>' for column, heading in named]
+    body = "\n".join(line("td", cells) for cells in section.rows)
+    table = f'<div class="wide"><table><thead>{line("th", section.heads)}</thead><tbody>\n{body}\n</tbody></table></div>'
+    return f"<h2>{section.title}</h2>\n<p>{escape(section.explanation)}</p>\n{table}"
 
 
-def _variants(report: Report) -> str:
-    rows = []
-    for variant in report.plan.variants:
-        values = [interval(report.of_variant(variant, column)) for column in report.columns]
-        rows.append([f"<b>{escape(variant)}</b>", report.finished(variant), *map(_with_soft_interval, values)])
-    return _table(["variant", "cells", *_heads(report.columns)], rows, 1)
-
-
-def _with_soft_interval(text: str) -> str:
-    mean, sign, half_width = text.partition(" ± ")
-    return f'{mean}<span class="soft">{sign}{half_width}</span>'
-
-
-def _differences(report: Report) -> str:
-    rows = []
-    for (first, second), comparisons in report.pairs().items():
-        values = [_difference(comparisons[column]) if column in comparisons else "–" for column in report.compared]
-        rows.append([f"<b>{escape(first)}</b> − {escape(second)}", shared_cells(comparisons.values()), *values])
-    return _table(["variants", "cells", *_heads(report.compared)], rows, 1)
-
-
-def _difference(comparison: Comparison) -> str:
-    kind = "sure" if comparison.p_holm < LEVEL else "soft"
-    return f'{difference(comparison)}<br><span class="{kind}">{escape(probability(comparison))}</span>'
+def _cell(text: str) -> str:
+    """A cell, coloured where it says something that stands out."""
+    kind = "sure" if isinstance(text, Significant) else "failed" if text == "failed" else ""
+    return f'<span class="{kind}">{escape(text)}</span>' if kind else escape(text)
 
 
 def _pictures(report: Report) -> str:
@@ -123,8 +83,9 @@ def _figure(row: Row, report: Report) -> str:
     alternative = escape(f"{row.prompt}, {row.variant}, seed {row.seed}")
     source = None if row.picture is None else _data_uri(row.picture, row.picture.stat().st_mtime_ns)
     shown = f'<img src="{source}" alt="{alternative}">' if source else '<div class="none">no picture</div>'
+    state = "" if row.state == "finished" else row.state
     values = [f"{short(column)} {number(row.numbers[column])}" for column in report.columns if column in row.numbers][:3]
-    return f"<figure>{shown}<figcaption>{_state(row)} {escape(' · '.join(values))}</figcaption></figure>"
+    return f"<figure>{shown}<figcaption>{_cell(state)} {escape(' · '.join(values))}</figcaption></figure>"
 
 
 @lru_cache(maxsize=4096)
@@ -135,17 +96,3 @@ def _data_uri(path: Path, changed: int) -> str:
     written = io.BytesIO()
     Image.open(path).convert("RGB").save(written, format="jpeg", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode()
-
-
-def _state(row: Row) -> str:
-    if row.state == "finished":
-        return ""
-    return f'<span class="{"failed" if row.state == "failed" else "soft"}">{row.state}</span>'
-
-
-def _cells(report: Report) -> str:
-    rows = []
-    for row in report.table.rows:
-        remark = f'<div class="reason">{escape(row.reason)}</div>' if row.reason else ""
-        rows.append([escape(row.variant), escape(row.prompt), str(row.seed), _state(row) + remark, *numbers(row, report.columns)])
-    return _table(["variant", "prompt", "seed", "", *_heads(report.columns)], rows, 4)

@@ -54,9 +54,9 @@ class Report:
         return list(dict.fromkeys(comparison.column for comparison in self.comparisons))
 
     @property
-    def remarks(self) -> list[tuple[Row, str]]:
-        """Cells that failed or finished with a problem."""
-        return [(row, row.reason) for row in self.table.rows if row.reason]
+    def remarks(self) -> list[str]:
+        """What went wrong in cells that failed, or finished nevertheless."""
+        return [f"{row.variant}, {row.prompt}, seed {row.seed}: {row.reason}" for row in self.table.rows if row.reason]
 
 
 def make_report(plan: Plan, benchmark: Path) -> Report:
@@ -122,25 +122,64 @@ def headings(columns: Sequence[str]) -> list[str]:
     ]
 
 
-def difference(value: Comparison) -> str:
-    """A difference with its sign."""
-    return f"{value.difference:+.3f}".replace("-", "−")
-
-
-def probability(value: Comparison) -> str:
-    """A comparison's corrected p."""
-    return "p < 0.001" if value.p_holm < 0.001 else f"p {value.p_holm:.3f}"
-
-
 def shared_cells(comparisons: Iterable[Comparison]) -> str:
     """Over how many cells two variants were compared, from the fewest to the most."""
     counts = sorted({comparison.count for comparison in comparisons})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 
-EXPLANATION = (
-    "Means over prompts and seeds ± 95 % interval over seeds (Student's t, the prompts fixed).",
+class Significant(str):
+    """A cell of a table that stands out."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the pages."""
+
+    title: str
+    explanation: str
+    heads: list[str]
+    rows: list[list[str]]
+    words: int
+    """How many of the first columns hold words."""
+
+
+def sections(report: Report) -> list[Section]:
+    """Means by variant, differences between variants if there are several, then every cell."""
+    heads = headings(report.columns)
+    means = [
+        [variant, report.finished(variant), *(interval(report.of_variant(variant, column)) for column in report.columns)]
+        for variant in report.plan.variants
+    ]
+    differences = [
+        [
+            f"{first} − {second}",
+            shared_cells(comparisons.values()),
+            *(difference(comparisons.get(column)) for column in report.compared),
+        ]
+        for (first, second), comparisons in report.pairs().items()
+    ]
+    cells = [[row.variant, row.prompt, str(row.seed), row.state, *numbers(row, report.columns)] for row in report.table.rows]
+    found = [
+        Section("Variants", MEANS, ["variant", "cells", *heads], means, 1),
+        Section("Differences", DIFFERENCES, ["variants", "cells", *headings(report.compared)], differences, 1),
+        Section("Cells", "", ["variant", "prompt", "seed", "", *heads], cells, 4),
+    ]
+    return [section for section in found if section.rows]
+
+
+def difference(value: Comparison | None) -> str:
+    """A difference with its sign and the comparison's corrected p."""
+    if value is None:
+        return "–"
+    probability = "p < 0.001" if value.p_holm < 0.001 else f"p {value.p_holm:.3f}"
+    text = f"{value.difference:+.3f}, {probability}".replace("-", "−")
+    return Significant(text) if value.p_holm < LEVEL else text
+
+
+MEANS = "Means over prompts and seeds ± 95 % interval over seeds (Student's t, the prompts fixed)."
+DIFFERENCES = (
     "Mean difference over the (prompt, seed) cells that both variants have; p of the exact paired sign-flip test, "
-    "corrected for the number of comparisons (Holm).",
+    "corrected for the number of comparisons (Holm)."
 )
 """How to read the tables."""

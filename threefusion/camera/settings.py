@@ -62,7 +62,7 @@ class OrbitalConfig(Settings):
     """Share of the lit views that are textureless."""
 
 
-@component("camera", "dreamfusion", "threefusion.camera.presets:DreamFusionCameras")
+@component("camera", "dreamfusion", "threefusion.camera.orbital:OrbitalCameras")
 @dataclass(frozen=True)
 class DreamFusionCamerasConfig(OrbitalConfig):
     """DreamFusion, arXiv 2209.14988; what the paper leaves open is taken from threestudio 0.2.3, and says so."""
@@ -91,7 +91,7 @@ class DreamFusionCamerasConfig(OrbitalConfig):
     """Standard deviation of the light's noise, from threestudio."""
 
 
-@component("camera", "threestudio", "threefusion.camera.presets:ThreestudioCameras")
+@component("camera", "threestudio", "threefusion.camera.orbital:OrbitalCameras")
 @dataclass(frozen=True)
 class ThreestudioCamerasConfig(OrbitalConfig):
     """threestudio 0.2.3, `configs/dreamfusion-if.yaml`."""
