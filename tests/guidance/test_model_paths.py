@@ -1,5 +1,6 @@
 """Paths are told from hub ids, stored so that they hold from everywhere, and files get the command that converts them."""
 
+import json
 import os
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from threefusion.config import load_config
 from threefusion.config.catalogue import settings_class
 from threefusion.config.dump import config_to_yaml
-from threefusion.guidance.prior.models import ModelError, local_folder
+from threefusion.guidance.prior.files import ModelError
+from threefusion.guidance.prior.models import local_folder, resolve
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,33 @@ def test_a_single_file_comes_with_the_command_that_converts_it(tmp_path, name, h
     (tmp_path / name).touch()
     with pytest.raises(ModelError, match=hint):
         local_folder(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"model_index.json": {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}},
+         "it is a FluxPipeline with FluxTransformer2DModel, which is not supported"),
+        ({"model_index.json": {"_class_name": "IFPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}},
+         r"has no unet/, which its model_index.json lists: download it again"),
+        ({"config.json": {"_class_name": "UNet2DConditionModel"}}, "it is a single UNet2DConditionModel, not a pipeline"),
+        ({"config.json": []}, "it is a single network, not a pipeline"),
+        ({"dream.safetensors": None}, r"has no unet/: it holds dream.safetensors; .*P.from_single_file\('.*dream.safetensors'\)"),
+        ({"lora.safetensors": None}, "fuse_lora"),
+        ({"notes.txt": None}, "it holds notes.txt"),
+        ({}, "it holds nothing"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_no_pipeline_is_described(tmp_path, files, message):
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=f"^{tmp_path}: .*{message}.*; expected a diffusers model with unet/, scheduler/$"):
+        resolve(str(tmp_path), ("unet", "scheduler"))
+
+
+def test_a_model_over_pixels_is_sent_to_its_prior(pipelines):
+    with pytest.raises(ModelError, match="has no vae/: it is a IFPipeline over pixels, for the prior `pixel`"):
+        resolve(str(pipelines["if-3"]), ("unet", "scheduler", "vae"))
 
 
 def test_a_relative_folder_is_stored_so_that_a_run_is_resumed_from_elsewhere(tmp_path, monkeypatch):

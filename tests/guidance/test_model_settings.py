@@ -10,8 +10,8 @@ import torch
 from tiny import save_tiny_if
 
 from threefusion.config.catalogue import settings_class
+from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.model_settings import FLOWS, TABLES
-from threefusion.guidance.prior.models import ModelError
 from threefusion.guidance.prior.schedule import RectifiedFlow
 from threefusion.registry import build
 
@@ -206,6 +206,22 @@ def test_a_network_without_cross_attention_is_refused_unless_the_text_enters_its
     refused(folder, change(folder, "unet", **plain), "down_block_types")
     change(folder, "unet", addition_embed_type="text")
     _ = prior(folder).shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"cross_attention_dim": 48}, "cross_attention_dim"),
+        ({"cross_attention_dim": [32, 48]}, "cross_attention_dim"),
+        ({"encoder_hid_dim": 16, "encoder_hid_dim_type": "text_proj"}, "encoder_hid_dim"),
+    ],
+)
+def test_a_text_of_another_width_is_refused_before_it_is_encoded(folder, changes, field):
+    file = change(folder, "unet", **changes)
+    with pytest.raises(ModelError, match=f"{file}: {field} is .*: but hidden_size of the text encoder is 32"):
+        prior(folder).text_encoder()
+    change(folder, "unet", **{"cross_attention_dim": [32, 32]} | dict.fromkeys(changes.keys() - {"cross_attention_dim"}))
+    prior(folder).text_encoder()
 
 
 def test_sizes_of_any_form_are_read_and_a_configured_one_needs_none(folder):

@@ -18,7 +18,7 @@ from threefusion.errors import UserError
 from threefusion.exporter.mesh import MeshExporter
 from threefusion.geometry.density_field import DensityField
 from threefusion.geometry.geometry import BuildContext
-from threefusion.guidance.prior import models
+from threefusion.guidance.prior import hub, models
 from threefusion.guidance.prior.settings import LatentConfig, PixelConfig
 from threefusion.guidance.settings import SDSConfig
 from threefusion.plan.filled import Filled
@@ -142,7 +142,7 @@ def offline(monkeypatch, tmp_path):
     def fetch(*arguments):
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(models, "_fetch", fetch)
+    monkeypatch.setattr(hub, "_fetch", fetch)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
 
 

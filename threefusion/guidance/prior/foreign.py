@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 SINGLE_FILES = (".safetensors", ".ckpt")
 """Endings of pipelines in one file."""
+SUPPORTED = "UNet2DConditionModel"
+"""The class of the denoising networks that the built-in priors run."""
 
 
-def describe_folder(folder: Path) -> str:
-    """What a folder without the parts of a pipeline is.
+def describe_folder(folder: Path, missing: Sequence[str]) -> str:
+    """What a folder is that lacks some parts of a pipeline.
 
-    >>> describe_folder(Path("/dev"))[:8]
-    'it holds'
+    >>> describe_folder(Path("/dev/fd"), ["unet"])[:16]
+    'has no unet/: it'
     """
+    lacks = f"has no {missing[0]}/"
     if (folder / "model_index.json").is_file():
         index = _settings(folder / "model_index.json")
-        networks = [value[1] for name, value in index.items() if name not in ("scheduler", "vae") and _of_diffusers(value)]
-        return f"it is a {index.get('_class_name', 'pipeline')}" + (f" with {' and '.join(networks)}" if networks else "")
+        name, networks = index.get("_class_name", "pipeline"), _networks(index)
+        if lost := [part for part in missing if part in index]:
+            return f"has no {lost[0]}/, which its model_index.json lists: download it again"
+        if networks and networks != [SUPPORTED]:
+            return f"it is a {name} with {' and '.join(networks)}, which is not supported"
+        return f"{lacks}: it is a {name}" + (" over pixels, for the prior `pixel`" if missing == ["vae"] else "")
     if (folder / "config.json").is_file():
         return f"it is a single {_settings(folder / 'config.json').get('_class_name', 'network')}, not a pipeline"
     names = sorted(path.name for path in folder.iterdir())
     single = next((name for name in names if name.endswith(SINGLE_FILES)), None)
-    return f"it holds {', '.join(names[:6]) or 'nothing'}" + (f"; {conversion(folder / single)}" if single else "")
+    return f"{lacks}: it holds {', '.join(names[:6]) or 'nothing'}" + (f"; {conversion(folder / single)}" if single else "")
 
 
 def conversion(file: Path) -> str:
@@ -35,8 +43,10 @@ def conversion(file: Path) -> str:
     return f'convert a single file with: python -c "from diffusers import StableDiffusionPipeline as P; {code}"'
 
 
-def _of_diffusers(value: Any) -> bool:
-    return isinstance(value, list) and value[:1] == ["diffusers"] and isinstance(value[-1], str)
+def _networks(index: dict[str, Any]) -> list[str]:
+    """The classes of the denoising networks that a model_index.json lists."""
+    parts = {name: value for name, value in index.items() if isinstance(value, list) and value[:1] == ["diffusers"]}
+    return [str(value[-1]) for name, value in parts.items() if name not in ("scheduler", "vae")]
 
 
 def _settings(file: Path) -> dict[str, Any]:

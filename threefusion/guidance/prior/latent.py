@@ -50,7 +50,8 @@ class LatentPrior(PretrainedPrior):
             if (size := self.cfg.image_size) and size % downsampling(settings):
                 raise ModelError(f"guidance.prior.image_size: expected a multiple of {downsampling(settings)}, not {size}")
         if part == "unet" and settings["in_channels"] != (channels := self.settings("vae")["latent_channels"]):
-            raise settings.error("in_channels", f"expected the {channels} channels of the autoencoder's latents alone")
+            problem = f"expected {channels}, as the autoencoder has; a U-Net that takes an image too is not supported"
+            raise settings.error("in_channels", problem)
         super().check_settings(part, settings)
 
     @property

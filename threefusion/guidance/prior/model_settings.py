@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class ModelSettings(dict[str, Any]):
 
     def error(self, field: str, problem: str) -> ModelError:
         """The error that names the file, the field and its value."""
-        return ModelError(f"{self.file}: {field} is {self.get(field)!r}: {problem}")
+        return ModelError(f"{self.file}: {field} is {json.dumps(self.get(field))[:60]}: {problem}")
 
     def number(self, field: str) -> float:
         """A finite number above 0.
@@ -125,8 +126,9 @@ def _class_name(folder: Path, part: str, given: ModelSettings) -> str:
         raise given.error("_class_name", f"but {index} lists {listed}")
     name = listed or own or (None if part == "scheduler" else CLASSES[part][0])
     if name not in CLASSES[part]:
-        reason = WHY_NOT.get(str(name).removesuffix("Scheduler"), f"supported: {', '.join(CLASSES[part])}")
-        raise ModelError(f"{given.file}: _class_name is {name!r}: {reason}")
+        supported = ", ".join(each.removesuffix("Scheduler") for each in CLASSES[part])
+        reason = WHY_NOT.get(str(name).removesuffix("Scheduler"), f"supported: {supported}")
+        raise ModelSettings(given.file, {"_class_name": name}).error("_class_name", reason)
     return name
 
 
@@ -161,19 +163,21 @@ def check_unet(unet: ModelSettings) -> None:
     unet.refuse("out_channels", (channels, 2 * channels), f"expected {channels} as in_channels, or twice that with a variance")
 
 
-def text_width(unet: ModelSettings) -> int:
-    """The length of the token embeddings that a U-Net takes.
+def check_text_width(unet: ModelSettings, folder: Path) -> None:
+    """Check that a U-Net takes the token embeddings of the text encoder in `folder`.
 
     Raises:
-        ModelError: its blocks take different ones.
+        ModelError: they have another length.
     """
+    encoder = read_settings(folder / "config.json")
+    field = {"t5": "d_model"}.get(encoder.get("model_type"), "hidden_size")
+    width = encoder.get(field, 512)  # the default of transformers for both
     if unet["encoder_hid_dim"] is not None:
-        return unet.count("encoder_hid_dim")
-    width = unet["cross_attention_dim"]
-    if isinstance(width, list | tuple):
-        unet.refuse("cross_attention_dim", ([width[0]] * len(width),), "expected the same width for all blocks")
-        width = width[0]
-    return width
+        unet.refuse("encoder_hid_dim", (width,), f"but {field} of the text encoder is {width}")
+    else:
+        dimensions = unet["cross_attention_dim"]
+        count = len(dimensions) if isinstance(dimensions, list) else 1
+        unet.refuse("cross_attention_dim", (width, [width] * count), f"but {field} of the text encoder is {width}")
 
 
 def sample_size(unet: ModelSettings) -> int:

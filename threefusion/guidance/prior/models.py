@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from threefusion.errors import did_you_mean
 from threefusion.guidance.prior.files import TEXT_PARTS, ModelError, defect
-from threefusion.guidance.prior.foreign import SINGLE_FILES, conversion
+from threefusion.guidance.prior.foreign import SINGLE_FILES, conversion, describe_folder
 from threefusion.guidance.prior.hub import Source, cached, fetch
 
 if TYPE_CHECKING:
@@ -151,10 +151,10 @@ def resolve(model: str, parts: Sequence[str], revision: str | None = None) -> Pa
     if folder := on_this_machine(model, parts, revision):
         return folder
     if folder := local_folder(model):
-        wanted = ", ".join(f"{part}/" for part in parts)
-        raise ModelError(
-            f"{folder}: not a complete diffusers model ({defect(folder, parts)}); expected {wanted} with weights as .safetensors"
-        )
+        if missing := [part for part in parts if not (folder / part).is_dir()]:
+            wanted = ", ".join(f"{part}/" for part in parts)
+            raise ModelError(f"{folder}: {describe_folder(folder, missing)}; expected a diffusers model with {wanted}")
+        raise ModelError(f"not a complete diffusers model: {defect(folder, parts)}")
     try:
         return fetch(sources(model, revision), parts)
     except ModelError as error:

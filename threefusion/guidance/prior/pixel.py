@@ -24,9 +24,9 @@ class PixelPrior(PretrainedPrior):
             ModelError: as in the base class, or the U-Net does not take three channels.
         """
         if part == "unet" and settings["in_channels"] != 3:
-            latents = (self.folder / "vae").is_dir()
-            hint = "the U-Net works on latents; use the prior `latent`" if latents else "expected 3, a U-Net over pixels alone"
-            raise settings.error("in_channels", hint)
+            if (self.folder / "vae").is_dir():
+                raise settings.error("in_channels", "the U-Net works on latents; use the prior `latent`")
+            raise settings.error("in_channels", "expected 3; one that takes a second image, as upscalers do, is not supported")
         super().check_settings(part, settings)
 
     @property

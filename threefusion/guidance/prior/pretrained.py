@@ -14,7 +14,7 @@ from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
 from threefusion.guidance.prior.files import TEXT_PARTS
-from threefusion.guidance.prior.model_settings import ModelSettings, check_unet, model_settings, sample_size
+from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width, check_unet, model_settings, sample_size
 from threefusion.guidance.prior.models import resolve
 from threefusion.guidance.prior.precision import network_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
@@ -155,6 +155,7 @@ class PretrainedPrior(DiffusionPrior):
 
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""
+        check_text_width(self.settings("unet"), self.folder / "text_encoder")
         return PretrainedTextEncoder(self.folder)
 
 
