@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import importlib.util
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from threefusion.errors import nearest
 from threefusion.registry import ENTRIES, KINDS, Entry, RegistryError
@@ -47,8 +44,8 @@ class Plugin:
 
     origin: str
     """Its path, or the installed distribution."""
-    modules: tuple[tuple[str, Path, bytes], ...]
-    """Name, file, and the arguments of its registrations, of each module that registers something."""
+    modules: tuple[tuple[str, Path], ...]
+    """Name and file of each module that registers something."""
     fault: str = ""
     """Why it cannot be used, as far as that is known without importing it."""
 
@@ -56,16 +53,14 @@ class Plugin:
 class Catalogue:
     """The components that one config can name.
 
-    A plugin's module is imported only when it registers the name that is looked for, or when a name is not found. Installed
-    plugins are consulted about names that neither the package nor a folder has.
+    Plugins are imported, all of them, when a name is looked up that the package lacks or that a file of `folders` registers.
     """
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.folders = tuple(dict.fromkeys(folders))
-        self._plugins: list[Plugin] = []
-        self._faults: dict[str, str] = {}
-        """Broken plugins, with the reason."""
-        self._add(plugin for folder in self.folders for plugin in _local_plugins(folder))
+        self._plugins = [plugin for folder in self.folders for plugin in _local_plugins(folder)]
+        self._faults: dict[str, str] | None = None
+        """Broken plugins, with the reason; None before plugins are imported."""
         _searched.update(folders)
         for module in KINDS.values():
             importlib.import_module(module)
@@ -76,19 +71,15 @@ class Catalogue:
         Raises:
             RegistryError: there is none, or more than one.
         """
-        registers = re.compile(rb"""["']%s["']""" % re.escape(name.encode())).search
-        self._load(registers)
-        if not self._visible(kind, name):
-            self._add(_installed_plugins())
-            self._load(registers)
-        if not self._visible(kind, name):
-            self._load(bool)
+        files = [path for plugin in self._plugins for _, path in plugin.modules if _registers(path, name)]
+        if files or not self._visible(kind, name):
+            self._load()
         found = self._visible(kind, name)
         if not found:
             raise RegistryError("; ".join([f"unknown {kind} type {name!r}{nearest(name, self.names(kind))}", *self.problems()]))
-        unusable = [path for plugin in self._plugins if plugin.fault for _, path, text in plugin.modules if registers(text)]
-        if len(found) + len(unusable) > 1:
-            raise RegistryError(_clash(kind, name, [*(entry.file for entry in found), *unusable]))
+        hidden = [path for plugin in self._plugins if plugin.origin in (self._faults or ()) for _, path in plugin.modules]
+        if clashing := [path for path in hidden if _registers(path, name)] + [entry.file for entry in found][1:]:
+            raise RegistryError(_clash(kind, name, [found[0].file, *clashing]))
         return found[0]
 
     def has(self, kind: str, name: str) -> bool:
@@ -102,7 +93,7 @@ class Catalogue:
         """`type` and the fields of the components of a kind that are loaded, those of `name` among them."""
         if name:
             self.has(kind, name)
-        return {"type"} | {field.name for entry in self._visible(kind) for field in dataclasses.fields(entry.settings)}
+        return {"type"} | {field.name for entry in self._visible(kind) for field in fields(entry.settings)}
 
     def names(self, kind: str) -> list[str]:
         """The names of one kind, sorted."""
@@ -110,14 +101,13 @@ class Catalogue:
 
     def entries(self) -> list[Entry]:
         """All components, in the order of `KINDS`, then by name."""
-        self._add(_installed_plugins())
-        self._load(bool)
+        self._load()
         return [entry for kind in KINDS for entry in sorted(self._visible(kind), key=lambda entry: entry.name)]
 
     def problems(self) -> list[str]:
         """Plugins that cannot be used, and names that are taken twice."""
         counted = Counter((entry.kind, entry.name) for entry in self.entries())
-        faults = [f"plugin {origin} could not be loaded: {reason}" for origin, reason in self._faults.items()]
+        faults = [f"plugin {origin} could not be loaded: {reason}" for origin, reason in self._load().items()]
         twice = [key for key, count in counted.items() if count > 1]
         return faults + [_clash(*key, [entry.file for entry in self._visible(*key)]) for key in twice]
 
@@ -125,7 +115,7 @@ class Catalogue:
         """`threefusion`, the plugin's path, the installed distribution, or the file of running code."""
         if entry.file.is_relative_to(PACKAGE):
             return BUILT_IN
-        owners = (plugin.origin for plugin in self._plugins if entry.file in [path for _, path, _ in plugin.modules])
+        owners = (plugin.origin for plugin in self._plugins if entry.file in [path for _, path in plugin.modules])
         return next(owners, str(shown(entry.file)))
 
     def folders_of(self, entries: list[Entry]) -> list[Path]:
@@ -137,20 +127,13 @@ class Catalogue:
         hidden = _searched - set(self.folders)
         return [entry for entry in found if not any(entry.file.is_relative_to(folder) for folder in hidden)]
 
-    def _add(self, plugins: Iterable[Plugin]) -> None:
-        new = [plugin for plugin in plugins if plugin not in self._plugins]
-        self._plugins += new
-        self._faults |= {plugin.origin: plugin.fault for plugin in new if plugin.fault}
-
-    def _load(self, wanted: Callable[[bytes], object]) -> None:
-        """Import the modules of sound plugins whose registrations are wanted."""
-        for plugin in self._plugins:
-            for name, path, declared in () if plugin.origin in self._faults else plugin.modules:
-                if name not in sys.modules and wanted(declared) and (fault := _import_fault(name, path)):
-                    self._faults[plugin.origin] = fault
-                    for key in [key for key, entry in ENTRIES.items() if entry.file == path]:
-                        del ENTRIES[key]
-                    break
+    def _load(self) -> dict[str, str]:
+        """Import all plugins; those that cannot be used, with the reason."""
+        if self._faults is None:
+            self._plugins += _installed_plugins()
+            faults = {plugin.origin: _fault(plugin) for plugin in self._plugins}
+            self._faults = {origin: fault for origin, fault in faults.items() if fault}
+        return self._faults
 
 
 def shown(path: Path) -> Path:
@@ -162,75 +145,88 @@ def _clash(kind: str, name: str, files: list[Path]) -> str:
     return f"{kind} {name!r} is registered twice: in {' and '.join(str(shown(file)) for file in files)}"
 
 
-def _import_fault(name: str, path: Path) -> str:
-    """Why a module cannot be imported; nothing if it was."""
-    try:
-        importlib.import_module(name)
-    except KeyboardInterrupt:
-        raise
-    except SyntaxError as error:
-        return f"{shown(Path(error.filename or path))}:{error.lineno}: {error.msg}"
-    except ModuleNotFoundError as error:
-        return f"{shown(path)} imports {error.name!r}, which is not installed"
-    except BaseException as error:  # a plugin that ends the program must not end this one
-        return str(error) if isinstance(error, RegistryError) else f"{type(error).__name__}: {error}"
+def _registers(path: Path, name: str = "") -> bool:
+    """Whether a module registers something, or something called `name`."""
+    called = rb"""[^)]*["\']%s["\']""" % re.escape(name.encode()) if name else b""
+    return re.search(rb"\b(register|component)\(" + called, path.read_bytes()) is not None
+
+
+def _fault(plugin: Plugin) -> str:
+    """Why a plugin cannot be imported; nothing if it was."""
+    if plugin.fault:
+        return plugin.fault
+    for name, path in plugin.modules:
+        try:
+            if fault := _name_fault(name.partition(".")[0], path):
+                return fault
+            importlib.import_module(name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin that ends the program must not end this one
+            for key in [key for key, entry in ENTRIES.items() if entry.file == path]:
+                del ENTRIES[key]
+            return _reason(error, path)
     return ""
 
 
-def _local_plugins(folder: Path) -> Iterator[Plugin]:
+def _reason(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{shown(Path(error.filename or path))}:{error.lineno}: {error.msg}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{shown(path)} imports {error.name!r}, which is not installed"
+    return str(error) if isinstance(error, RegistryError) else f"{type(error).__name__}: {error}"
+
+
+def _name_fault(head: str, path: Path) -> str:
+    """Why importing `head` would not lead to the file `path`; nothing if it would."""
+    if not head.isidentifier():
+        return f"{head!r} is not a module name: use letters, digits and _"
+    spec = find_spec(head)
+    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin])] if spec else [Path("nothing")]
+    is_there = any(path.is_relative_to(place) for place in places)
+    return "" if is_there else f"its name {head!r} is already taken by {places[0]}"
+
+
+def _local_plugins(folder: Path) -> list[Plugin]:
     """The entries of a `plugins` folder: files, packages, folders of files, pip projects.
 
     Their parent folders go to the end of `sys.path`, so that their modules have the names that they have when installed.
     """
+    plugins = []
     for entry in sorted(folder.iterdir()):
         is_project = entry.is_dir() and any((entry / name).exists() for name in ("pyproject.toml", "setup.py"))
         root = (entry / "src" if (entry / "src").is_dir() else entry) if is_project else folder
-        found = [module for path in (sorted(root.iterdir()) if is_project else [entry]) for module in _modules(path, "")]
-        if found and str(root) not in sys.path:
-            sys.path.append(str(root))
-        if found:
-            faults = (_name_fault(head, root) for head in {name.split(".")[0] for name, _, _ in found})
-            yield Plugin(str(shown(entry)), tuple(m for m in found if m[2]), next(filter(None, faults), ""))
+        if found := [module for path in (sorted(root.iterdir()) if is_project else [entry]) for module in _modules(path)]:
+            sys.path += [] if str(root) in sys.path else [str(root)]
+            plugins.append(Plugin(str(shown(entry)), tuple(found)))
+    return plugins
 
 
-def _modules(path: Path, package: str) -> Iterator[tuple[str, Path, bytes]]:
-    """The modules at a path: name, file, arguments of registrations."""
+def _modules(path: Path, package: str = "") -> list[tuple[str, Path]]:
+    """Name and file of each module at a path that registers something."""
     if NOT_PLUGIN.match(path.name):
-        return
+        return []
     if path.is_dir() and (package == "" or path.name.isidentifier()):
-        for inner in sorted(path.iterdir()):
-            yield from _modules(inner, f"{package}{path.name}.")
-    elif path.suffix == ".py":
-        declared = b" ".join(re.findall(rb"\b(?:register|component)(\([^)]*)", path.read_bytes()))
-        yield package.removesuffix(".") if path.stem == "__init__" else f"{package}{path.stem}", path.resolve(), declared
-
-
-def _name_fault(head: str, root: Path) -> str:
-    """Why importing `head` would not find what lies in `root`; nothing if it would."""
-    if not head.isidentifier():
-        return f"{head!r} is not a module name: use letters, digits and _"
-    spec = importlib.util.find_spec(head)
-    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin])] if spec else [Path("nothing")]
-    return "" if any(place.is_relative_to(root) for place in places) else f"its name {head!r} is already taken by {places[0]}"
+        return [module for inner in sorted(path.iterdir()) for module in _modules(inner, f"{package}{path.name}.")]
+    if path.suffix != ".py" or not _registers(path):
+        return []
+    return [(package.removesuffix(".") if path.stem == "__init__" else f"{package}{path.stem}", path.resolve())]
 
 
 @cache
-def _installed_plugins() -> tuple[Plugin, ...]:
+def _installed_plugins() -> list[Plugin]:
     """Plugins that pip has installed."""
     from importlib.metadata import entry_points
 
-    return tuple(_installed_plugin(point) for point in entry_points(group=ENTRY_POINTS))
-
-
-def _installed_plugin(point: Any) -> Plugin:
-    origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.name
-    try:
-        spec = importlib.util.find_spec(point.module)
-    except ImportError:
-        spec = None
-    if spec is None or spec.origin is None:
-        return Plugin(origin, (), f"its entry point {point.name!r} names the module {point.module!r}, which does not exist")
-    path = Path(spec.origin)
-    prefix = point.module.rpartition(".")[0]
-    found = _modules(path.parent if path.name == "__init__.py" else path, f"{prefix}." if prefix else "")
-    return Plugin(origin, tuple(module for module in found if module[2]))
+    plugins = []
+    for point in entry_points(group=ENTRY_POINTS):
+        origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.name
+        try:
+            path = Path(find_spec(point.module).origin)
+        except (ImportError, AttributeError, TypeError):
+            fault = f"its entry point {point.name!r} names the module {point.module!r}, which does not exist"
+            plugins.append(Plugin(origin, (), fault))
+            continue
+        prefix = f"{point.module.rpartition('.')[0]}.".removeprefix(".")
+        plugins.append(Plugin(origin, tuple(_modules(path.parent if path.name == "__init__.py" else path, prefix))))
+    return plugins
