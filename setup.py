@@ -16,8 +16,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["threefusion", "threefusion.*"]),
-    package_data={"threefusion": ["bundled/**/*"]},
+    packages=[*find_packages(include=["threefusion", "threefusion.*"]), "threefusion.configs"],
+    package_dir={"threefusion.configs": "configs"},
+    package_data={"threefusion": ["bundled/**/*"], "threefusion.configs": ["**/*.yaml"]},
     install_requires=[
         # A bare "torch" would fetch gigabytes of CUDA packages newer than what is tested.
         "torch>=2.5,<2.14",

@@ -15,15 +15,18 @@ class ConfigError(UserError):
     """An error in a config; the message begins with the file and line, or with `command line`."""
 
     def __init__(self, problem: str, place: object) -> None:
-        super().__init__(f"{place}: {problem}")
-        self.problem, self.place = problem, place
+        self.problem, self.place = " ".join(problem.splitlines()), place
+        super().__init__(f"{place}: {self.problem}")
         self.all: list[ConfigError] = [self]
         """All errors of the config, this one first."""
 
     @classmethod
     def of(cls, errors: list[ConfigError]) -> ConfigError:
         """The first of `errors`, with all of them, each once."""
-        errors[0].all = list({str(error): error for error in errors}.values())
+        distinct: dict[str, ConfigError] = {}
+        for error in errors:
+            distinct.setdefault(str(error), error)
+        errors[0].all = list(distinct.values())
         return errors[0]
 
 

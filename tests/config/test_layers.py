@@ -137,7 +137,7 @@ def test_values_have_the_type_of_their_field(workplace, field, written, value):
 
 
 def test_parent_shipped_with_the_package(workplace, monkeypatch):
-    monkeypatch.setattr("threefusion.config.document.PACKAGE", workplace / "package")
+    monkeypatch.setattr("threefusion.config.document.SHIPPED", workplace / "package")
     Path("package/base").mkdir(parents=True)
     Path("package/base/shipped.yaml").write_text("extends: ../../base.yaml\nseed: 9\n", encoding="utf-8")
     assert load("extends: base/shipped.yaml\n").seed == 9

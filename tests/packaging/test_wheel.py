@@ -18,7 +18,7 @@ def installed(tmp_path_factory):
     """A folder with nothing but what the wheel unpacks to."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "threefusion"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "threefusion", "configs"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).symlink_to(ROOT / name)
     command = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(folder)]
@@ -48,6 +48,22 @@ def test_every_bundled_file_is_in_the_wheel(installed):
     assert {path.suffix for path in there} >= {".safetensors", ".json", ".npz", ".md"}
     for path in there:
         assert (installed / path).stat().st_size == (ROOT / path).stat().st_size
+
+
+def test_every_shipped_config_is_in_the_wheel_and_named_from_anywhere(installed, tmp_path):
+    there = sorted(path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.yaml"))
+    for path in there:
+        assert (installed / "threefusion/configs" / path).read_bytes() == (ROOT / "configs" / path).read_bytes()
+    names = [str(path.with_suffix("")) for path in there if path.parent.name != "base"]
+    assert {"quickstart", "dreamfusion-sd", "bench/quick"} <= set(names)
+    checked = outside(installed, tmp_path, "check", *names)
+    assert checked.stdout.splitlines() == [f"{name}: ok" for name in names], checked.stderr
+    (tmp_path / "mine.yaml").write_text("extends: quickstart.yaml\nprompt: {text: a blue car}\n")
+    assert outside(installed, tmp_path, "check", "mine.yaml").stdout == "mine.yaml: ok\n"
+    made = outside(installed, tmp_path, "init", "new/folder", "--config", "quickstart-two-stage")
+    assert made.returncode == 0 and "train --config new/folder/quickstart-two-stage.yaml" in made.stdout, made.stderr
+    checked = outside(installed, tmp_path, "check", "new/folder/quickstart-two-stage.yaml", "prompt.text=a blue car")
+    assert checked.stdout == "new/folder/quickstart-two-stage.yaml: ok\n", checked.stderr
 
 
 def test_the_wheel_lists_describes_and_checks_from_another_folder(installed, tmp_path):

@@ -39,7 +39,7 @@ def test_listed_and_described(installed):
 
 def test_checked(installed):
     config = installed / "run.yaml"
-    config.write_text(f"prompt: {{text: a cat}}\nguidance: {{type: {NAME}, text_scale: 3}}\n")
+    config.write_text(f"prompt: {{text: a red car}}\nguidance: {{type: {NAME}, text_scale: 3}}\n")
     assert ask(installed, "check", "run.yaml").stdout == "run.yaml: ok\n"
     told = ask(installed, "check", "run.yaml", "guidance.text_scal=3")
     assert told.returncode == 2

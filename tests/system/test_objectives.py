@@ -118,11 +118,6 @@ def test_an_objective_can_see_the_normals(tiny):
     assert any(value.grad is not None and value.grad.any() for value in system.scene.geometry.parameters())
 
 
-def test_an_objective_and_a_loss_of_one_name_are_refused(tiny):
-    with pytest.raises(UserError, match=r"loss\.sparsity: a guidance has that name too"):
-        build_system(toy(tiny, "guidance={sparsity: {type: toy-clip}}", "loss={sparsity: {weight: 1}}"))
-
-
 def test_facing_needs_a_diffusion_prior(tiny):
     with pytest.raises(UserError, match=r"facing\.steps"):
         build_system(toy(tiny, "guidance={type: toy-clip}", "facing.steps=[1]"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
 from threefusion.config import ConfigError, RunConfig, Settings, bounded, literal, slot
 from threefusion.config.catalogue import Catalogue, plugin_folders
-from threefusion.config.document import COMMAND_LINE, Entries, Place, read_file
+from threefusion.config.document import COMMAND_LINE, Entries, Place, find_config, read_file
 from threefusion.config.resolve import read
 from threefusion.config.sections import CsvConfig, WandbConfig
 from threefusion.config.tree import Tree
@@ -113,6 +113,7 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     Raises:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name.
     """
+    path = find_config(path)
     document = read_file(path).value
     known = [*(key.name for key in fields(Benchmark)), *RUN_KEYS]
     for key, (place, _) in document.items():

@@ -12,6 +12,7 @@ from threefusion.errors import ConfigError, UserError
 
 def check_arguments(parser: Parser) -> None:
     """Arguments of `check`."""
+    parser.add_argument("--anyway", action="store_true", help="accept prompts that the bundled prior does not know")
     parser.add_argument("words", nargs="+", metavar="CONFIG|key=value", help="config files, and overrides of them")
 
 
@@ -20,21 +21,29 @@ def is_override(word: str) -> bool:
     return "=" in word or (word.startswith("~") and "/" not in word)
 
 
-def check_file(path: Path, overrides: list[str]) -> None:
-    """Check a run config or a benchmark, whichever `path` is.
+def check_file(path: Path, overrides: list[str], anyway: bool = False) -> list[str]:
+    """Check a run config or a benchmark, whichever `path` is; warnings about its prompts.
 
     Raises:
-        ConfigError: the first error.
+        ConfigError: the first error, which holds all others.
     """
     from threefusion.config import load_config
-    from threefusion.config.document import read_file
+    from threefusion.config.document import find_config, read_file
 
+    path = find_config(path)
     if path.is_file() and b"variants" in path.read_bytes() and "variants" in read_file(path).value:
         from threefusion.bench.plan import load_plan
 
-        load_plan(path, overrides, anyway=True)
-    else:
-        load_config(path, overrides)
+        return list(load_plan(path, overrides, anyway).warnings)
+    config = load_config(path, overrides)
+    if anyway:
+        return []
+    from threefusion.guidance.prior.vocabulary import VocabularyError, unknown_words
+
+    try:
+        return unknown_words(config)
+    except VocabularyError as error:
+        raise ConfigError(f"prompt.text: {error}", path) from error
 
 
 def check_command(arguments: argparse.Namespace) -> int:
@@ -46,10 +55,11 @@ def check_command(arguments: argparse.Namespace) -> int:
     wrong = 0
     for file in files:
         try:
-            check_file(Path(file), overrides)
+            for warning in check_file(Path(file), overrides, arguments.anyway):
+                print(f"warning: {file}: {warning}", file=sys.stderr)
             print(f"{file}: ok")
         except ConfigError as error:
-            print(error, file=sys.stderr)
+            print(*error.all, sep="\n", file=sys.stderr)
             wrong += 1
     return 2 if wrong else 0
 
@@ -58,5 +68,5 @@ CHECK = Verb(
     "Check configs without running them.",
     check_arguments,
     check_command,
-    ("check configs/*.yaml", "check configs/quickstart.yaml guidance.prior.type=latent"),
+    ("check configs/*.yaml", "check quickstart guidance.prior.type=latent"),
 )

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from threefusion.cli.parser import Parser, Verb
+from threefusion.errors import UserError
 
 
 def list_arguments(parser: Parser) -> None:
@@ -29,16 +30,18 @@ def list_command(arguments: argparse.Namespace) -> int:
 
 def describe_arguments(parser: Parser) -> None:
     """Arguments of `describe`."""
-    parser.add_argument("kind", metavar="KIND", help="kind of the component, for example guidance")
-    parser.add_argument("name", metavar="NAME", help="name of the component, for example sds")
+    parser.add_argument("kind", metavar="KIND", help="kind of the component, for example guidance; or a key such as output")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the component, for example sds")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def describe_command(arguments: argparse.Namespace) -> int:
-    """Print the fields of one component."""
-    from threefusion.cli.describe import as_page, describe
+    """Print the fields of a component or of a key of a run, or the components of a kind."""
+    from threefusion.cli.describe import KEYS, as_page, describe, describe_key
 
-    described = describe(arguments.kind, arguments.name)
+    if arguments.name is not None and arguments.kind in KEYS:
+        raise UserError(f"{arguments.kind!r} is a key of a run without components: describe {arguments.kind}")
+    described = describe_key(arguments.kind) if arguments.name is None else describe(arguments.kind, arguments.name)
     print(as_json(described) if arguments.json else as_page(described))
     return 0
 
@@ -66,10 +69,10 @@ LIST = Verb("List components, including plugins.", list_arguments, list_command,
 
 
 DESCRIBE = Verb(
-    "Show the fields, types and defaults of a component.",
+    "Show the fields, types and defaults of a component or key.",
     describe_arguments,
     describe_command,
-    ("describe geometry density-field",),
+    ("describe geometry density-field", "describe output", "describe logger"),
 )
 
 

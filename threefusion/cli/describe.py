@@ -15,9 +15,13 @@ from typing import Any
 
 from threefusion.config.catalogue import BUILT_IN, Catalogue, plugin_folders, shown
 from threefusion.config.run import SECTIONS
+from threefusion.config.stages import StageConfig
 from threefusion.config.values import plain
 from threefusion.errors import UserError, nearest
 from threefusion.registry import KINDS, Entry
+
+KEYS: dict[str, type] = {**SECTIONS, "stages": StageConfig}
+"""Keys of a run that hold fields and no component."""
 
 
 def check_kind(kind: str) -> None:
@@ -87,9 +91,22 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     return {**_summary(entry, known), "doc": doc, "fields": describe_fields(entry.settings, known)}
 
 
+def describe_key(key: str) -> dict[str, Any]:
+    """A key of a run that is no component, with its fields; or a kind with its components.
+
+    Raises:
+        UserError: there is no such key or kind.
+    """
+    if key in KINDS:
+        return {"kind": key, "components": components(key)}
+    if key not in KEYS:
+        raise UserError(f"unknown key or kind {key!r}{nearest(key, [*KEYS, *KINDS])}")
+    return {"key": key, "doc": inspect.cleandoc(KEYS[key].__doc__), "fields": describe_section(key)}
+
+
 def describe_section(name: str) -> list[dict[str, Any]]:
-    """The fields of one of `SECTIONS`."""
-    return describe_fields(SECTIONS[name], catalogue())
+    """The fields of one of `KEYS`."""
+    return describe_fields(KEYS[name], catalogue())
 
 
 def describe_fields(settings: type, known: Catalogue) -> list[dict[str, Any]]:
@@ -151,7 +168,10 @@ def as_table(found: list[dict[str, Any]]) -> str:
 
 def as_page(described: dict[str, Any]) -> str:
     """`describe` for people."""
-    lines = [f"{described['kind']} {described['name']}  ({described['file']}:{described['line']})", "", described["doc"], ""]
+    if "components" in described:
+        return f"{as_table(described['components'])}\n\ndescribe {described['kind']} NAME shows the fields of one."
+    where = described.get("key") or f"{described['kind']} {described['name']}  ({described['file']}:{described['line']})"
+    lines = [where, "", described["doc"], ""]
     lines += [f"{word}: {', '.join(described[word])}\n" for word in ("gives", "needs") if word in described]
     for field in described["fields"]:
         default = "required" if field["required"] else f"= {as_text(field['default'])}"

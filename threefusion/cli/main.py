@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from typing import TYPE_CHECKING
 
 import threefusion
 from threefusion.cli.bench import BENCH
 from threefusion.cli.check import CHECK
 from threefusion.cli.components import DESCRIBE, DOCTOR, LIST
 from threefusion.cli.eval import EVAL
+from threefusion.cli.init import INIT
 from threefusion.cli.parser import overview, parse
 from threefusion.cli.perf import PERF
 from threefusion.cli.plan import PLAN
@@ -17,14 +18,14 @@ from threefusion.cli.results import EXPORT, RENDER
 from threefusion.cli.train import TRAIN
 from threefusion.errors import UserError, nearest
 
-if TYPE_CHECKING:
-    pass
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code: 0, 2 for a user error, 130 for Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] and given[0] in BRIEF:
+        gc.disable()  # what they leave behind goes with the process
     try:
-        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+        sys.exit(run(given))
     except UserError as error:
         from threefusion.config import ConfigError
 
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        gc.enable()
 
 
 def run(arguments: list[str]) -> int:
@@ -74,9 +77,12 @@ VERBS = {
     "eval": EVAL,
     "perf": PERF,
     "plan": PLAN,
+    "init": INIT,
     "check": CHECK,
     "list": LIST,
     "describe": DESCRIBE,
     "doctor": DOCTOR,
 }
 """In the order of `--help`."""
+BRIEF = ("check", "list", "describe")
+"""Commands that build nothing."""

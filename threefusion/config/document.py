@@ -12,10 +12,12 @@ from typing import Any, ClassVar
 
 import yaml
 
-from threefusion.errors import ConfigError, did_you_mean
+from threefusion.errors import ConfigError, collected, did_you_mean
 
 COMMAND_LINE = "command line"
 PACKAGE = Path(__file__).parents[1]
+SHIPPED = next(folder / "configs" for folder in (PACKAGE, PACKAGE.parent) if (folder / "configs").is_dir())
+"""The configs that come with threefusion: inside the installed package, beside it in a clone."""
 NULLS = ("null", "~")
 OVERRIDE, ESCAPED = "override", "escaped"
 """Kinds of node: the raw right-hand side of an override; text in which `${` is escaped already."""
@@ -122,6 +124,12 @@ def mappings(layers: Layers, path: str) -> list[Entries]:
             raise ConfigError(f"{path}: expected a mapping, got {got(node.value)}", place)
         found = [] if node.value is None else [*found, node.value]
     return found
+
+
+def find_config(path: Path) -> Path:
+    """The config that a command line names: a file, or a shipped config by its name."""
+    shipped = SHIPPED / f"{path}".removesuffix(".yaml")
+    return path if path.exists() else next((file for file in [shipped.with_name(f"{shipped.name}.yaml")] if file.is_file()), path)
 
 
 def read_file(path: Path) -> Node:
@@ -239,57 +247,65 @@ def read_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Entries]:
 
 def _find_parent(item: Node, child: Path) -> Path:
     """The file that `extends` names: relative to the child, or shipped with the package."""
-    for folder in (child.parent, PACKAGE):
+    for folder in (child.parent, SHIPPED):
         if (folder / item.text).is_file():
             return Path(os.path.normpath(folder / item.text))
-    problem = f"extends: no file {item.text!r} beside {child.name} or in the package{_near_file(child.parent / item.text)}"
+    problem = (
+        f"extends: no file {item.text!r} beside {child.name} or among the shipped configs{_near_file(child.parent / item.text)}"
+    )
     raise ConfigError(problem, item.place)
 
 
 def _near_file(path: Path) -> str:
-    found = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
-    return did_you_mean(str(path), [str(file) for file in found])
+    beside = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
+    shipped = [file.relative_to(SHIPPED) for file in SHIPPED.rglob("*.yaml")]
+    return did_you_mean(str(path), map(str, [*shipped, *beside]))
 
 
-def apply_overrides(words: list[str], layers: list[Entries]) -> list[tuple[str, ...]]:
+def apply_overrides(words: list[str], layers: list[Entries], errors: list[ConfigError]) -> list[tuple[str, ...]]:
     """Lay `key=value`, `+key=value` (a new entry) and `~key` (drop what was written) over the layers; the keys that were added.
 
-    Raises:
-        ConfigError: a malformed word; `~` where nothing was written, `+` where something was; a part of what was set to null.
+    Errors are collected: a malformed word; `~` where nothing was written, `+` where something was; a part of what is null.
     """
-    where, added, nulls = Place(COMMAND_LINE), [], []
+    added: list[tuple[str, ...]] = []
+    nulls: list[tuple[str, ...]] = []
     for word in words:
-        mode = word[:1] if word.startswith(("+", "~")) else ""
-        key, equals, text = word.removeprefix(mode).partition("=")
-        keys = tuple(key.split("."))
-        if bool(equals) == (mode == "~") or not all(keys):
-            raise ConfigError(f"{word!r}: expected {'~key' if mode == '~' else f'{mode}key=value, for example seed=3'}", where)
-        if len(keys) > DEEPEST:
-            raise ConfigError(f"'{word[:60]}…': nested more than {DEEPEST} levels deep", where)
-        written = [found for layer in layers for found in find(layer, keys)]
-        if mode == "~":
-            _drop(key, written, layers)
-            continue
-        if mode == "+" and written and written[-1][0][written[-1][1]][1].value is not None:
-            raise ConfigError(f"+{key}: exists already ({written[-1][0][written[-1][1]][0]}); write it without +", where)
-        for null in nulls:
-            if keys[: len(null)] == null and keys != null and mode != "+":
-                raise ConfigError(f"{'.'.join(null)}=null: given together with {key}, which is a part of it", where)
-        at = Place(COMMAND_LINE, of_stage=keys[0] == "stages")
-        path = ".".join(keys[2:] or keys if at.of_stage else keys)
-        node: Node = Override(path, text, at)
-        nulls += [keys] if text in NULLS else []
-        added += [keys] if mode == "+" else []
-        for part in reversed(keys[1:]):
-            node = Node({part: (at, node)}, at)
-        layers.append({keys[0]: (at, node)})
+        with collected(errors):
+            _apply(word, layers, added, nulls)
     return added
+
+
+def _apply(word: str, layers: list[Entries], added: list[tuple[str, ...]], nulls: list[tuple[str, ...]]) -> None:
+    where, mode = Place(COMMAND_LINE), word[:1] if word.startswith(("+", "~")) else ""
+    key, equals, text = word.removeprefix(mode).partition("=")
+    keys = tuple(key.split("."))
+    if bool(equals) == (mode == "~") or not all(keys):
+        raise ConfigError(f"{word!r}: expected {'~key' if mode == '~' else f'{mode}key=value, for example seed=3'}", where)
+    if len(keys) > DEEPEST:
+        raise ConfigError(f"'{word[:60]}…': nested more than {DEEPEST} levels deep", where)
+    written = [found for layer in layers for found in find(layer, keys)]
+    if mode == "~":
+        return _drop(key, written, layers)
+    if mode == "+" and written and written[-1][0][written[-1][1]][1].value is not None:
+        raise ConfigError(f"+{key}: exists already ({written[-1][0][written[-1][1]][0]}); write it without +", where)
+    for null in nulls:
+        if keys[: len(null)] == null and keys != null and mode != "+":
+            raise ConfigError(f"{'.'.join(null)}=null: given together with {key}, which is a part of it", where)
+    at = Place(COMMAND_LINE, of_stage=keys[0] == "stages")
+    node: Node = Override(".".join(keys[2:] or keys if at.of_stage else keys), text, at)
+    nulls += [keys] if text in NULLS else []
+    added += [keys] if mode == "+" else []
+    for part in reversed(keys[1:]):
+        node = Node({part: (at, node)}, at)
+    layers.append({keys[0]: (at, node)})
 
 
 def _drop(key: str, written: list[tuple[dict, str]], layers: list[Entries]) -> None:
     where = Place(COMMAND_LINE)
     if "." not in key:
         raise ConfigError(f"~{key}: not for a whole section; write {key}=null or leave it out", where)
+    if key.startswith("stages."):
+        raise ConfigError(f"~{key}: nothing can be removed from a stage; write {key}=… to change it, or stages=[…] anew", where)
     if not written:
         known = [dotted for layer in layers for dotted, _, _ in walk(layer)]
         raise ConfigError(f"~{key}: nothing to remove{did_you_mean(key, known)}", where)

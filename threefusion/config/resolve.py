@@ -66,7 +66,7 @@ def _resolved(tree: Tree, root: Any) -> dict[str, Any]:
 
 def _instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
     """The frozen dataclass at a path from its resolved values, checked by its own `__post_init__`; None if it is wrong."""
-    cls, given, before = tree.classes[path], {}, len(tree.errors)
+    cls, given = tree.classes[path], {}
     for field in dataclasses.fields(cls):
         inner, value = f"{path}.{key_of(field)}" if path else key_of(field), values[key_of(field)]
         if inner in tree.classes:
@@ -76,11 +76,14 @@ def _instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
             given[field.name] = {name: _instance(tree, settings, f"{inner}.{name}") for name, settings in value.items()}
         else:
             given[field.name] = _final(tree, value, field_types(cls)[field.name], inner)
-    if len(tree.errors) > before or not tree.missing.isdisjoint(f"{path}.{name}".lstrip(".") for name in values):
+    if not tree.missing.isdisjoint(f"{path}.{name}".lstrip(".") for name in values):
         return None
     try:
         return cls(**given)
     except (Exception, SystemExit) as error:
+        # a default that is no config, such as a prompt without a text; or what a wrong part of it brings about
+        if path in tree.replaced or (tree.errors and not isinstance(error, ValueError)):
+            return None
         name, colon, _ = str(error).partition(":")
         known = bool(colon) and name in given
         problem = " ".join(str(error).split())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from threefusion.config.catalogue import Catalogue, plugin_folders
-from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, apply_overrides, find, got, read_layers
+from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, apply_overrides, find, find_config, got, read_layers
 from threefusion.config.fields import Settings, bounded, check_folder_name, key_of, slot, slots
 from threefusion.config.resolve import read
 from threefusion.config.sections import FacingConfig, OpsConfig, OutputConfig, TrainerConfig
@@ -88,31 +88,42 @@ def load_config(path: Path, overrides: list[str]) -> RunConfig:
     Raises:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name; with all other errors.
     """
-    layers, errors, file = read_layers(path), [], Place(str(path))
-    files = list(layers)
-    added = apply_overrides(overrides, layers)
-    tree = Tree(Catalogue((*plugin_folders(path), *_listed_folders(layers))))
+    path, errors = find_config(path), []
+    layers, file = read_layers(path), Place(str(path))
+    files, folders, stages, parts, config = list(layers), [], [], [], None
+    added = apply_overrides(overrides, layers, errors)
+    with collected(errors):
+        folders += _listed_folders(layers)
+    with collected(errors):
+        stages += stage_layers(layers)
+    tree = Tree(Catalogue((*plugin_folders(path), *folders)))
     base = [{"name": (file, Node("", file, escaped(path.stem)))}, *without(layers, "stages", "plugins")]
-    stages = stage_layers(layers)
-    config: RunConfig | None = None
     with collected(errors):
         config = _read(tree, base, file, () if stages else ("renderer", "exporter"))
-    with collected(errors):
-        if stages:
-            refuse_max_steps(layers)
-        for keys in added:
-            new = [keys[:count] for count in range(2, len(keys) + 1)]
-            if not any(".".join(part) not in tree.owners and not any(find(file, part) for file in files) for part in new):
-                raise ConfigError(f"+{'.'.join(keys)}: exists already; write it without +", Place(COMMAND_LINE))
-    parts: list[RunConfig] = []
     for index, stage in enumerate(stages):
         wrong: list[ConfigError] = []
         with collected(wrong, f"stages[{index}]."):
-            parts.append(_stage(tree.catalogue, base, stage, index, index == len(stages) - 1))
+            parts.append(_stage(tree.catalogue, base, stage, index, is_last=index == len(stages) - 1))
         errors += [error for error in wrong if not any(error.problem.endswith(f".{known.problem}") for known in errors)]
+    with collected(errors):
+        _check_added(added, tree, files)
+        if stages:
+            refuse_max_steps(layers)
     if errors:
         raise ConfigError.of(errors)
     return _with_stages(config, parts) if parts else config
+
+
+def _check_added(added: list[tuple[str, ...]], tree: Tree, files: list[Entries]) -> None:
+    """Refuse `+key=value` for a field that has a default.
+
+    Raises:
+        ConfigError: the first such override.
+    """
+    for keys in added:
+        new = [keys[:count] for count in range(2, len(keys) + 1)]
+        if not any(".".join(part) not in tree.owners and not any(find(file, part) for file in files) for part in new):
+            raise ConfigError(f"+{'.'.join(keys)}: exists already; write it without +", Place(COMMAND_LINE))
 
 
 def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
@@ -154,35 +165,44 @@ def _with_stages(run: RunConfig, stages: list[RunConfig]) -> RunConfig:
 
 
 def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, ...]) -> RunConfig:
-    """The run that the layers describe, whose parts `checked` must be able to work with the geometry."""
+    """The run, or the stage, that the layers describe; its parts `checked` must be able to work with the geometry.
+
+    Raises:
+        ConfigError: the first error, with the others.
+    """
     run: RunConfig = read(tree, RunConfig, layers, "key of a run", where, ("extends",))
-    found = {"renderer": {"renderer": run.renderer}, "exporter": run.exporters}
-    users = {path: settings for key in checked for path, settings in found[key].items()}
-    _check_capabilities(run, tree, {path if path in tree.classes else f"exporter.{path}": users[path] for path in users})
+    users = {"exporter" if "exporter" in tree.classes else f"exporter.{name}": run.exporters[name] for name in run.exporters}
+    for path, settings in {"renderer": run.renderer, **users}.items():
+        if path.partition(".")[0] in checked:
+            with collected(tree.errors):
+                _check_capabilities(run, tree, path, settings)
+    for name in run.losses.keys() & run.guidance.keys():
+        problem = f"loss.{name}: a guidance has that name too; their metrics need different ones"
+        tree.errors.append(ConfigError(problem, tree.places[f"loss.{name}"]))
+    if tree.errors:
+        raise ConfigError.of(tree.errors)
     return replace(run, plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))))
 
 
-def _check_capabilities(run: RunConfig, tree: Tree, users: dict[str, Settings]) -> None:
+def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Settings) -> None:
     """Refuse a renderer or an exporter that needs what the geometry does not give.
 
     Raises:
         ConfigError: it names what fits.
     """
-    geometry = entry_of(run.geometry)
-    for path, settings in users.items():
-        entry = entry_of(settings)
-        if _fits(entry.needs, geometry.gives):
-            continue
-        others, found = tree.catalogue.entries(), tree.places[path]
-        needs, gives = ", ".join(entry.needs).replace("|", " or "), ", ".join(geometry.gives) or "nothing"
-        fitting = [e.name for e in others if e.kind == entry.kind and _fits(e.needs, geometry.gives)]
-        geometries = [e.name for e in others if e.kind == "geometry" and _fits(entry.needs, e.gives)]
-        fitting += ["null"] if entry.kind == "exporter" else []
-        raise ConfigError(
-            f"{path}: the {entry.kind} {entry.name!r} needs a geometry that gives {needs}, and {geometry.name!r} gives {gives}. "
-            f"Use the {entry.kind} {_either(fitting)}, or the geometry {_either(geometries)}",
-            found if found.line or found.file == COMMAND_LINE else tree.places["geometry"],
-        )
+    geometry, entry = entry_of(run.geometry), entry_of(settings)
+    if _fits(entry.needs, geometry.gives):
+        return
+    others, found = tree.catalogue.entries(), tree.places[path]
+    needs, gives = ", ".join(entry.needs).replace("|", " or "), ", ".join(geometry.gives) or "nothing"
+    fitting = [e.name for e in others if e.kind == entry.kind and _fits(e.needs, geometry.gives)]
+    geometries = [e.name for e in others if e.kind == "geometry" and _fits(entry.needs, e.gives)]
+    fitting += ["null"] if entry.kind == "exporter" else []
+    raise ConfigError(
+        f"{path}: the {entry.kind} {entry.name!r} needs a geometry that gives {needs}, and {geometry.name!r} gives {gives}. "
+        f"Use the {entry.kind} {_either(fitting)}, or the geometry {_either(geometries)}",
+        found if found.line or found.file == COMMAND_LINE else tree.places["geometry"],
+    )
 
 
 def _fits(needs: Iterable[str], gives: Iterable[str]) -> bool:

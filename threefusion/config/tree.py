@@ -20,7 +20,7 @@ from threefusion.config.document import COMMAND_LINE, Entries, Layers, Node, Pla
 from threefusion.config.fields import Schedule, Settings, key_of
 from threefusion.config.named import entries_by_name
 from threefusion.config.values import Misfit, convert, expected, field_types, first_line, got, kinds, plain
-from threefusion.errors import ConfigError, collected, did_you_mean, nearest
+from threefusion.errors import ConfigError, collected, nearest
 from threefusion.registry import Entry, RegistryError
 
 
@@ -58,7 +58,9 @@ class Tree:
         self.given: dict[str, Any] = {}
         """What was written for a field, unresolved."""
         self.missing: set[str] = set()
-        """Fields that have no value, which is an error."""
+        """Fields that must have a value and have none, which is an error."""
+        self.replaced: set[str] = set()
+        """Fields that have their default because what was written is an error."""
         self.entries: list[Entry] = []
         """The components of the config."""
         self.errors: list[ConfigError] = []
@@ -103,19 +105,18 @@ class Tree:
             if name in cls.elsewhere or (name not in fields and name not in known):
                 problem = cls.elsewhere.get(name) or f"unknown {what}{self._where_it_is(name, [*fields, *known], fields)}"
                 self.errors.append(ConfigError(f"{start}{name}: {problem}", place))
-        self.places[path], self.classes[path] = where, cls
+        self.places[path], self.classes[path], hints = where, cls, field_types(cls)
         made = object.__new__(schema(cls))
         for name, field in fields.items():
             given, inner = [entries[name] for entries in layers if name in entries], start + name
             self.places[inner], self.owners[inner] = given[-1][0] if given else where, (made, field)
             try:
-                value = self._field(field, field_types(cls)[field.name], given, inner, where)
+                value = self._field(field, hints[field.name], given, inner, where)
             except ConfigError as error:
                 self.errors.append(error)
-                if (value := default_of(field)) == MISSING:
-                    self.missing.add(inner)
-                else:
-                    value = self._field(field, field_types(cls)[field.name], [], inner, where)
+                is_required = field.default is field.default_factory is dataclasses.MISSING
+                (self.missing if is_required else self.replaced).add(inner)
+                value = MISSING if is_required else self._field(field, hints[field.name], [], inner, where)
             object.__setattr__(made, name, value)
         return made
 
@@ -156,9 +157,7 @@ class Tree:
         return found[path] if path in self.classes else found
 
     def _where_it_is(self, key: str, known: list[str], fields: dict[str, dataclasses.Field]) -> str:
-        """The nearest key, also looked for one level deeper."""
-        if near := did_you_mean(key, known):
-            return near
+        """The field of this name one level deeper, or the nearest key."""
         for name, field in fields.items():
             about, inner = field.metadata, field.default_factory  # a section's own class
             if about.get("default"):

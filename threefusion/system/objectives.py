@@ -15,15 +15,12 @@ from threefusion.guidance.guidance import DiffusionGuidance, Guidance
 from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts
 
 
-def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDict, losses: nn.ModuleDict) -> None:
-    """Refuse objectives that do not fit the camera, the losses or the config.
+def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDict) -> None:
+    """Refuse objectives that do not fit the camera or the config.
 
     Raises:
         UserError: the message names the setting.
     """
-    shared = guidance.keys() & losses.keys()
-    if shared:
-        raise UserError(f"loss.{min(shared)}: a guidance has that name too; their metrics need different ones")
     size = camera.group_size
     if camera.batch_size % size:
         raise UserError(f"camera.batch_size: {camera.batch_size} is not a multiple of {size}, the size of a group of views")

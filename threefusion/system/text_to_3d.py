@@ -62,7 +62,7 @@ class TextTo3D(pl.LightningModule):
         self.problem: str | None = None
         """Why the training was stopped before its end, None if it was not."""
         self.strict_loading = False
-        check_parts(config, self.camera, guidance, self.losses)
+        check_parts(config, self.camera, guidance)
         self.batches_seen = 0
         self.current_step = -1
         """The optimiser step that `on_step` was last called for."""
