@@ -151,10 +151,10 @@ def test_import_of_the_package_loads_nothing_heavy():
 
 def test_check_looks_at_every_file(good, tmp_path):
     bad = tmp_path / "bad.yaml"
-    bad.write_text("sed: 3\n")
+    bad.write_text("prompt: {text: a red car}\nsed: 3\n")
     out, errors, code, _ = ask("check", str(bad), good)
     assert (out.strip(), code) == (f"{good}: ok", 2)
-    assert errors == f"{bad}:1: sed: unknown key of a run. Did you mean 'seed'?"
+    assert errors == f"{bad}:2: sed: unknown key of a run. Did you mean 'seed'?"
 
 
 def test_json_holds_what_people_see(good):

@@ -76,6 +76,13 @@ def test_a_part_and_what_is_in_it_are_both_checked(workplace):
     ]
 
 
+def test_ranges_and_the_checks_of_a_class_are_all_made(workplace):
+    found = errors("extends: base.yaml\nname: ../x\nseed: -1\noutput: {turntable_size: 33, image_size: 0, keep_checkpoints: 0}\n")
+    assert [line.split(": ")[1] for line in found] == [
+        *("output.image_size", "output.keep_checkpoints", "output.turntable_size", "seed", "name")
+    ]
+
+
 def test_what_every_stage_inherits_is_named_once(workplace):
     found = errors("extends: base.yaml\nseed: x\nstages:\n  - {steps: 0}\n  - {steps: 2, geometri: {}, camera: {height: 0}}\n")
     assert sorted(found) == [

@@ -96,9 +96,14 @@ class Settings:
     """What to write instead of names that are no fields."""
 
     def __post_init__(self) -> None:
-        for name, limits in ranges(type(self)).items():
-            if not limits.holds(getattr(self, name)):
-                raise ValueError(f"{name}: expected {limits if limits.increasing else f'a value {limits}'}")
+        for name, problem in out_of_range(type(self), vars(self)).items():
+            raise ValueError(f"{name}: {problem}")
+
+
+def out_of_range(cls: type, values: Mapping[str, Any]) -> dict[str, str]:
+    """What is expected of the values that lie outside their range, by field."""
+    wrong = {name: limits for name, limits in ranges(cls).items() if not limits.holds(values[name])}
+    return {name: f"expected {limits if limits.increasing else f'a value {limits}'}" for name, limits in wrong.items()}
 
 
 @cache

@@ -16,7 +16,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from threefusion.config.document import Entries, Place
-from threefusion.config.fields import Schedule, key_of
+from threefusion.config.fields import Schedule, key_of, out_of_range
 from threefusion.config.tree import Tree, default_of
 from threefusion.config.values import expected, field_types, first_line, got, is_interpolation, kinds
 from threefusion.errors import ConfigError, did_you_mean
@@ -78,22 +78,28 @@ def _instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
             given[field.name] = _final(tree, value, field_types(cls)[field.name], inner)
     if not tree.missing.isdisjoint(f"{path}.{name}".lstrip(".") for name in values):
         return None
+    for name, problem in out_of_range(cls, given).items():
+        _refuse(tree, path, given, f"{name}: {problem}")
+        _, field = tree.owners[f"{path}.{name}".lstrip(".")]
+        given[name] = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     try:
         return cls(**given)
     except (Exception, SystemExit) as error:
         # a default that is no config, such as a prompt without a text; or what a wrong part of it brings about
-        if path in tree.replaced or (tree.errors and not isinstance(error, ValueError)):
-            return None
-        name, colon, _ = str(error).partition(":")
-        known = bool(colon) and name in given
-        problem = " ".join(str(error).split())
-        if not isinstance(error, ValueError):
-            problem = f"{cls.__name__} failed: {type(error).__name__}: {error}"
-        has_words = known and given[name] != "" and isinstance(given[name], int | float | str)
-        at = f"{path}.{name}".lstrip(".") if known else path
-        start = f"{path}.{problem}".lstrip(".") if known else f"{path}: {problem}"
-        tree.errors.append(ConfigError(f"{start}{f', got {got(given[name])}' if has_words else ''}", tree.places[at]))
+        if path not in tree.replaced and (isinstance(error, ValueError) or not tree.errors):
+            is_own = isinstance(error, ValueError)
+            _refuse(tree, path, given, str(error) if is_own else f"{cls.__name__} failed: {type(error).__name__}: {error}")
         return None
+
+
+def _refuse(tree: Tree, path: str, given: dict[str, Any], problem: str) -> None:
+    """Note a problem of the settings at a path, or of the field that it begins with."""
+    name, colon, _ = problem.partition(":")
+    is_field = bool(colon) and name in given
+    at = f"{path}.{name}".lstrip(".") if is_field else path
+    has_words = is_field and given[name] != "" and isinstance(given[name], int | float | str)
+    start = f"{path}.{problem}".lstrip(".") if is_field else f"{path}: {problem}"
+    tree.errors.append(ConfigError(f"{start}{f', got {got(given[name])}' if has_words else ''}", tree.places[at]))
 
 
 def _final(tree: Tree, value: Any, hint: Any, path: str) -> Any:
