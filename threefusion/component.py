@@ -19,6 +19,10 @@ class Component(nn.Module, ABC):
 
     kind: ClassVar[str] = ""
 
+    def __init__(self, cfg=None) -> None:
+        super().__init__()
+        self.cfg = cfg
+
     def on_step(self, step: int, generator: torch.Generator) -> None:
         """Called once before every optimiser step; override for state that follows the step (coarse-to-fine levels, say).
 

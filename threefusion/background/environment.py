@@ -17,8 +17,7 @@ class Environment(Background):
     """A small network from the encoded direction to a colour (DreamFusion, arXiv 2209.14988)."""
 
     def __init__(self, cfg: EnvironmentConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         self.network = plain_network(3 + 6 * cfg.frequencies, 3, cfg.hidden_width, cfg.hidden_layers)
 
     def forward(

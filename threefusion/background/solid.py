@@ -17,8 +17,7 @@ class Solid(Background):
     """One colour: fixed, learned, or random per view in training."""
 
     def __init__(self, cfg: SolidConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         color = torch.tensor([int(pair, 16) / 255 for pair in re.findall("..", cfg.color[1:])])
         if cfg.learned:
             # a logit of 0 or 1 would be infinite

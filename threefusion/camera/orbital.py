@@ -19,8 +19,7 @@ class OrbitalCameras(CameraSampler):
     """Cameras round the object that look at its middle, with a point light each; every range is a field."""
 
     def __init__(self, cfg: OrbitalConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         self.batch_size = cfg.batch_size
 
     def sample(self, step: int, seed: int, index: Int[Tensor, "B"]) -> ViewBatch:

@@ -46,9 +46,7 @@ BAND = 6.0
 class MeshExporter(Exporter):
     """Closed triangle mesh with a base-colour texture, as GLB and, if requested, OBJ, PLY, STL."""
 
-    def __init__(self, cfg: MeshExporterConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    cfg: MeshExporterConfig
 
     @torch.no_grad()
     def export(self, scene: Scene, renderer: Renderer, folder: Path) -> Exported:

@@ -21,8 +21,7 @@ class DensityField(HasDensity):
     """Density and features of a point from its encoding: density = activation(network + bias + blob)."""
 
     def __init__(self, cfg: DensityFieldConfig, context: BuildContext) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         self.radius = cfg.radius
         self.encoding = build(cfg.encoding)
         self.needs_covariance = self.encoding.needs_covariance

@@ -25,10 +25,7 @@ class Guidance(Component):
     """
 
     kind: ClassVar[str] = "guidance"
-
-    def __init__(self, cfg: GuidanceConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    cfg: GuidanceConfig
 
     @abstractmethod
     def forward(self, render: RenderOutput, prompt: ViewTexts, views: ViewBatch) -> GuidanceOutput:

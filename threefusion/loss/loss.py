@@ -21,12 +21,9 @@ class LossTerm(Component):
     """
 
     kind: ClassVar[str] = "loss"
+    cfg: LossConfig
     wants: ClassVar[Want] = Want()
     """What the render has to contain beside image, opacity and depth."""
-
-    def __init__(self, cfg: LossConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
 
     @abstractmethod
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:

@@ -6,7 +6,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.loss.loss import LossTerm
-from threefusion.loss.settings import OpaquenessConfig
 from threefusion.types import RenderOutput, ViewBatch
 
 _MARGIN = 1e-3
@@ -14,9 +13,6 @@ _MARGIN = 1e-3
 
 class Opaqueness(LossTerm):
     """Mean over pixels of the entropy of opacity, BCE(o, o): almost 0 where a pixel is opaque or empty, ln 2 halfway."""
-
-    def __init__(self, cfg: OpaquenessConfig) -> None:
-        super().__init__(cfg)
 
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from threefusion.errors import UserError
 from threefusion.loss.loss import LossTerm
-from threefusion.loss.settings import OrientationConfig
 from threefusion.types import RenderOutput, ViewBatch, Want
 
 
@@ -21,9 +20,6 @@ class Orientation(LossTerm):
     """
 
     wants: ClassVar[Want] = Want(normals=True, samples=True)
-
-    def __init__(self, cfg: OrientationConfig) -> None:
-        super().__init__(cfg)
 
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views.

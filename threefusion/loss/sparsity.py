@@ -6,15 +6,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.loss.loss import LossTerm
-from threefusion.loss.settings import SparsityConfig
 from threefusion.types import RenderOutput, ViewBatch
 
 
 class Sparsity(LossTerm):
     """Mean over pixels of sqrt(opacity^2 + 0.01) (DreamFusion, arXiv 2209.14988): empties space nobody needs."""
-
-    def __init__(self, cfg: SparsityConfig) -> None:
-        super().__init__(cfg)
 
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""

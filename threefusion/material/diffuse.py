@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from threefusion.material.material import Material
-from threefusion.material.settings import DiffuseConfig
 from threefusion.types import FieldSample, Lights, Shading
 
 
@@ -18,9 +17,6 @@ class Diffuse(Material):
     """Lambertian surface: albedo = sigmoid(features), shown as it is, lit, or lit with the albedo replaced by white."""
 
     feature_width: ClassVar[int] = 3
-
-    def __init__(self, cfg: DiffuseConfig) -> None:
-        super().__init__()
 
     def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
         """Whether any view is lit."""

@@ -69,9 +69,7 @@ def take_over_settings(saved: list[dict[str, Any]], wanted: list[dict[str, Any]]
 class Adam(OptimizerFactory):
     """Adam or AdamW (arXiv 1412.6980, 1711.05101), fused where the device has it."""
 
-    def __init__(self, cfg: AdamConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    cfg: AdamConfig
 
     def create(self, trained: nn.Module) -> torch.optim.Optimizer:
         """One group per entry of `groups` plus one for the rest.

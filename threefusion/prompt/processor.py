@@ -17,10 +17,7 @@ class PromptProcessor(Component):
     """Writes the texts of a run and weights them per camera. Each guidance encodes them with its own prior's text encoder."""
 
     kind: ClassVar[str] = "prompt"
-
-    def __init__(self, cfg: PromptConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    cfg: PromptConfig
 
     @abstractmethod
     def view_texts(self) -> list[str]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.prompt.processor import PromptProcessor
-from threefusion.prompt.settings import BinnedConfig, InterpolatedConfig, PlainConfig, ViewDependentConfig
+from threefusion.prompt.settings import BinnedConfig, ViewDependentConfig
 from threefusion.types import Cameras
 
 VIEWS = ("front", "side", "back", "overhead")
@@ -18,9 +18,6 @@ VIEWS = ("front", "side", "back", "overhead")
 
 class Plain(PromptProcessor):
     """Uses the same text for every view."""
-
-    def __init__(self, cfg: PlainConfig) -> None:
-        super().__init__(cfg)
 
     def view_texts(self) -> list[str]:
         """The one text."""
@@ -61,9 +58,6 @@ class Interpolated(ViewDependent):
     The blend is linear between the front at 0°, the side at 90° and the back at 180°.
     """
 
-    def __init__(self, cfg: InterpolatedConfig) -> None:
-        super().__init__(cfg)
-
     def around(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 3"]:
         """Hat functions at 0, π/2 and π."""
         quarters = turn / (math.pi / 2)
@@ -73,9 +67,7 @@ class Interpolated(ViewDependent):
 class Binned(ViewDependent):
     """Uses one of the four texts per view, as threestudio does and as the bundled priors were trained."""
 
-    def __init__(self, cfg: BinnedConfig) -> None:
-        super().__init__(cfg)
-        self.cfg: BinnedConfig = cfg
+    cfg: BinnedConfig
 
     def around(self, turn: Float[Tensor, "B"]) -> Float[Tensor, "B 3"]:
         """One of front, side and back."""

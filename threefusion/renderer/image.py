@@ -9,7 +9,6 @@ import torch
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, HasCanvas
 from threefusion.renderer.renderer import Renderer
-from threefusion.renderer.settings import ImageConfig
 from threefusion.types import RenderOutput, Scene, ViewBatch, Want
 
 
@@ -17,9 +16,6 @@ class Image(Renderer):
     """The geometry's picture in every view, whatever the camera; material and background are not used."""
 
     needs: ClassVar[type[Geometry]] = HasCanvas
-
-    def __init__(self, cfg: ImageConfig) -> None:
-        super().__init__()
 
     def render(self, scene: Scene, views: ViewBatch, want: Want) -> RenderOutput:
         """The picture in its own size, opaque, at distance 0.

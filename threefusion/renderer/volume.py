@@ -34,8 +34,7 @@ class Volume(Renderer):
     needs: ClassVar[type[Geometry]] = HasDensity
 
     def __init__(self, cfg: VolumeConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         self.sampler = build(cfg.sampler)
         self.pruning = VisibilityPruning(cfg.prune_below)
         self.samples = Chunk("renderer.samples_per_chunk", cfg.samples_per_chunk, floor=1024)

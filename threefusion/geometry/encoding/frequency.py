@@ -22,8 +22,7 @@ class Frequency(Encoding):
     """sin and cos of pi 2^k x."""
 
     def __init__(self, cfg: FrequencyConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         self.width = 6 * cfg.frequencies + 3 * cfg.include_points
 
     def forward(

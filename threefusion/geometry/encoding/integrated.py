@@ -19,8 +19,7 @@ class Integrated(Encoding):
     needs_covariance: ClassVar[bool] = True
 
     def __init__(self, cfg: IntegratedConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         self.width = 6 * cfg.frequencies
 
     def forward(

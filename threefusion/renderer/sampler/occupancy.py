@@ -24,8 +24,7 @@ class Occupancy(RaySampler):
     """
 
     def __init__(self, cfg: OccupancyConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         cells = cfg.resolution**3
         self.register_buffer("peak_density", torch.zeros(cells))
         self.register_buffer("occupied", torch.ones(cells, dtype=torch.bool))

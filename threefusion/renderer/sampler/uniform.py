@@ -13,9 +13,7 @@ from threefusion.types import Rays, RaySamples, ViewBatch
 class Uniform(RaySampler):
     """Intervals of equal length inside the ball, their borders jittered in training (mip-NeRF's stratified sampling)."""
 
-    def __init__(self, cfg: UniformConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    cfg: UniformConfig
 
     def forward(self, geometry: HasDensity, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
         """Samples sorted by ray, then distance."""
