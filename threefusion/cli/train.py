@@ -44,12 +44,10 @@ def train_command(arguments: argparse.Namespace) -> int:
     if not (arguments.anyway or arguments.resume):  # a resumed run passed this check when it started
         check_words(config)
     prepare_process()
-    from threefusion.run.folder import new_run, reopen
+    from threefusion.run.launcher import shared_run
     from threefusion.run.training import train
 
-    if arguments.resume:
-        return train(config, reopen(arguments.resume))
-    with new_run(config, arguments.out) as run:
+    with shared_run(config, arguments.out, arguments.resume) as run:
         return train(config, run)
 
 

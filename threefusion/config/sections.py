@@ -85,7 +85,9 @@ class TrainerConfig(Settings):
     devices: Any = 1
     """Number of devices, `auto`, or a list of their indices."""
     num_nodes: int = bounded(1, 1, 10_000)
-    """Number of machines."""
+    """Number of machines. `torchrun` and `srun` set it and `devices` themselves."""
+    collective_timeout: int = bounded(300, 1, 10**6)
+    """Seconds that a process waits for the others; then the job ends and says why."""
     strategy: str | None = None
     """How several processes work together; null is `ddp_find_unused_parameters_true` for several and `auto` for one."""
     precision: Literal[32, 16, "32", "16", "bf16", "32-true", "16-mixed", "bf16-mixed"] | None = None
@@ -134,7 +136,9 @@ class TrainerConfig(Settings):
         several = self.devices not in (1, "1", [0]) or self.num_nodes > 1
         # A rank may leave a parameter unused (albedo against lit, rays that all miss): plain DDP would wait for it for ever.
         strategy = {"strategy": "ddp_find_unused_parameters_true"} if several else {}
-        return strategy | {name: value for name, value in vars(self).items() if value is not None}
+        return strategy | {
+            name: value for name, value in vars(self).items() if value is not None and name != "collective_timeout"
+        }
 
 
 def _are_devices(value: Any) -> bool:

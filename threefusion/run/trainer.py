@@ -8,9 +8,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -23,6 +25,7 @@ from threefusion.errors import UserError
 from threefusion.machine.memory import is_out_of_memory
 from threefusion.registry import build
 from threefusion.run.folder import RUN_VARIABLE
+from threefusion.run.launcher import fitted
 from threefusion.system.retry import OOM_ADVICE
 
 
@@ -56,14 +59,16 @@ def make_trainer(
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]
     loggers = [CsvMetrics(run / "metrics.csv", resumed_step, digest), *build(config.logger, run, config_to_yaml(config))]
+    arguments = fitted(config.trainer).arguments()
     try:
-        return pl.Trainer(
-            **config.trainer.arguments(),
+        trainer = pl.Trainer(
+            **arguments,
             max_epochs=-1,
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=run,
-            plugins=[CheckpointFiles()],
+            # not the environment that Lightning detects: variables of SLURM are no sign of srun
+            plugins=[CheckpointFiles(), *([] if config.trainer.accelerator == "tpu" else [LightningEnvironment()])],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -71,6 +76,8 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    trainer.strategy._timeout = timedelta(seconds=config.trainer.collective_timeout)
+    return trainer
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     from threefusion.run.checkpoint import read_checkpoint
     from threefusion.run.cost import measured_cost
     from threefusion.run.keep_settings import KeepSettings
+    from threefusion.run.launcher import together
     from threefusion.run.threads import training_threads
     from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer, run_folder_in_environment
     from threefusion.system.build import build_system
@@ -83,10 +84,10 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
     trainer = make_trainer(stage, folder, [KeepSettings(run, config), interrupt, run_cost], first, saved.get("metrics_digest"))
     with finalize_loggers(trainer.loggers, run):
-        with run_folder_in_environment(run), friendly_oom(), training_threads(small_steps(system)):
+        with run_folder_in_environment(run), together(trainer), friendly_oom(), training_threads(small_steps(system)):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
-        refuse_lost(system, run)
-        interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
+            refuse_lost(system, run)
+            interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
         if trainer.is_global_zero and not interrupted:
             say_if_short(trainer, first)
         is_last = index == len(config.parts) - 1
