@@ -55,6 +55,13 @@ def test_words_that_were_accepted_are_not_asked_about_again(trained):
     assert len(trained) == 2
 
 
+def test_a_prompt_that_is_accepted_anyway_is_warned_of_at_the_start(trained, capsys):
+    odd = ["prompt.text=an automobil", "guidance.prior={type: pixel, model: toyworld-pixel}"]
+    cli.run(["train", "--config", "run.yaml", "--anyway", *odd])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: toyworld-pixel knows no object in 'an automobil'.") and "--anyway" not in line
+
+
 def test_what_is_wrong_with_files_and_arguments_is_one_line(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("")

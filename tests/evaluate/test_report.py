@@ -2,7 +2,8 @@
 
 import pytest
 
-from threefusion.evaluate.report import MEASURED, format_value, numbers, summaries
+from threefusion.evaluate.keys import SECTIONS
+from threefusion.evaluate.report import MEASURED, format_report, format_value, numbers, summaries
 
 
 def result(seed, **values):
@@ -23,6 +24,18 @@ def test_seeds_of_one_config_are_summarised():
 
 def test_the_same_seed_twice_has_no_spread():
     assert summaries([("a", result(0, skill=1.0)), ("a", result(0, skill=1.0))]) == []
+
+
+def test_a_report_ends_with_the_runs_of_which_another_class_came_out():
+    truth = dict.fromkeys(SECTIONS["truth"]) | {"silhouette_iou": 0.4}
+    results = []
+    for folder, right, best in (("a", True, "car"), ("b", False, "boat"), ("c", None, None)):
+        about = {"folder": folder, "prompt": "p", "config": "c", "seed": 0, "views": 4}
+        sections = {section: dict.fromkeys(keys) for section, keys in SECTIONS.items()}
+        sections["truth"] = truth | {"geometric_retrieval": right, "best_class": best}
+        results.append({"run": about, **sections, "notes": {}})
+    assert format_report(results, []).splitlines()[-1].startswith("b: the mesh looks like a boat")
+    assert "looks like" not in format_report(results[:1], []) + format_report(results[2:], [])
 
 
 @pytest.mark.parametrize(

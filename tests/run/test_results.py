@@ -14,8 +14,11 @@ import trimesh
 from PIL import Image
 
 from threefusion.cli import main as cli
+from threefusion.config import load_config
 from threefusion.errors import UserError
+from threefusion.run import results
 from threefusion.run.folder import open_run, write_config
+from threefusion.run.results import disappointments
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["exporter.type=mesh", "exporter.resolution=24", "exporter.texture_size=64", "exporter.max_faces=200", "exporter.views=2"]
@@ -124,3 +127,29 @@ def test_no_frames_are_no_turntable(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     assert report["artifacts"]["video"] is None and report["artifacts"]["mesh"] == "mesh/model.glb"
     assert not (run / "turntable.mp4").exists()
+
+
+def test_a_run_ends_with_what_may_disappoint(trained: Path) -> None:
+    config = open_run(trained)
+    right = {"geometric_retrieval": True, "best_class": "ball", "silhouette_iou": 0.9}
+    wrong = {"geometric_retrieval": False, "best_class": "ice cream cone", "silhouette_iou": 0.3}
+    nothing = {"geometric_retrieval": False, "best_class": None, "silhouette_iou": 0.0}
+    assert disappointments(config, right) == disappointments(config, None) == []
+    (sentence,) = disappointments(config, wrong)
+    assert "looks like an ice cream cone" in sentence and "IoU 0.30" in sentence and "seed=1" in sentence
+    assert "cannot be seen" in disappointments(config, nothing)[0]
+    unknown = load_config(
+        trained / "config.yaml", ["guidance.prior={type: pixel, model: toyworld-pixel}", "prompt.text=a dragon"]
+    )
+    (sentence,) = disappointments(unknown, None)
+    assert sentence.startswith("the mesh can show anything: toyworld-pixel knows no object in 'a dragon'. It knows ball, cube")
+
+
+def test_the_disappointment_is_the_last_line_and_the_path_the_last_on_stdout(
+    run: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(results, "scores", lambda *_: {"geometric_retrieval": False, "best_class": "cone", "silhouette_iou": 0.3})
+    assert cli.run(["train", "--resume", str(run), "trainer.max_steps=13"]) == 0
+    out, shown = capsys.readouterr()
+    assert out.splitlines()[-1] == f"mesh: {run}/mesh/model.glb"
+    assert shown.splitlines()[-1].startswith("warning: the mesh looks like a cone")

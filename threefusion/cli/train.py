@@ -41,8 +41,8 @@ def train_command(arguments: argparse.Namespace) -> int:
         raise UserError("--resume RUN takes its config and its folder from RUN: omit --config and --out")
     file = arguments.config or run_folder(arguments.resume) / "config.yaml"
     config = load_config(file, overrides)
-    if not (arguments.anyway or arguments.resume):  # a resumed run passed this check when it started
-        check_words(config)
+    if not arguments.resume:  # a resumed run passed this check when it started
+        check_words(config, arguments.anyway)
     prepare_process()
     from threefusion.run.launcher import shared_run
     from threefusion.run.training import train
@@ -51,15 +51,21 @@ def train_command(arguments: argparse.Namespace) -> int:
         return train(config, run)
 
 
-def check_words(config: RunConfig) -> None:
+def check_words(config: RunConfig, anyway: bool) -> None:
     """Warn about words of the prompt that the prior was not trained on.
 
     Raises:
-        UserError: it knows no object of the prompt.
+        VocabularyError: it knows no object of the prompt, and this is not wanted `anyway`.
     """
-    from threefusion.guidance.prior.vocabulary import unknown_words
+    from threefusion.guidance.prior.vocabulary import VocabularyError, unknown_words
 
-    for warning in unknown_words(config):
+    try:
+        warnings = unknown_words(config)
+    except VocabularyError as error:
+        if not anyway:
+            raise
+        warnings = [error.problem]
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
 

@@ -60,11 +60,14 @@ def _summary(group: list[Result]) -> dict[str, Any]:
 
 
 def format_report(results: list[Result], grouped: list[dict[str, Any]]) -> str:
-    """One run in full or a table of several, then summaries over seeds and notes."""
+    """One run in full or a table of several, then summaries over seeds, notes, and runs of which another class came out."""
+    from threefusion.toyworld.score import mismatch
+
     parts = [format_run(results[0])] if len(results) == 1 else [format_table(results)]
     parts += [format_summary(summary) for summary in grouped]
     notes = dict.fromkeys(f"{section}: {note}" for result in results for section, note in result["notes"].items())
-    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+    wrong = [f"{result['run']['folder']}: {problem}" for result in results if (problem := mismatch(result["truth"]))]
+    return "\n\n".join([*parts, *("\n".join(lines) for lines in (notes, wrong) if lines)])
 
 
 def format_run(result: Result) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -59,8 +60,22 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         with progress("scores"):
             doing()
             report["metrics"] = scores(config, main_export(results).mesh)
+        for warning in disappointments(config, report["metrics"]):
+            print(f"warning: {warning}", file=sys.stderr)
     finally:
         write_report(run, report)
+
+
+def disappointments(config: RunConfig, scores: dict[str, Any] | None) -> list[str]:
+    """Why a result may not be what was asked for: the prior knows no object of the prompt, or another class came out."""
+    from threefusion.guidance.prior.vocabulary import VocabularyError, unknown_words
+    from threefusion.toyworld.score import mismatch
+
+    try:
+        unknown_words(config)
+    except VocabularyError as error:
+        return [f"the mesh can show anything: {error.problem}"]
+    return [sentence for sentence in [scores and mismatch(scores)] if sentence]
 
 
 def export_scene(

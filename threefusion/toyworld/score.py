@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from threefusion.camera.projection import clip_coordinates
 from threefusion.ops.rasterize import rasterize
-from threefusion.toyworld.captions import find_object
+from threefusion.toyworld.captions import find_object, with_article
 from threefusion.toyworld.catalogue import CLASSES, CONVEX
 from threefusion.toyworld.objects import ToyObject, class_mesh
 from threefusion.toyworld.palette import COLORS
@@ -140,6 +142,17 @@ def score(
         "convex": target.name in CONVEX,
         **_color_scores(inside, albedo, target, truth, color),
     }
+
+
+def mismatch(scores: Mapping[str, Any]) -> str | None:
+    """What is wrong with a result whose silhouettes match another class better than the prompted one, in one sentence."""
+    if scores["geometric_retrieval"] is not False:
+        return None
+    looks = f"looks like {with_article(scores['best_class'])}" if scores["best_class"] else "cannot be seen"
+    return (
+        f"the mesh {looks}, by its silhouettes, and not like what the prompt names "
+        f"(IoU {scores['silhouette_iou']:.2f}). Try another seed, such as seed=1, or the settings of the quickstart"
+    )
 
 
 def _color_scores(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from threefusion.errors import UserError
 from threefusion.guidance.prior.files import read_settings
 from threefusion.guidance.prior.models import guiding_models, local_folder
-from threefusion.guidance.prior.words import contains, words
+from threefusion.guidance.prior.words import contains, near_word, words
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -18,7 +18,11 @@ VOCABULARY_FILE = "toyworld.json"
 
 
 class VocabularyError(UserError):
-    """A prompt names no object of the model's vocabulary."""
+    """A prompt names no object of the model's vocabulary; `problem` is the message without the way to train all the same."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem} To train all the same, add --anyway.")
+        self.problem = problem
 
 
 def check_prompt(model: str, text: str) -> list[str]:
@@ -30,17 +34,23 @@ def check_prompt(model: str, text: str) -> list[str]:
     vocabulary = read_vocabulary(model)
     if vocabulary is None:
         return []
+    known = {word for phrase in vocabulary["known_words"] for word in words(phrase)}
+    unknown = [word for word in dict.fromkeys(words(text)) if word not in known and word.removesuffix("s") not in known]
     if not any(contains(text, noun) for noun in vocabulary["object_words"]):
+        nouns = [near_word(word, vocabulary["object_words"]) for word in unknown]
+        near = next((f" Did you mean {noun!r}?" for noun in nouns if noun), "")
         classes, colors = ", ".join(vocabulary["classes"]), ", ".join(vocabulary["colors"])
         prompt = shlex.quote(" ".join(text.split()))
         command = f"python launch.py train --config configs/dreamfusion-sd.yaml --prompt {prompt}"
         raise VocabularyError(
-            f"{model} knows no object in {text!r}. It knows {classes}, each in {colors}. "
-            f"For any other prompt use a model of open vocabulary: {command}. To train all the same, add --anyway."
+            f"{model} knows no object in {text!r}.{near} It knows {classes}, each in {colors}. "
+            f"For any other prompt use a model of open vocabulary: {command}."
         )
-    known = {word for phrase in vocabulary["known_words"] for word in words(phrase)}
-    unknown = [word for word in words(text) if word not in known and word.removesuffix("s") not in known]
-    return [f"{model} does not know the word {word!r} and will not follow it." for word in dict.fromkeys(unknown)]
+    return [_unknown(model, word, near_word(word, [*known, *vocabulary["object_words"]])) for word in unknown]
+
+
+def _unknown(model: str, word: str, near: str | None) -> str:
+    return f"{model} does not know the word {word!r} and will not follow it.{f' Did you mean {near!r}?' if near else ''}"
 
 
 def unknown_words(config: RunConfig) -> list[str]:
