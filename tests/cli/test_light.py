@@ -180,6 +180,7 @@ def test_unknown_object_ends_before_anything_heavy_is_loaded(good, tmp_path):
 def test_doctor_names_the_command_for_what_is_missing():
     found = json.loads(ask("doctor", "--json")[0])
     assert found["packages"]["torch"] and "pytest" not in found["packages"] and found["devices"][0]["name"] == "cpu"
+    assert not found["optional"].keys() & found["packages"].keys() and "wandb" in found["packages"]
     assert found["optional"]["nerfacc"]["command"] == "python -m pip install nerfacc"
     floyd = found["models"]["deepfloyd-if-xl"]
     assert floyd["available"] or floyd["command"].startswith("hf download DeepFloyd/IF-I-XL-v1.0 ")

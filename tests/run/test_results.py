@@ -145,9 +145,7 @@ def test_a_run_ends_with_what_may_disappoint(trained: Path) -> None:
     assert sentence.startswith("the mesh can show anything: toyworld-pixel knows no object in 'a dragon'. It knows ball, cube")
 
 
-def test_the_disappointment_is_the_last_line_and_the_path_the_last_on_stdout(
-    run: Path, capsys, monkeypatch
-) -> None:
+def test_the_disappointment_is_the_last_line_and_the_path_the_last_on_stdout(run: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(results, "scores", lambda *_: {"geometric_retrieval": False, "best_class": "cone", "silhouette_iou": 0.3})
     assert cli.run(["train", "--resume", str(run), "trainer.max_steps=13"]) == 0
     out, shown = capsys.readouterr()

@@ -8,15 +8,12 @@ from types import ModuleType
 from threefusion.errors import UserError
 
 INSTALL = {
-    "wandb": "python -m pip install wandb",
-    "numba": "python -m pip install numba",
     "triton": "python -m pip install triton",
     "ray": "python -m pip install ray",
     "nerfacc": "python -m pip install nerfacc",
     "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
-    "nvdiffrast": "python -m pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast",
 }
-"""Packages that are never needed, with the command that installs each."""
+"""Packages that no run needs and the plain installation leaves out, with the command that installs each."""
 
 
 class MissingPackageError(UserError):
