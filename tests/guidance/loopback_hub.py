@@ -64,13 +64,21 @@ class _Handler(BaseHTTPRequestHandler):
         if repository not in self.hub.repositories:
             self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif api:
-            self.reply(200, json.dumps(self.tree(repository) if rest[:1] == ["tree"] else self.info(repository)).encode(), {})
+            answer = self.tree(repository) if rest[:1] == ["tree"] else self.info(repository, rest[-1])
+            self.reply(200, json.dumps(answer).encode(), {})
         else:
             self.send_file(repository, "/".join(rest[2:]), rest[1], with_body)
 
-    def info(self, repository: str) -> dict[str, object]:
+    def info(self, repository: str, revision: str) -> dict[str, object]:
         files = [{"rfilename": name} for name in self.hub.files(repository)]
-        return {"id": repository, "modelId": repository, "sha": COMMIT, "siblings": files, "private": False, "tags": []}
+        return {
+            "id": repository,
+            "modelId": repository,
+            "sha": revision if len(revision) == 40 else COMMIT,
+            "siblings": files,
+            "private": False,
+            "tags": [],
+        }
 
     def tree(self, repository: str) -> list[dict[str, object]]:
         folder = self.hub.repositories[repository]

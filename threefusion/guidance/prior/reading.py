@@ -45,7 +45,9 @@ def read_network(cls: type, folder: Path, dtype: torch.dtype | None = None) -> n
 
 def misfit(info: dict[str, Any]) -> str | None:
     """How weights differ from those that the network wants, by `output_loading_info`; None if they fit."""
-    missing, surplus = (sorted(info.get(f"{kind}_keys") or ()) for kind in ("missing", "unexpected"))
+    missing = sorted(info.get("missing_keys") or ())
+    # numbers from 0 on that files of transformers before 4.31 have, Stable Diffusion's among them
+    surplus = sorted(name for name in info.get("unexpected_keys") or () if not name.endswith("embeddings.position_ids"))
     if shapes := sorted(info.get("mismatched_keys") or ()):
         name, stored, wanted = shapes[0]
         return f"the weight {name} has the shape {tuple(stored)}, but config.json wants {tuple(wanted)}{_more(shapes)}"
