@@ -67,7 +67,7 @@ def run_keys() -> str:
     rows = [
         ("seed", "`0`", run_sentence("seed")),
         ("name", "the file's name", run_sentence("name")),
-        ("extends", "", "A config, or a list of them, that this one is laid over; relative to this file."),
+        ("extends", "", "A config, or a list of them, that this one is laid over; relative to this file, or shipped."),
         *((f"[{kind}](#{kind})", f"`{name}`", component) for kind, name in PARTS.items()),
         *((f"[{kind}](#{kind})", f"`{name}`", f"{component} Or several by name.") for kind, name in NAMED.items()),
         ("[loss](#loss)", "none", "Terms by name; the name is the component unless the term has a `type`. `null` takes one out."),
