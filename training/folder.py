@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threefusion.machine.checksums import write_sums
 from threefusion.toyworld.captions import COLOR_WORDS, NOUNS
 from threefusion.toyworld.catalogue import CLASSES
 from threefusion.toyworld.palette import COLORS
@@ -44,6 +45,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     card = folder / "README.md"
     if card.exists():
         shutil.copy(card, fresh / "README.md")
+    write_sums(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 

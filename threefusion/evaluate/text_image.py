@@ -17,6 +17,7 @@ from threefusion.evaluate.candidates import Candidates
 from threefusion.evaluate.janus import FrontClassifier
 from threefusion.evaluate.keys import TEXT_IMAGE_KEYS
 from threefusion.evaluate.views import shaded_views
+from threefusion.machine.checksums import damage
 from threefusion.toyworld.captions import describe
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -112,10 +113,12 @@ def load_judge(folder: Path) -> Judge:
     """The judge in a folder, cached.
 
     Raises:
-        JudgeError: no such folder, or no model in it.
+        JudgeError: no such folder, no model in it, or a damaged file.
     """
     if not folder.is_dir():
         raise JudgeError(f"{folder} is not a folder; expected a CLIPModel with tokenizer and preprocessor")
+    if damaged := next(filter(None, map(damage, filter(Path.is_file, sorted(folder.iterdir())))), None):
+        raise JudgeError(damaged)
     return Judge(folder)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -33,14 +35,18 @@ def load_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU; nothing in it is executed.
+    """The content of a checkpoint, on the CPU; nothing in it is executed, and the checksums of all its parts are verified.
 
     Raises:
         UserError: it is damaged.
     """
     try:
+        # torch writes checksums and reads past them
+        with ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise BadZipFile(f"bad checksum of {damaged}")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, KeyError, ValueError, UnpicklingError, BadZipFile, zlib.error) as error:
         reason = str(error).strip().partition("\n")[0]
         others = numbered(path.parent, "step-*.ckpt")
         earlier = others[: others.index(path)]

@@ -1,7 +1,7 @@
 """Text embeddings on disk, so that a text encoder of gigabytes is loaded once per text and not once per run.
 
-An entry's file name is the digest of everything its content depends on. Files are written atomically; one that cannot be read
-counts as missing and is written again.
+An entry's file name is the digest of everything its content depends on. Files begin with the SHA-256 of the rest and are written
+atomically; one that cannot be read or is damaged counts as missing and is written again.
 """
 
 from __future__ import annotations
@@ -9,26 +9,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from pathlib import Path
 
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.prior import TextEncoder
+from threefusion.machine.checksums import cache_folder
 
 logger = logging.getLogger(__name__)
 
-
-def cache_folder() -> Path:
-    """`THREEFUSION_CACHE` if set, else the platform's cache folder."""
-    if chosen := os.environ.get("THREEFUSION_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "threefusion"
+DIGEST = hashlib.sha256().digest_size
 
 
 def embed_texts(encoder: TextEncoder, texts: list[str], folder: Path | None = None) -> Conditioning:
@@ -52,7 +41,7 @@ def embed_texts(encoder: TextEncoder, texts: list[str], folder: Path | None = No
 def entry_path(folder: Path, key: str, text: str) -> Path:
     """The file of `text` under the encoder `key` (model, revision, precision, token length)."""
     digest = hashlib.sha256(f"{key}\0{text}".encode()).hexdigest()
-    return folder / "embeddings" / f"{digest}.safetensors"
+    return folder / "embeddings" / f"{digest}.embedding"
 
 
 def read_entry(path: Path) -> Conditioning | None:
@@ -61,10 +50,13 @@ def read_entry(path: Path) -> Conditioning | None:
     from safetensors.torch import load
 
     try:
-        return Conditioning(**{name: value[None] for name, value in load(path.read_bytes()).items()})
+        content = path.read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            raise ValueError("its checksum is wrong")
+        return Conditioning(**{name: value[None] for name, value in load(content[DIGEST:]).items()})
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError, TypeError) as error:
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
         logger.warning("The cached text embedding %s cannot be read (%s); the text is encoded again.", path, error)
         return None
 
@@ -76,7 +68,8 @@ def write_entry(path: Path, entry: Conditioning) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None}))
+        content = save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None})
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
         os.replace(temporary, path)
     except OSError as error:
         if temporary.is_file():

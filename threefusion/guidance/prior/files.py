@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from threefusion.errors import UserError
+from threefusion.machine.checksums import damage
 
 TEXT_PARTS = ("text_encoder", "tokenizer")
 """Folders of a diffusers pipeline that turn texts into tokens."""
@@ -136,7 +137,7 @@ def _shards(index: Path) -> set[str]:
 
 
 def _fault(file: Path) -> str | None:
-    """What is wrong with a file; None if it is whole, as far as its own structure tells."""
+    """What is wrong with a file; None if it is whole, as far as its structure and the checksum published with it tell."""
     if not file.is_file():
         return f"{file} is {'a link to nothing' if file.is_symlink() else 'missing'}"
     try:
@@ -146,12 +147,13 @@ def _fault(file: Path) -> str | None:
             return f"{file} is empty"
         if head.startswith(b"version https://git-lfs"):
             return f"{file} is a pointer of git-lfs: run `git lfs pull` in its repository"
-        if file.suffix == ".safetensors":
-            return _cut(file)
+        if file.suffix == ".safetensors" and (cut := _cut(file)):
+            return cut
         if file.suffix == ".json":
             settings = read_settings(file)
             if ".index." in file.name and not isinstance(settings.get("weight_map"), dict):
                 return f"{file} has no weight_map"
+        return damage(file)
     except (OSError, ModelError) as error:
         return str(error) if isinstance(error, ModelError) else f"{file} cannot be read ({error})"
     return None
