@@ -20,6 +20,7 @@ from threefusion.geometry.density_field import DensityField
 from threefusion.geometry.geometry import BuildContext
 from threefusion.guidance.prior import hub, models
 from threefusion.guidance.prior.settings import LatentConfig, PixelConfig
+from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
 from threefusion.guidance.settings import SDSConfig
 from threefusion.plan.filled import Filled
 from threefusion.plan.plan import measure, shortened
@@ -183,6 +184,18 @@ def test_the_priors_of_all_objectives_are_counted(tiny, offline, tmp_path):
     assert one.prior == two.prior > 0
     assert three.prior == one.prior + 2 * models.MODELS["stable-diffusion-2-1-base"].parameters
     assert [note.partition(" ")[0] for note in three.notes] == ["stable-diffusion-2-1-base"]
+
+
+def test_texts_are_encoded_although_they_are_cached(tiny, tmp_path, monkeypatch, capsys):
+    """The prediction is that of a first run, and the cache of others is left alone."""
+    encoded = []
+    encode = PretrainedTextEncoder.encode
+    monkeypatch.setattr(PretrainedTextEncoder, "encode", lambda self, texts: encoded.append(texts) or encode(self, texts))
+    monkeypatch.setenv("THREEFUSION_CACHE", str(tmp_path / "mine"))
+    for _ in range(2):
+        assert run(["plan", str(tiny), "guidance.prior=pixel"]) == 0
+    assert len(encoded) == 2
+    assert os.environ["THREEFUSION_CACHE"] == str(tmp_path / "mine") and not (tmp_path / "mine").exists()
 
 
 def test_a_name_that_is_no_model_is_still_a_mistake(tiny):

@@ -31,7 +31,7 @@ def plan_command(arguments: argparse.Namespace) -> int:
     if wrong := [text for text in arguments.overrides if not is_override(text)]:
         raise UserError(f"{wrong[0]!r}: expected key=value; one config at a time")
     config = load_config(arguments.config, arguments.overrides)
-    from threefusion.machine.process import prepare_process
+    from threefusion.machine.process import environment_variable, prepare_process
 
     prepare_process()
     from threefusion.plan.plan import measure
@@ -39,7 +39,9 @@ def plan_command(arguments: argparse.Namespace) -> int:
 
     silence_libraries()
     with tempfile.TemporaryDirectory(prefix="threefusion-plan-") as folder:
-        plan = measure(config, Path(folder))
+        # every text is encoded, as on a machine that has cached none yet
+        with environment_variable("THREEFUSION_CACHE", str(Path(folder, "cache"))):
+            plan = measure(config, Path(folder, "run"))
     print(json.dumps(asdict(plan), indent=2, ensure_ascii=False) if arguments.json else as_page(plan, str(arguments.config)))
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,27 +85,27 @@ def measure(config: RunConfig, folder: Path) -> Plan:
         UserError: it does not fit into memory; or the config names a model that does not exist.
     """
     choose_backend(config.ops.backend)
-    # every text is encoded, as on a machine that has cached none yet
-    os.environ["THREEFUSION_CACHE"] = str(folder / "cache")
     stages: list[StageMemory] = []
-    scene, device = None, torch.device("cpu")
+    scene = None
     for stage, place in zip(config.parts, stage_folders(folder, config), strict=True):
+        system = None  # the networks of the stage before are freed
         memory, system = measure_stage(stage, place, scene)
-        stages, scene, device = [*stages, memory], system.scene, system.trainer.strategy.root_device
+        stages, scene = [*stages, memory], system.scene
+    device = system.trainer.strategy.root_device
     if isinstance(scene.geometry, HasDensity):
         # with a new renderer, which does not know yet where the ball is
         scene.geometry, system.renderer = Filled(scene.geometry), build(config.parts[-1].renderer)
     system.renderer.to(device), scene.to(device)
     with redirect_stdout(io.StringIO()), friendly_oom():
         finish(folder, shortened(config), system, {})
-    missing = [missing_weights(prior) or 0 for stage in config.parts for prior in missing_priors(stage)]
+    missing = max(sum(missing_weights(prior) or 0 for prior in missing_priors(stage)) for stage in config.parts)
     peak = peak_bytes(device)
     return Plan(
         device=str(device),
         stages=tuple(stages),
-        peak=None if peak is None else peak + max(missing, default=0),
+        peak=None if peak is None else peak + missing,
         resident=peak_resident_bytes(),
-        free=None if missing else free_bytes(device),
+        free=None if any(stage.notes for stage in stages) else free_bytes(device),
     )
 
 

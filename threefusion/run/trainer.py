@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -24,7 +23,6 @@ from threefusion.config import RunConfig, config_to_yaml
 from threefusion.errors import UserError
 from threefusion.machine.memory import is_out_of_memory
 from threefusion.registry import build
-from threefusion.run.folder import RUN_VARIABLE
 from threefusion.run.launcher import fitted
 from threefusion.system.retry import OOM_ADVICE
 
@@ -95,18 +93,6 @@ def finalize_loggers(loggers: list[Logger], run: Path) -> Iterator[None]:
                 if video.exists():
                     logger.log_video("turntable", [str(video)])
                 logger.experiment.finish(exit_code=int(sys.exc_info()[0] is not None))
-
-
-@contextmanager
-def run_folder_in_environment(run: Path) -> Iterator[None]:
-    """Set the environment variable that names the run folder for the processes that Lightning starts."""
-    before = os.environ.get(RUN_VARIABLE)
-    os.environ[RUN_VARIABLE] = str(run)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[RUN_VARIABLE]
 
 
 @contextmanager

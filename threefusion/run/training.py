@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
+from threefusion.machine.process import environment_variable
 from threefusion.run.folder import (
+    RUN_VARIABLE,
     checkpoint_step,
     latest_checkpoint,
     make_stage_folder,
@@ -72,7 +74,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.launcher import together
     from threefusion.run.threads import training_threads
-    from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer, run_folder_in_environment
+    from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer
     from threefusion.system.build import build_system
 
     stage, folder = config.parts[index], stage_folders(run, config)[index]
@@ -84,7 +86,12 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
     trainer = make_trainer(stage, folder, [KeepSettings(run, config), interrupt, run_cost], first, saved.get("metrics_digest"))
     with finalize_loggers(trainer.loggers, run):
-        with run_folder_in_environment(run), together(trainer), friendly_oom(), training_threads(small_steps(system)):
+        with (
+            environment_variable(RUN_VARIABLE, str(run)),
+            together(trainer),
+            friendly_oom(),
+            training_threads(small_steps(system)),
+        ):
             trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
             refuse_lost(system, run)
             interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
