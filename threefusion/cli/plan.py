@@ -49,7 +49,7 @@ def plan_command(arguments: argparse.Namespace) -> int:
 def as_page(plan: Plan, name: str) -> str:
     """For people."""
     lines = [f"{name} on {plan.device}", *(line for stage in plan.stages for line in stage_lines(stage))]
-    lines.append(f"  at most   {size(plan.peak)}, with turntable, export and evaluation")
+    lines.append(f"  at most   {size(plan.peak)}, with all that follows the training")
     if plan.device != "cpu":
         lines.append(f"  main      {size(plan.resident)} of main memory")
     if plan.free is not None:

@@ -8,14 +8,10 @@ from torch import Tensor
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.model_settings import ModelSettings
 from threefusion.guidance.prior.pretrained import PretrainedPrior
-from threefusion.guidance.prior.settings import PixelConfig
 
 
 class PixelPrior(PretrainedPrior):
     """A U-Net over images in [-1, 1] with three or six output channels, conditioned on T5 embeddings."""
-
-    def __init__(self, cfg: PixelConfig) -> None:
-        super().__init__(cfg)
 
     def check_settings(self, part: str, settings: ModelSettings) -> None:
         """Check also that the U-Net works on pixels.
