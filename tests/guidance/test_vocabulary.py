@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.vocabulary import VocabularyError, check_prompt, read_vocabulary
 from threefusion.guidance.prior.words import NEAR_SYNONYMS, words
 
@@ -70,6 +71,13 @@ def test_every_near_synonym_leads_to_a_word_of_the_bundled_models_and_is_none_it
 def test_a_model_without_a_vocabulary_understands_everything(tmp_path):
     assert check_prompt(str(tmp_path), "a dragon") == []
     assert check_prompt("stable-diffusion-1-5", "a dragon") == []
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_vocabulary_that_lacks_a_list_is_refused_by_name(tmp_path, name):
+    (tmp_path / "toyworld.json").write_text(json.dumps({other: words for other, words in FACTS.items() if other != name}))
+    with pytest.raises(ModelError, match=f"toyworld.json: expected '{name}'"):
+        check_prompt(str(tmp_path), "a red ball")
 
 
 def test_checking_needs_no_torch(model):

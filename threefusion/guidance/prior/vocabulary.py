@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import UserError
-from threefusion.guidance.prior.files import read_settings
+from threefusion.guidance.prior.files import ModelError, read_settings
 from threefusion.guidance.prior.models import guiding_models, local_folder
 from threefusion.guidance.prior.words import contains, near_word, words
 
@@ -67,8 +67,15 @@ def read_vocabulary(model: str) -> dict[str, Any] | None:
 
     `classes` and `colors` can be generated, `object_words` are all phrases that name a class, `known_words` those of the training
     captions.
+
+    Raises:
+        ModelError: the file cannot be read, or one of them is missing.
     """
     folder = local_folder(model)
     if folder is None or not (folder / VOCABULARY_FILE).is_file():
         return None
-    return read_settings(folder / VOCABULARY_FILE)
+    vocabulary = read_settings(folder / VOCABULARY_FILE)
+    for name, expected in {"classes": list, "colors": list, "known_words": list, "object_words": dict}.items():
+        if not isinstance(vocabulary.get(name), expected):
+            raise ModelError(f"{folder / VOCABULARY_FILE}: expected {name!r}, a {expected.__name__}")
+    return vocabulary
