@@ -136,13 +136,13 @@ def test_a_run_ends_with_what_may_disappoint(trained: Path) -> None:
     nothing = {"geometric_retrieval": False, "best_class": None, "silhouette_iou": 0.0}
     assert disappointments(config, right) == disappointments(config, None) == []
     (sentence,) = disappointments(config, wrong)
-    assert "looks like an ice cream cone" in sentence and "IoU 0.30" in sentence and "seed=1" in sentence
+    assert "looks like an ice cream cone" in sentence and "IoU 0.30" in sentence and "another seed" in sentence
     assert "cannot be seen" in disappointments(config, nothing)[0]
     unknown = load_config(
         trained / "config.yaml", ["guidance.prior={type: pixel, model: toyworld-pixel}", "prompt.text=a dragon"]
     )
     (sentence,) = disappointments(unknown, None)
-    assert sentence.startswith("the mesh can show anything: toyworld-pixel knows no object in 'a dragon'. It knows ball, cube")
+    assert sentence.startswith("the result can be anything: toyworld-pixel knows no object in 'a dragon'. It knows ball, cube")
 
 
 def test_the_disappointment_is_the_last_line_and_the_path_the_last_on_stdout(run: Path, capsys, monkeypatch) -> None:
@@ -151,3 +151,15 @@ def test_the_disappointment_is_the_last_line_and_the_path_the_last_on_stdout(run
     out, shown = capsys.readouterr()
     assert out.splitlines()[-1] == f"mesh: {run}/mesh/model.glb"
     assert shown.splitlines()[-1].startswith("warning: the mesh looks like a cone")
+
+
+@pytest.mark.parametrize("given", [["facing=null"], ["facing.steps=[]"]])
+def test_facing_can_be_turned_off(given: list[str]) -> None:
+    quickstart = ROOT / "configs/quickstart.yaml"
+    assert load_config(quickstart, []).facing.steps and not load_config(quickstart, given).facing.steps
+
+
+def test_plan_does_not_judge_the_mesh_that_it_makes_for_measuring(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(results, "scores", lambda *_: {"geometric_retrieval": False, "best_class": "cone", "silhouette_iou": 0.3})
+    assert cli.run(["plan", str(ROOT / "tests/tiny.yaml"), *SMALL]) == 0
+    assert "warning" not in capsys.readouterr().err

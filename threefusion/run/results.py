@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -29,8 +28,10 @@ if TYPE_CHECKING:
     from threefusion.types import Mesh, Scene
 
 
-def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any]) -> None:
+def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any]) -> list[str]:
     """Turntable, mesh, scores and report of a trained system; the report is written whatever becomes of the mesh.
+
+    Returns why the result may not be what was asked for, in sentences.
 
     Raises:
         UserError: the scene is empty.
@@ -43,7 +44,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     try:
         if not config.exporters:
             print(f"pictures: {stage_folders(run, config)[-1] / 'images'}")
-            return
+            return disappointments(config, None)
         files, results = ExportedFiles(run), {}
         # a mesh that an earlier part of the run has exported is not this scene's
         with files.renewing():
@@ -60,8 +61,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         with progress("scores"):
             doing()
             report["metrics"] = scores(config, main_export(results).mesh)
-        for warning in disappointments(config, report["metrics"]):
-            print(f"warning: {warning}", file=sys.stderr)
+        return disappointments(config, report["metrics"])
     finally:
         write_report(run, report)
 
@@ -74,7 +74,7 @@ def disappointments(config: RunConfig, scores: dict[str, Any] | None) -> list[st
     try:
         unknown_words(config)
     except VocabularyError as error:
-        return [f"the mesh can show anything: {error.problem}"]
+        return [f"the result can be anything: {error.problem}"]
     return [sentence for sentence in [scores and mismatch(scores)] if sentence]
 
 

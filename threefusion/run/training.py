@@ -152,7 +152,8 @@ def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: d
     device = system.trainer.strategy.root_device
     system.scene.to(device)
     system.renderer.to(device)
-    finish(run, config, system, cost)
+    for warning in finish(run, config, system, cost):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def small_steps(system: TextTo3D) -> bool:

@@ -150,8 +150,8 @@ def mismatch(scores: Mapping[str, Any]) -> str | None:
         return None
     looks = f"looks like {with_article(scores['best_class'])}" if scores["best_class"] else "cannot be seen"
     return (
-        f"the mesh {looks}, by its silhouettes, and not like what the prompt names "
-        f"(IoU {scores['silhouette_iou']:.2f}). Try another seed, such as seed=1, or the settings of the quickstart"
+        f"the mesh {looks} by its silhouettes, and not like what the prompt names (IoU {scores['silhouette_iou']:.2f}). "
+        "Train longer, or try another seed or settings closer to the quickstart's"
     )
 
 
