@@ -22,10 +22,10 @@ class ProgressLine:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             text = [TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]")]
-            columns = text[0], BarColumn(), text[1], TimeElapsedColumn()
+            columns = text[0], BarColumn(None), text[1], TimeElapsedColumn()
             # stdout has the results: it is left alone
             console = Console(stderr=True)
-            self.bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
+            self.bar = Progress(*columns, console=console, transient=True, expand=True, redirect_stdout=False)
             self._task = self.bar.add_task(title, total=None, note="")
             self.bar.start()
 
