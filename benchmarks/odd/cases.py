@@ -226,7 +226,7 @@ PIPELINES = [
     Case("pipeline", "an empty folder", "holds nothing", (only(),)),
     Case("pipeline", "a single file", "from_single_file", (only(f"{UNET} as a.safetensors"),), model="{folder}/a.safetensors"),
     Case("pipeline", "models/NAME missing", "no such folder", model="models/mine"),
-    Case("pipeline", "a missing absolute path", "does not exist", model="{folder}/nothing"),
+    Case("pipeline", "a missing absolute path", "no such folder", model="{folder}/nothing"),
 ]  # fmt: skip
 
 CASES = (*PLAIN, *SCHEDULERS, *UNETS, *AUTOENCODERS, *TEXTS, *FILES, *PIPELINES)

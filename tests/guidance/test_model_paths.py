@@ -78,6 +78,20 @@ def test_a_relative_folder_is_stored_so_that_a_run_is_resumed_from_elsewhere(tmp
     assert [stage.guidance["guidance"].prior.model for stage in stored.parts] == [str(tmp_path / "models" / "mine")] * 2
 
 
+def test_a_run_can_be_opened_without_the_model_that_guided_it(tmp_path):
+    (tmp_path / "config.yaml").write_text("prompt: {text: a red car}\nguidance: {prior: {type: pixel, model: /nothing/here}}\n")
+    (objective,) = load_config(tmp_path / "config.yaml", []).guidance.values()
+    with pytest.raises(ModelError, match=r"/nothing/here: no such folder.*name another with guidance.prior.model=FOLDER"):
+        local_folder(objective.prior.model)
+
+
+def test_an_address_and_the_revision_of_a_folder_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="expected the last part of it, owner/name"):
+        local_folder("https://huggingface.co/owner/name")
+    with pytest.raises(ValueError, match="revision: a local folder has none"):
+        settings_class("prior", "pixel")(model=str(tmp_path), revision="main")
+
+
 def test_the_folder_of_a_user_is_stored_in_full_and_a_name_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine").mkdir()

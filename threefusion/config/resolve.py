@@ -104,7 +104,9 @@ def _refuse(tree: Tree, path: str, given: dict[str, Any], problem: str) -> None:
 
 def _final(tree: Tree, value: Any, hint: Any, path: str) -> Any:
     """A resolved value as the field's type."""
-    if path in tree.given and (Path in kinds(hint) or path.rpartition(".")[2].rpartition("_")[2] in PATH_NAMES):
+    names_file = Path in kinds(hint) or path.rpartition(".")[2].rpartition("_")[2] in PATH_NAMES
+    # a finished run can be used without its prior's model, which is looked up when it is needed
+    if path in tree.given and names_file and not path.endswith("prior.model"):
         text = str(value) if isinstance(value, str | Path) else ""
         if text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):
             tree.errors.append(ConfigError(f"{path}: {text} does not exist", tree.places[path]))

@@ -103,6 +103,8 @@ def local_folder(model: str) -> Path | None:
     if os.path.isfile(path):
         hint = f"; {conversion(Path(path))}" if path.endswith(SINGLE_FILES) else ""
         raise ModelError(f"{model}: a file; expected the folder of a diffusers model{hint}")
+    if "://" in model:
+        raise ModelError(f"{model}: an address; expected the last part of it, owner/name")
     if path.startswith(("/", ".", "~", DOWNLOADS)) or path.count("/") > 1 or path.endswith(SINGLE_FILES):
         where = "" if os.path.isabs(path) else f" in {Path.cwd()}"
         alias = path.removeprefix(DOWNLOADS)

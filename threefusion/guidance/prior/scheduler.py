@@ -31,8 +31,8 @@ def read_schedule(scheduler: ModelSettings) -> NoiseSchedule:
         for bound in ("beta_start", "beta_end"):
             if scheduler.number(bound) >= 1:
                 raise scheduler.error(bound, "expected a number below 1")
-    elif not isinstance(betas, list) or not betas or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
-        raise scheduler.error("trained_betas", "expected numbers between 0 and 1")
+    elif not isinstance(betas, list) or len(betas) != length or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
+        raise scheduler.error("trained_betas", f"expected {length} numbers between 0 and 1, as num_train_timesteps says")
     return VariancePreserving(alphas_cumprod(scheduler))
 
 

@@ -17,7 +17,7 @@ class PretrainedConfig(Settings):
     model: str = "toyworld-pixel"
     """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
     revision: str | None = None
-    """Commit, tag or branch of a hub id; an alias has a pinned one."""
+    """Commit, tag or branch of a hub id; an alias has a pinned one, a local folder has none."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
     image_size: int | None = bounded(None, 8, 4096)
@@ -34,6 +34,8 @@ class PretrainedConfig(Settings):
         if not self.model:
             raise ValueError("model: a folder, a hub id or an alias")
         if os.path.isdir(folder := os.path.expanduser(self.model)):
+            if self.revision:
+                raise ValueError("revision: a local folder has none")
             # so that a run is resumed from anywhere
             object.__setattr__(self, "model", os.path.abspath(folder))
 
