@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from shapes import box, textured
 
 from threefusion.errors import UserError
@@ -152,3 +154,22 @@ def test_folders_without_a_clip_model_are_refused_in_one_line(tmp_path, clip_fol
     with pytest.raises(JudgeError, match="cannot load a CLIPModel") as broken:
         load_judge(tmp_path).embed_texts(["a"])
     assert "\n" not in str(missing.value) + str(broken.value)
+
+
+def test_a_clip_model_that_lacks_weights_or_words_is_refused(tmp_path, clip_folder):
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {f"module.{name}": weight for name, weight in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
+    with pytest.raises(JudgeError, match=r"the weight \S+ is missing \(and \d+ more\); the file has it as module\."):
+        Judge(folder).embed_texts(["a ball"])
+    # OpenAI's file has these two
+    positions = {f"{name}_model.embeddings.position_ids": torch.arange(16)[None] for name in ("text", "vision")}
+    save_file(weights | positions, folder / "model.safetensors", metadata={"format": "pt"})
+    Judge(folder).embed_texts(["a ball"])
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    settings["model"]["vocab"] = {}
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    with pytest.raises(JudgeError, match=r"the vocabulary is empty|cannot be read as a tokenizer"):
+        Judge(folder).embed_texts(["a ball"])

@@ -17,6 +17,8 @@ from threefusion.evaluate.candidates import Candidates
 from threefusion.evaluate.janus import FrontClassifier
 from threefusion.evaluate.keys import TEXT_IMAGE_KEYS
 from threefusion.evaluate.views import shaded_views
+from threefusion.guidance.prior.files import ModelError
+from threefusion.guidance.prior.reading import read_network, read_tokenizer
 from threefusion.machine.checksums import damage
 from threefusion.toyworld.captions import describe
 from threefusion.toyworld.objects import ToyObject
@@ -71,16 +73,13 @@ class Judge:
         """Model and tokenizer."""
         if self._parts is None:
             from transformers import AutoTokenizer, CLIPModel
-            from transformers.utils import logging
 
-            logging.disable_progress_bar()
             try:
-                model = CLIPModel.from_pretrained(self.folder, dtype=torch.float32, local_files_only=True)
-                tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-            except (OSError, ValueError, KeyError) as error:
-                reason = str(error).strip().partition("\n")[0]
-                raise JudgeError(f"{self.folder}: cannot load a CLIPModel with its tokenizer ({reason})") from error
-            self._parts = model.eval().requires_grad_(False), tokenizer
+                model = read_network(CLIPModel, self.folder, torch.float32)
+                tokenizer = read_tokenizer(AutoTokenizer, self.folder)
+            except ModelError as error:
+                raise JudgeError(f"{self.folder}: cannot load a CLIPModel with its tokenizer ({error})") from error
+            self._parts = model.requires_grad_(False), tokenizer
         return self._parts
 
     @torch.no_grad()

@@ -43,12 +43,17 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def weight_names(part: str, names: Collection[str], variant: str) -> list[str]:
     """Those of `names` that hold the network `part` in `variant`: one file, or an index and its shards; none without either."""
-    stem, dot = "model" if part == "text_encoder" else "diffusion_pytorch_model", f".{variant}" if variant else ""
+    stem, dot = _stem(part), f".{variant}" if variant else ""
     heads = {f"{stem}{dot}.safetensors", f"{stem}.safetensors.index{dot}.json"}
     # the libraries wrote a shard's variant before its number, later after it
     number = r"-\d+-of-\d+"
     shard = re.compile(rf"{stem}({re.escape(dot)}{number}|{number}{re.escape(dot)})\.safetensors")
     return sorted(n for n in names if n in heads or shard.fullmatch(n)) if heads & set(names) else []
+
+
+def _stem(part: str) -> str:
+    """What diffusers and transformers call the weights of a network."""
+    return "diffusion_pytorch_model" if part in ("unet", "vae") else "model"
 
 
 def network_files(folder: Path) -> tuple[str, list[Path]]:
@@ -97,7 +102,7 @@ def _part_fault(folder: Path) -> str | None:
         return fault
     files = network_files(folder)[1]
     if not files:
-        stem = "model" if folder.name == "text_encoder" else "diffusion_pytorch_model"
+        stem = _stem(folder.name)
         return f"{folder / stem}.safetensors is missing" + _others(folder)
     return next(filter(None, map(_fault, files)), None)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from threefusion.guidance.prior.files import ModelError, network_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
 """Half precisions by their names in a safetensors file."""
@@ -41,6 +44,23 @@ def read_network(cls: type, folder: Path, dtype: torch.dtype | None = None) -> n
     if fault := misfit(info):
         raise ModelError(f"{files[0] if len(files) == 1 else folder}: {fault}")
     return network.eval()
+
+
+def read_tokenizer(cls: type, folder: Path, **options: Any) -> PreTrainedTokenizerBase:
+    """A tokenizer of transformers, which builds an empty one where the vocabulary is missing.
+
+    Raises:
+        ModelError: it cannot be read, or its vocabulary is empty.
+    """
+    try:
+        tokenizer = cls.from_pretrained(folder, local_files_only=True, **options)
+    except Exception as error:  # the tokenizers library raises that
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"{folder}: cannot be read as a tokenizer ({reason or type(error).__name__})") from error
+    # T5's empty tokenizer knows its word separator
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
+        raise ModelError(f"{folder}: the vocabulary is empty, all texts would be the same")
+    return tokenizer
 
 
 def misfit(info: dict[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ import torch
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.files import ModelError, fingerprint, network_files, read_settings
 from threefusion.guidance.prior.prior import TextEncoder
-from threefusion.guidance.prior.reading import read_network
+from threefusion.guidance.prior.reading import read_network, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,16 +75,7 @@ class PretrainedTextEncoder(TextEncoder):
 
         named = self.tokenizer_settings.get("tokenizer_class")
         cls = transformers.AutoTokenizer if named else getattr(transformers, TOKENIZERS[self.kind])
-        folder = self.folder / "tokenizer"
-        try:
-            tokenizer = cls.from_pretrained(folder, local_files_only=True, model_max_length=self.length)
-        except Exception as error:  # the tokenizers library raises that
-            reason = str(error).strip().partition("\n")[0]
-            raise ModelError(f"{folder}: cannot be read as a tokenizer ({reason or type(error).__name__})") from error
-        # T5's empty tokenizer knows its word separator
-        if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
-            raise ModelError(f"{folder}: the vocabulary is empty, all texts would be the same")
-        return tokenizer
+        return read_tokenizer(cls, self.folder / "tokenizer", model_max_length=self.length)
 
     def network(self) -> PreTrainedModel:
         """The encoder, read from disk."""
