@@ -140,3 +140,11 @@ def test_the_newest_checkpoint_is_the_one_with_the_highest_step(tmp_path: Path) 
     for name in ("step-999800.ckpt", "step-1000000.ckpt", "step-000200.ckpt", "step-2000000.tmp", "step-last.ckpt"):
         (tmp_path / "checkpoints" / name).touch()
     assert latest_checkpoint(tmp_path).name == "step-1000000.ckpt"
+
+
+def test_the_newest_checkpoint_is_that_of_the_last_stage_whatever_else_lies_beside_them(tmp_path: Path) -> None:
+    for name in ("9-a/checkpoints/step-000300.ckpt", "10-b/checkpoints/step-000100.ckpt", ".DS_Store", "notes/step-000999.ckpt"):
+        path = tmp_path / "stages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert latest_checkpoint(tmp_path).parts[-3:] == ("10-b", "checkpoints", "step-000100.ckpt")

@@ -185,7 +185,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def latest_checkpoint(run: Path) -> Path | None:
     """The newest checkpoint of a run folder (that of its last stage) or of a stage's folder, None when it has none yet."""
-    stages = sorted(run.glob("stages/*"), key=lambda folder: int(folder.name.partition("-")[0]))
+    numbers = {folder: folder.name.partition("-")[0] for folder in run.glob("stages/*")}
+    stages = sorted((folder for folder, number in numbers.items() if number.isdecimal()), key=lambda folder: int(numbers[folder]))
     paths = [path for folder in stages or [run] for path in checkpoints(folder)]
     return paths[-1] if paths else None
 

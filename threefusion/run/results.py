@@ -175,8 +175,9 @@ def film(out: Path, images: Iterator[Float[Tensor, "H W 3"]], count: int) -> Non
             write_video(out, map(to_bytes, frames))
             return
         out.mkdir(parents=True, exist_ok=True)
+        digits = max(3, len(str(count - 1)))  # so that the order of names is that of frames
         for index, image in enumerate(frames):
-            write_png(out / f"{index:03d}.png", image)
+            write_png(out / f"{index:0{digits}d}.png", image)
 
 
 def exported_mesh(run: Path, report: dict[str, Any]) -> Path:
