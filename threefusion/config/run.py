@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from threefusion.config.catalogue import Catalogue, plugin_folders
-from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, apply_overrides, find, find_config, got, read_layers
+from threefusion.config.document import COMMAND_LINE, Entries, Node, Place, find_config, got, read_layers
 from threefusion.config.fields import Settings, bounded, check_folder_name, key_of, slot, slots
+from threefusion.config.overrides import apply_overrides, find
 from threefusion.config.resolve import read
 from threefusion.config.sections import FacingConfig, OpsConfig, OutputConfig, TrainerConfig
 from threefusion.config.stages import LAID_OVER, StageConfig, refuse_max_steps, stage_layers, stage_seed, without

@@ -16,9 +16,10 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from threefusion.config.catalogue import Catalogue
-from threefusion.config.document import COMMAND_LINE, Entries, Layers, Node, Place, added_up, mappings
+from threefusion.config.document import COMMAND_LINE, Entries, Layers, Node, Place, mappings
 from threefusion.config.fields import Schedule, Settings, key_of
 from threefusion.config.named import entries_by_name
+from threefusion.config.overrides import added_up
 from threefusion.config.values import Misfit, convert, expected, field_types, first_line, got, kinds, plain
 from threefusion.errors import ConfigError, collected, nearest
 from threefusion.registry import Entry, RegistryError
