@@ -116,9 +116,9 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     path = find_config(path)
     document = read_file(path).value
     known = [*(key.name for key in fields(Benchmark)), *RUN_KEYS]
-    for key, (place, _) in document.items():
+    for key, node in document.items():
         if key not in known:
-            raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", place)
+            raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", node.place)
     refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
     variants = read_variants(document)
     own = {key: entry for key, entry in document.items() if key not in RUN_KEYS}
@@ -150,7 +150,7 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
 
 def _items(document: Entries, key: str) -> list[Place]:
     """Where each item of a list was written; nothing for a list that is left out."""
-    return [item.place for item in document[key][1].value] if key in document else []
+    return [item.place for item in document[key].value] if key in document else []
 
 
 def _check(benchmark: Benchmark, document: Entries, variants: tuple[str, ...]) -> None:
@@ -161,11 +161,11 @@ def _check(benchmark: Benchmark, document: Entries, variants: tuple[str, ...]) -
     """
     if benchmark.name and not is_folder_name(benchmark.name):
         problem = f"name: expected letters, digits, '-', '_' or '.', got {benchmark.name!r}"
-        raise ConfigError(problem, document["name"][0])
+        raise ConfigError(problem, document["name"].place)
     for key in ("prompts", "seeds"):
         values = getattr(benchmark, key)
         if not values:
-            raise ConfigError(f"{key}: expected at least one", document[key][0])
+            raise ConfigError(f"{key}: expected at least one", document[key].place)
         for index, value in enumerate(values):
             if value in values[:index]:
                 raise ConfigError(f"{key}[{index}]: {value!r} is given twice", _items(document, key)[index])
@@ -176,9 +176,9 @@ def _check(benchmark: Benchmark, document: Entries, variants: tuple[str, ...]) -
             raise ConfigError(f"columns[{index}]: no evaluation has {column!r}{hint}", where)
     if benchmark.baseline is not None and benchmark.baseline not in variants:
         problem = f"baseline: unknown variant {benchmark.baseline!r}{nearest(benchmark.baseline, variants)}"
-        raise ConfigError(problem, document["baseline"][0])
+        raise ConfigError(problem, document["baseline"].place)
     if not isinstance(benchmark.logger, CsvConfig | WandbConfig):
-        raise ConfigError("logger: expected csv or wandb", document["logger"][0])
+        raise ConfigError("logger: expected csv or wandb", document["logger"].place)
 
 
 def _unknown_words(config: RunConfig, where: Place) -> Iterator[str]:

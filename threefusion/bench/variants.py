@@ -42,37 +42,37 @@ def read_variants(document: Entries) -> list[Variant]:
     """
     form = "'name: {config: FILE, overrides: [key=value, …]}' lines"
     if "variants" not in document:
-        raise ConfigError(f"variants: a benchmark needs {form}", next(iter(document.values()))[0])
-    place, node = document["variants"]
+        raise ConfigError(f"variants: a benchmark needs {form}", next(iter(document.values())).place)
+    node = document["variants"]
     if not isinstance(node.value, dict):
-        raise ConfigError(f"variants: expected {form}, got {got(node.value)}", place)
+        raise ConfigError(f"variants: expected {form}, got {got(node.value)}", node.place)
     if not node.value:
-        raise ConfigError("variants: expected at least one", place)
+        raise ConfigError("variants: expected at least one", node.place)
     shared = _overrides(document, "overrides")
     return [_variant(document, name, entry, shared) for name, entry in node.value.items()]
 
 
-def _variant(document: Entries, name: str, entry: tuple[Place, Node], shared: list[Text]) -> Variant:
-    path, (place, node) = f"variants.{name}", entry
+def _variant(document: Entries, name: str, node: Node, shared: list[Text]) -> Variant:
+    path, place = f"variants.{name}", node.place
     if not is_folder_name(name):
         raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place)
     own = {} if node.value is None else node.value
     if not isinstance(own, dict):
         raise ConfigError(f"{path}: expected {{config: FILE, overrides: [key=value, …]}}, got {got(node.value)}", place)
-    for word, (written, _) in own.items():
+    for word, inner in own.items():
         if word not in VARIANT_KEYS:
-            raise ConfigError(f"{path}.{word}: unknown key of a variant{nearest(word, VARIANT_KEYS)}", written)
+            raise ConfigError(f"{path}.{word}: unknown key of a variant{nearest(word, VARIANT_KEYS)}", inner.place)
     holder, where = (own, f"{path}.config") if "config" in own else (document, "config")
     if "config" not in holder:
         raise ConfigError(f"{path}.config: name the run config, here or once under 'config'", place)
-    return Variant(name, _config_file(*holder["config"], where), (*shared, *_overrides(own, f"{path}.overrides")))
+    return Variant(name, _config_file(holder["config"], where), (*shared, *_overrides(own, f"{path}.overrides")))
 
 
-def _config_file(place: Place, node: Node, path: str) -> Path:
+def _config_file(node: Node, path: str) -> Path:
     """The run config that is named under `config`: relative to the file that names it."""
     if not node.text:
-        raise ConfigError(f"{path}: expected a file, got {got(node.value)}", place)
-    folder = Path(place.file).parent
+        raise ConfigError(f"{path}: expected a file, got {got(node.value)}", node.place)
+    place, folder = node.place, Path(node.place.file).parent
     file = Path(os.path.normpath(folder / Path(node.text).expanduser()))
     if not file.is_file():
         beside = [os.path.relpath(other, folder) for other in file.parent.glob("*.yaml")]
@@ -84,9 +84,9 @@ def _config_file(place: Place, node: Node, path: str) -> Path:
 def _overrides(entries: Entries, path: str) -> list[Text]:
     if "overrides" not in entries:
         return []
-    place, node = entries["overrides"]
+    node = entries["overrides"]
     if not isinstance(node.value, list) or not all(item.text for item in node.value):
-        raise ConfigError(f"{path}: expected a list of texts, got {got(node.value)}", place)
+        raise ConfigError(f"{path}: expected a list of texts, got {got(node.value)}", node.place)
     written = [Text(item.text, item.place) for item in node.value]
     refuse_grid_keys(written, path)
     return written

@@ -61,8 +61,9 @@ class Node:
     """A value and where it was written."""
 
     value: Any
-    """None, a scalar, a list of nodes, or a dictionary of (place of the key, node)."""
+    """None, a scalar, a list of nodes, or a dictionary of nodes."""
     place: Place
+    """That of its key, in a dictionary."""
     text: str = ""
     """The characters of a scalar."""
     kind: str = ""
@@ -89,16 +90,16 @@ class Override(Node):
         return "" if node is None else node.value
 
 
-Entries = dict[str, tuple[Place, Node]]
-"""What a mapping holds: key -> (place of the key, value)."""
-Layers = list[tuple[Place, Node]]
+Entries = dict[str, Node]
+"""What a mapping holds."""
+Layers = list[Node]
 """What was written for one key: later ones are laid over earlier ones."""
 
 
 def plain_node(node: Node) -> Any:
     """A node as plain Python values."""
     if isinstance(node.value, dict):
-        return {key: plain_node(inner) for key, (_, inner) in node.value.items()}
+        return {key: plain_node(inner) for key, inner in node.value.items()}
     return list(map(plain_node, node.value)) if isinstance(node.value, list) else node.value
 
 
@@ -118,9 +119,9 @@ def mappings(layers: Layers, path: str) -> list[Entries]:
         ConfigError: something else was written.
     """
     found: list[Entries] = []
-    for place, node in layers:
+    for node in layers:
         if node.value is not None and not isinstance(node.value, dict):
-            raise ConfigError(f"{path}: expected a mapping, got {got(node.value)}", place)
+            raise ConfigError(f"{path}: expected a mapping, got {got(node.value)}", node.place)
         found = [] if node.value is None else [*found, node.value]
     return found
 
@@ -176,7 +177,7 @@ class _Reader:
     def __init__(self, where: Place, kind: str) -> None:
         self.where, self.kind, self.count = where, kind, 0
 
-    def read(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
+    def read(self, node: yaml.Node, above: tuple[yaml.Node, ...], key_place: Place | None = None) -> Node:
         place = self.where if self.where.file == COMMAND_LINE else Place(self.where.file, node.start_mark.line + 1)
         tag, self.count = PLAIN_TAGS.get(node.tag), self.count + 1
         if tag is None:
@@ -187,19 +188,20 @@ class _Reader:
             raise ConfigError(
                 f"more than {DEEPEST} levels of nesting, or more than {MOST_VALUES} values with aliases expanded", place
             )
+        at = key_place or place
         if isinstance(node, yaml.ScalarNode):
-            return Node(_scalar(node.value, tag), place, node.value, self.kind if tag == "str" else "")
+            return Node(_scalar(node.value, tag), at, node.value, self.kind if tag == "str" else "")
         if isinstance(node, yaml.SequenceNode):
-            return Node([self.read(item, (*above, node)) for item in node.value], place)
+            return Node([self.read(item, (*above, node)) for item in node.value], at)
         entries: Entries = {}
         for key, value in node.value:
             read = self.read(key, (*above, node))
             if not isinstance(key, yaml.ScalarNode):
                 raise ConfigError("a key must be a single word", read.place)
             if key.value in entries:
-                raise ConfigError(f"{key.value}: given twice (first in line {entries[key.value][0].line})", read.place)
-            entries[key.value] = read.place, self.read(value, (*above, node))
-        return Node(entries, place)
+                raise ConfigError(f"{key.value}: given twice (first in line {entries[key.value].place.line})", read.place)
+            entries[key.value] = self.read(value, (*above, node), read.place)
+        return Node(entries, at)
 
 
 def _scalar(text: str, tag: str) -> Any:
@@ -231,7 +233,7 @@ def read_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Entries]:
         ConfigError: a file cannot be read, or extends itself.
     """
     document, below, layers = read_file(path).value, (*below, path.resolve()), []
-    _, named = document.pop("extends", (None, None))
+    named = document.pop("extends", None)
     for item in named.value if named and isinstance(named.value, list) else [named] if named else []:
         if not item.text:
             raise ConfigError("extends: expected a file or a list of files", item.place)

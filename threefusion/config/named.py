@@ -19,7 +19,7 @@ def entries_by_name(
     """
     found: dict[str, Layers] = {} if layers or default is None else {key: []}
     by_name, chosen = default is None, ""
-    for place, node in layers:
+    for node in layers:
         if node.value is None:
             found = {}
             continue
@@ -27,15 +27,15 @@ def entries_by_name(
         if default is not None and not names:
             if found and key not in found:
                 example = f"{key}.{next(iter(found))}"
-                raise ConfigError(f"{key}: this run names several: {', '.join(found)}. Write {example}", place)
-            found.setdefault(key, []).append((place, node))
-            chosen = node.value["type"][1].text if isinstance(node.value, dict) and "type" in node.value else node.text or chosen
+                raise ConfigError(f"{key}: this run names several: {', '.join(found)}. Write {example}", node.place)
+            found.setdefault(key, []).append(node)
+            chosen = node.value["type"].text if isinstance(node.value, dict) and "type" in node.value else node.text or chosen
             continue
         by_name = True
-        for entries in mappings([(place, node)], key):
+        for entries in mappings([node], key):
             for name, entry in entries.items():
                 if name not in names:
-                    raise ConfigError(f"{key}.{name}: a field of one {key} beside entries by name", entry[0])
+                    raise ConfigError(f"{key}.{name}: a field of one {key} beside entries by name", entry.place)
                 found.setdefault(name, []).append(entry)
     return {name: (f"{key}.{name}" if by_name else key, below, default if name == key else name) for name, below in found.items()}
 
@@ -52,11 +52,11 @@ def _entry_names(
         return set()
     fields = catalogue.fields(key, chosen) if default is not None else set()
     names = set()
-    for name, (place, value) in node.value.items():
+    for name, value in node.value.items():
         declares = isinstance(value.value, dict) and "type" in value.value
         if default is None or (name not in fields and (declares or name in before or catalogue.has(key, name))):
             if not re.fullmatch(r"[A-Za-z][\w-]{0,99}", name) or (name in RESERVED and name != key):
                 problem = "is taken" if name in RESERVED else "expected letters, digits, - and _"
-                raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", place)
+                raise ConfigError(f"{key}.{name}: a name for one {key}: {problem}", value.place)
             names.add(name)
     return names

@@ -29,11 +29,11 @@ def _apply(word: str, layers: list[Entries], added: list[tuple[str, ...]], nulls
         raise ConfigError(f"{word!r}: expected {'~key' if mode == '~' else f'{mode}key=value, for example seed=3'}", where)
     if len(keys) > DEEPEST:
         raise ConfigError(f"'{word[:60]}…': nested more than {DEEPEST} levels deep", where)
-    written = [found for layer in layers for found in find(layer, keys)]
     if mode == "~":
-        return _drop(key, written, layers)
-    if mode == "+" and written and written[-1][0][written[-1][1]][1].value is not None:
-        raise ConfigError(f"+{key}: exists already ({written[-1][0][written[-1][1]][0]}); write it without +", where)
+        return _drop(key, layers)
+    written = [node for layer in layers for node in find(layer, keys)]
+    if mode == "+" and written and written[-1].value is not None:
+        raise ConfigError(f"+{key}: exists already ({written[-1].place}); write it without +", where)
     for null in nulls:
         if keys[: len(null)] == null and keys != null and mode != "+":
             raise ConfigError(f"{'.'.join(null)}=null: given together with {key}, which is a part of it", where)
@@ -42,31 +42,31 @@ def _apply(word: str, layers: list[Entries], added: list[tuple[str, ...]], nulls
     nulls += [keys] if text in NULLS else []
     added += [keys] if mode == "+" else []
     for part in reversed(keys[1:]):
-        node = Node({part: (at, node)}, at)
-    layers.append({keys[0]: (at, node)})
+        node = Node({part: node}, at)
+    layers.append({keys[0]: node})
 
 
-def _drop(key: str, written: list[tuple[dict, str]], layers: list[Entries]) -> None:
+def _drop(key: str, layers: list[Entries]) -> None:
     where = Place(COMMAND_LINE)
     if "." not in key:
         raise ConfigError(f"~{key}: not for a whole section; write {key}=null or leave it out", where)
     if key.startswith("stages."):
         raise ConfigError(f"~{key}: nothing can be removed from a stage; write {key}=… to change it, or stages=[…] anew", where)
-    if not written:
-        known = [dotted for layer in layers for dotted, _, _ in walk(layer)]
+    written = [found for layer in layers for found in walk(layer)]
+    if key not in (known := [dotted for dotted, _, _ in written]):
         raise ConfigError(f"~{key}: nothing to remove{did_you_mean(key, known)}", where)
-    for entries, name in written:
+    for entries, name in [found[1:] for found in written if found[0] == key]:
         del entries[name]
 
 
-def find(entries: Entries, keys: tuple[str, ...]) -> list[tuple[Entries, str]]:
-    """The dictionaries that hold a dotted key, each with the last part, which may itself be written with dots."""
-    return [(inner, name) for dotted, inner, name in walk(entries) if dotted == ".".join(keys)]
+def find(entries: Entries, keys: tuple[str, ...]) -> list[Node]:
+    """What is written under a dotted key, whose parts may themselves be written with dots."""
+    return [inner[name] for dotted, inner, name in walk(entries) if dotted == ".".join(keys)]
 
 
 def walk(entries: Entries, above: str = "") -> Iterator[tuple[str, Entries, str]]:
     """All entries, also those of inner mappings: dotted key, the mapping that holds it, its key there."""
-    for name, (_, node) in entries.items():
+    for name, node in entries.items():
         yield f"{above}{name}", entries, name
         yield from walk(node.value, f"{above}{name}.") if node.kind != OVERRIDE and isinstance(node.value, dict) else ()
 
@@ -74,11 +74,11 @@ def walk(entries: Entries, above: str = "") -> Iterator[tuple[str, Entries, str]
 def added_up(layers: Layers) -> Node:
     """The entries of all mappings; dotted overrides such as `optimizer.groups.geometry.encoding=…` name one entry each."""
     merged: Entries = {}
-    for _, node in layers:
+    for node in layers:
         if not isinstance(node.value, dict):
             return node
         for dotted, entries, name in walk(node.value):
-            if not isinstance(entries[name][1].value, dict):
+            if not isinstance(entries[name].value, dict):
                 merged.pop(dotted, None)
-                merged |= {dotted: entries[name]} if entries[name][1].value is not None else {}
-    return Node(merged, layers[-1][0])
+                merged |= {dotted: entries[name]} if entries[name].value is not None else {}
+    return Node(merged, layers[-1].place)

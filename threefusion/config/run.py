@@ -98,7 +98,7 @@ def load_config(path: Path, overrides: list[str]) -> RunConfig:
     with collected(errors):
         stages += stage_layers(layers)
     tree = Tree(Catalogue((*plugin_folders(path), *folders)))
-    base = [{"name": (file, Node("", file, escaped(path.stem)))}, *without(layers, "stages", "plugins")]
+    base = [{"name": Node("", file, escaped(path.stem))}, *without(layers, "stages", "plugins")]
     with collected(errors):
         config = _read(tree, base, file, () if stages else ("renderer", "exporter"))
     for index, stage in enumerate(stages):
@@ -129,14 +129,14 @@ def _check_added(added: list[tuple[str, ...]], tree: Tree, files: list[Entries])
 
 def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
     """The folders under `plugins`; a relative one starts where the file lies that names it."""
-    for place, node in [entries["plugins"] for entries in layers if "plugins" in entries]:
+    for node in [entries["plugins"] for entries in layers if "plugins" in entries]:
         if not isinstance(node.value, list) or not all(item.text for item in node.value):
-            raise ConfigError(f"plugins: expected a list of folders, got {got(node.value)}", place)
+            raise ConfigError(f"plugins: expected a list of folders, got {got(node.value)}", node.place)
         for item in node.value:
             folder = Path(item.text).expanduser()
-            folder = folder if place.file == COMMAND_LINE else Path(place.file).parent / folder
+            folder = folder if node.place.file == COMMAND_LINE else Path(node.place.file).parent / folder
             if not folder.is_dir():
-                raise ConfigError(f"plugins: {item.text!r} is not a directory", place)
+                raise ConfigError(f"plugins: {item.text!r} is not a directory", node.place)
             yield folder.resolve()
 
 
@@ -146,8 +146,8 @@ def _stage(catalogue: Catalogue, base: list[Entries], layers: list[Entries], ind
     Raises:
         ConfigError: as `load_config`, with paths from the top of the stage.
     """
-    file, errors = base[0]["name"][0], []
-    where = next((place for entries in layers for place, _ in entries.values()), file)
+    file, errors = base[0]["name"].place, []
+    where = next((node.place for entries in layers for node in entries.values()), file)
     with collected(errors):
         stage = read(Tree(catalogue), StageConfig, without(layers, *LAID_OVER), "key of a stage", where, LAID_OVER)
     with collected(errors):

@@ -49,22 +49,22 @@ def stage_layers(layers: list[Entries]) -> list[list[Entries]]:
         ConfigError: something else was written, a stage that is changed does not exist, or a name is given twice.
     """
     found: list[list[Entries]] = []
-    for place, node in _written(layers):
+    for node in _written(layers):
         if node.value is None:
             found = []
         elif isinstance(node.value, list):
             if len(node.value) > MOST_STAGES:
-                raise ConfigError(f"stages: expected at most {MOST_STAGES}, got {len(node.value)}", place)
+                raise ConfigError(f"stages: expected at most {MOST_STAGES}, got {len(node.value)}", node.place)
             found = [[_mapping(item, f"stages[{index}]")] for index, item in enumerate(node.value)]
         elif isinstance(node.value, dict):
-            for name, (where, inner) in node.value.items():
-                found[_index(name, where, found)].append(_mapping(inner, f"stages.{name}"))
+            for name, inner in node.value.items():
+                found[_index(name, inner.place, found)].append(_mapping(inner, f"stages.{name}"))
         else:
-            raise ConfigError(f"stages: expected a list of mappings, got {got(node.value)}", place)
+            raise ConfigError(f"stages: expected a list of mappings, got {got(node.value)}", node.place)
     names = [_name(index, stage) for index, stage in enumerate(found)]
     for index, name in enumerate(names):
         if name in names[:index]:
-            where = next(iter(found[index][-1].values()))[0]
+            where = next(iter(found[index][-1].values())).place
             raise ConfigError(f"stages[{index}].name: {name!r} is the name of stages[{names.index(name)}]", where)
     return found
 
@@ -75,15 +75,15 @@ def refuse_max_steps(layers: list[Entries]) -> None:
     Raises:
         ConfigError: it was given.
     """
-    first = max(index for index, entries in enumerate(layers) for _, node in _written([entries]) if isinstance(node.value, list))
+    first = max(index for index, entries in enumerate(layers) for node in _written([entries]) if isinstance(node.value, list))
     for entries in layers[first:]:
-        node = entries["trainer"][1] if "trainer" in entries else None
-        if node is not None and isinstance(node.value, dict) and "max_steps" in node.value:
-            place, _ = node.value["max_steps"]
-            raise ConfigError("trainer.max_steps: not together with stages, each of which has its own `steps`", place)
+        trainer = entries["trainer"].value if "trainer" in entries else None
+        if isinstance(trainer, dict) and "max_steps" in trainer:
+            problem = "trainer.max_steps: not together with stages, each of which has its own `steps`"
+            raise ConfigError(problem, trainer["max_steps"].place)
 
 
-def _written(layers: list[Entries]) -> list[tuple[Place, Node]]:
+def _written(layers: list[Entries]) -> list[Node]:
     """What each layer that has stages gives for them."""
     return [entries["stages"] for entries in layers if "stages" in entries]
 
@@ -105,5 +105,5 @@ def _index(name: str, where: Place, stages: list[list[Entries]]) -> int:
 
 def _name(index: int, layers: list[Entries]) -> str:
     """The name as written last."""
-    written = [entries["name"][1].text for entries in layers if "name" in entries]
+    written = [entries["name"].text for entries in layers if "name" in entries]
     return next((name for name in reversed(written) if name), f"stage-{index + 1}")

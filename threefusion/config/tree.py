@@ -75,17 +75,17 @@ class Tree:
         Raises:
             ConfigError: no type is named, or what names it is no text.
         """
-        named = [(place, _type_of(node, path, place)) for place, node in layers]
-        chosen = {place: given for place, given in named if place.file == COMMAND_LINE and given}
+        pairs = [(node, _type_of(node, path)) for node in layers]
+        chosen = {node.place: given for node, given in pairs if node.place.file == COMMAND_LINE and given}
         name, kept, at = default, [], path
-        for (place, node), (_, given) in zip(layers, named, strict=True):
-            where = place
+        for node, given in pairs:
+            where = node.place
             if node.value is None:
                 name, kept = None, []
                 continue
-            new, at, where = chosen.get(place, given) or (name or default, at, place)
+            new, at, where = chosen.get(where, given) or (name or default, at, where)
             if new is None:
-                raise ConfigError(f"{path}.type: name the {kind} that these settings are for", place)
+                raise ConfigError(f"{path}.type: name the {kind} that these settings are for", node.place)
             entries = {key: entry for key, entry in node.value.items() if key != "type"} if isinstance(node.value, dict) else {}
             name, kept = new, [*(kept if new == name else []), entries]
         if name is None:
@@ -102,15 +102,15 @@ class Tree:
         Entries that are no `what` are errors; `known` are keys beside the fields.
         """
         fields, start = {key_of(field): field for field in dataclasses.fields(cls)}, f"{path}." if path else ""
-        for name, (place, _) in [pair for entries in layers for pair in entries.items()]:
+        for name, node in [pair for entries in layers for pair in entries.items()]:
             if name in cls.elsewhere or (name not in fields and name not in known):
                 problem = cls.elsewhere.get(name) or f"unknown {what}{self._where_it_is(name, [*fields, *known], fields)}"
-                self.errors.append(ConfigError(f"{start}{name}: {problem}", place))
+                self.errors.append(ConfigError(f"{start}{name}: {problem}", node.place))
         self.places[path], self.classes[path], hints = where, cls, field_types(cls)
         made = object.__new__(schema(cls))
         for name, field in fields.items():
             given, inner = [entries[name] for entries in layers if name in entries], start + name
-            self.places[inner], self.owners[inner] = given[-1][0] if given else where, (made, field)
+            self.places[inner], self.owners[inner] = given[-1].place if given else where, (made, field)
             try:
                 value = self._field(field, hints[field.name], given, inner, where)
             except ConfigError as error:
@@ -136,7 +136,7 @@ class Tree:
             return self.section(hint, mappings(given, path), path, f"field of {path}", where)
         if given:
             try:
-                node = added_up(given) if typing.get_origin(hint) is dict else given[-1][1]
+                node = added_up(given) if typing.get_origin(hint) is dict else given[-1]
                 value = self.given[path] = convert(node, hint, bool(field.metadata.get("literal")))
                 return value
             except Misfit as misfit:
@@ -168,20 +168,20 @@ class Tree:
         return nearest(key, known)
 
 
-def _type_of(node: Node, path: str, place: Place) -> tuple[str, str, Place] | None:
+def _type_of(node: Node, path: str) -> tuple[str, str, Place] | None:
     """The type that a node names, the key under which it does, and the place; None where it names none."""
     at = path
     if isinstance(node.value, dict):
         if "type" not in node.value:
             return None
-        place, node = node.value["type"]
+        node = node.value["type"]
         at = f"{path}.type"
     elif node.value is None:
         return None
     if not node.text or isinstance(node.value, dict | list):
-        raise ConfigError(f"{at}: expected a name{'' if at != path else ' or a mapping'}, got {got(node.value)}", place)
+        raise ConfigError(f"{at}: expected a name{'' if at != path else ' or a mapping'}, got {got(node.value)}", node.place)
     name = node.value if isinstance(node.value, str) else node.text
     try:
         return str(OmegaConf.create({"type": name}).type) if "${" in name else name, at, node.place
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{at}: {first_line(error)}", place) from error
+        raise ConfigError(f"{at}: {first_line(error)}", node.place) from error

@@ -107,7 +107,7 @@ def convert(node: Node, hint: Any, literal: bool, below: str = "") -> Any:
         return [convert(*item, literal, f"{below}[{i}]") for i, item in enumerate(zip(value, parts, strict=True))]
     if isinstance(value, dict) and dict in kind:
         part = inner[1] if inner else Any
-        return {key: convert(item, part, literal, f"{below}.{key}") for key, (_, item) in value.items()}
+        return {key: convert(item, part, literal, f"{below}.{key}") for key, item in value.items()}
     if Any in kind:
         return plain_node(node)
     return _scalar(value, hint, below)
@@ -132,11 +132,11 @@ def _scalar(value: Any, hint: Any, below: str) -> Any:
 
 def _knots(value: dict[str, Any], hint: Any, below: str) -> dict[str, Any]:
     """`{knots: {step: value}}`, its steps as whole numbers."""
-    _, knots = value.get("knots", (None, None))
+    knots = value.get("knots")
     if len(value) != 1 or not isinstance(knots.value if knots else None, dict):
         raise Misfit(f"expected {expected(hint)}, got a mapping", below)
     found: dict[int, Any] = {}
-    for name, (_, node) in knots.value.items():
+    for name, node in knots.value.items():
         try:
             step = float(name)
         except ValueError:
