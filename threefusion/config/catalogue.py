@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.util import find_spec
@@ -53,14 +54,14 @@ class Plugin:
 class Catalogue:
     """The components that one config can name.
 
-    Plugins are imported, all of them, when a name is looked up that the package lacks or that a file of `folders` registers.
+    A plugin is imported when a name is looked up that it registers; all are, also those installed, when a name is not found.
     """
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.folders = tuple(dict.fromkeys(folders))
         self._plugins = [plugin for folder in self.folders for plugin in _local_plugins(folder)]
-        self._faults: dict[str, str] | None = None
-        """Broken plugins, with the reason; None before plugins are imported."""
+        self._faults: dict[str, str] = {}
+        """The plugins that were imported, with the reason why they cannot be used, empty for sound ones."""
         _searched.update(folders)
         for module in KINDS.values():
             importlib.import_module(module)
@@ -71,13 +72,13 @@ class Catalogue:
         Raises:
             RegistryError: there is none, or more than one.
         """
-        files = [path for plugin in self._plugins for _, path in plugin.modules if _registers(path, name)]
-        if files or not self._visible(kind, name):
-            self._load()
+        self._load([plugin for plugin in self._plugins if any(_registers(path, name) for _, path in plugin.modules)])
+        if not self._visible(kind, name):
+            self._load_all()
         found = self._visible(kind, name)
         if not found:
             raise RegistryError("; ".join([f"unknown {kind} type {name!r}{nearest(name, self.names(kind))}", *self.problems()]))
-        hidden = [path for plugin in self._plugins if plugin.origin in (self._faults or ()) for _, path in plugin.modules]
+        hidden = [path for plugin in self._plugins if self._faults.get(plugin.origin) for _, path in plugin.modules]
         if clashing := [path for path in hidden if _registers(path, name)] + [entry.file for entry in found][1:]:
             raise RegistryError(_clash(kind, name, [found[0].file, *clashing]))
         return found[0]
@@ -101,13 +102,13 @@ class Catalogue:
 
     def entries(self) -> list[Entry]:
         """All components, in the order of `KINDS`, then by name."""
-        self._load()
+        self._load_all()
         return [entry for kind in KINDS for entry in sorted(self._visible(kind), key=lambda entry: entry.name)]
 
     def problems(self) -> list[str]:
         """Plugins that cannot be used, and names that are taken twice."""
         counted = Counter((entry.kind, entry.name) for entry in self.entries())
-        faults = [f"plugin {origin} could not be loaded: {reason}" for origin, reason in self._load().items()]
+        faults = [f"plugin {origin} could not be loaded: {reason}" for origin, reason in self._faults.items() if reason]
         twice = [key for key, count in counted.items() if count > 1]
         return faults + [_clash(*key, [entry.file for entry in self._visible(*key)]) for key in twice]
 
@@ -127,13 +128,14 @@ class Catalogue:
         hidden = _searched - set(self.folders)
         return [entry for entry in found if not any(entry.file.is_relative_to(folder) for folder in hidden)]
 
-    def _load(self) -> dict[str, str]:
-        """Import all plugins; those that cannot be used, with the reason."""
-        if self._faults is None:
-            self._plugins += _installed_plugins()
-            faults = {plugin.origin: _fault(plugin) for plugin in self._plugins}
-            self._faults = {origin: fault for origin, fault in faults.items() if fault}
-        return self._faults
+    def _load(self, plugins: Iterable[Plugin]) -> None:
+        for plugin in plugins:
+            if plugin.origin not in self._faults:
+                self._faults[plugin.origin] = _fault(plugin)
+
+    def _load_all(self) -> None:
+        self._plugins += [plugin for plugin in _installed_plugins() if plugin not in self._plugins]
+        self._load(self._plugins)
 
 
 def shown(path: Path) -> Path:
