@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from threefusion.errors import UserError
-from threefusion.machine.files import numbered, remove_temporaries, set_aside, write_atomically, written
+from threefusion.machine.files import numbered, remove_temporaries, set_aside, write_atomically, write_json, written
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError(), OSError(28, "No space left on device")])
@@ -60,3 +60,15 @@ def test_what_is_set_aside_keeps_its_kind_and_overwrites_nothing(tmp_path: Path)
         (tmp_path / "model.glb").write_text(str(number))
         assert set_aside(tmp_path / "model.glb").name == f"model.kept-{number}.glb"
     assert [(tmp_path / f"model.kept-{number}.glb").read_text() for number in (1, 2)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("content", ["name,age", "[1]", '{"name": 1}', "", None])
+def test_json_of_others_is_kept(tmp_path: Path, content: str | None, capsys) -> None:
+    path = tmp_path / "report.json"
+    path.mkdir() if content is None else path.write_text(content)
+    write_json(path, {"steps": 1})
+    kept = tmp_path / "report.kept-1.json"
+    assert kept.is_dir() if content is None else kept.read_text() == content
+    assert "kept as report.kept-1.json" in capsys.readouterr().err
+    write_json(path, {"steps": 2, "more": "ü"})
+    assert path.read_text(encoding="utf-8") == '{\n  "steps": 2,\n  "more": "ü"\n}\n' and len(list(tmp_path.iterdir())) == 2

@@ -13,6 +13,7 @@ import torch
 
 from threefusion.config import RunConfig, load_config
 from threefusion.errors import UserError
+from threefusion.run.checkpoint import PARTS, read_checkpoint
 from threefusion.run.folder import latest_checkpoint, new_run_folder, open_run
 from threefusion.run.training import train
 from threefusion.system.text_to_3d import TextTo3D
@@ -136,3 +137,22 @@ def test_a_run_that_was_ended_by_its_time_limit_says_so_and_trains_nothing_when_
     assert train(continued(run), run) == 0
     assert f"nothing to train after step {reached}: trainer.max_time, which" in capsys.readouterr().err
     assert report(run)["steps"] == state(run)["global_step"] == reached
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1], torch.zeros(3)])
+def test_a_checkpoint_of_another_program_is_refused_in_one_line(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "step-000200.ckpt")
+    with pytest.raises(UserError, match=r"step-000200\.ckpt: cannot be read \(.*no checkpoint of this version: it has no '"):
+        read_checkpoint(tmp_path / "step-000200.ckpt", PARTS)
+
+
+def test_changed_settings_are_named_on_resume(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = new_run_folder(load_config(tiny, ["trainer.max_steps=1"]), tmp_path / "run")
+    train(open_run(run), run)
+    train(load_config(run / "config.yaml", ["trainer.max_steps=2", "optimizer.lr=0.02"]), run)
+    changed = [line for line in capsys.readouterr().err.splitlines() if "config.yaml" in line]
+    assert changed == [
+        "config.yaml: since step 1, optimizer.lr was 0.01, now 0.02; trainer.max_steps was 1, now 2",
+    ]
+    train(open_run(run), run)
+    assert "config.yaml" not in capsys.readouterr().err

@@ -7,20 +7,18 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from threefusion.bench.plan import Cell
-from threefusion.config import ConfigError, RunConfig, config_to_yaml, load_config
+from threefusion.config import ConfigError, RunConfig, changes, config_to_yaml, load_config
 from threefusion.errors import UserError
 from threefusion.evaluate.independence import BUNDLED_JUDGE
 from threefusion.guidance.prior.files import fingerprint
 from threefusion.guidance.prior.models import guiding_models, local_folder
-from threefusion.machine.files import read_json, write_atomically
+from threefusion.machine.files import TEMPORARY, read_json, write_atomically
 from threefusion.run.folder import latest_checkpoint
 
 MARKER = "benchmark.json"
@@ -149,26 +147,10 @@ def changed_setting(folder: CellFolder, cell: Cell) -> str | None:
     except ConfigError as error:
         return f"its settings cannot be loaded: {error}"
     if existing != cell.config:
-        return _first_difference(existing, cell.config)
+        changed = changes(config_to_yaml(existing), config_to_yaml(cell.config))
+        return changed[0] if changed else "written differently"
     prior = folder.record().prior
     return "the prior had other weights" if prior and prior != guided_by(cell.config) else None
-
-
-def _first_difference(existing: RunConfig, planned: RunConfig) -> str:
-    before, now = (dict(_leaves(yaml.safe_load(config_to_yaml(config)), "")) for config in (existing, planned))
-    for key in (*before, *now):
-        if before.get(key) != now.get(key):
-            return f"{key} was {before.get(key, 'missing')}, now {now.get(key, 'missing')}"
-    return "written differently"
-
-
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every value of a config with its dotted path, `type` first."""
-    if not isinstance(tree, dict):
-        yield path, tree
-        return
-    for key, value in tree.items():
-        yield from _leaves(value, f"{path}.{key}" if path else str(key))
 
 
 def open_folder(folder: Path, name: str) -> None:
@@ -178,7 +160,7 @@ def open_folder(folder: Path, name: str) -> None:
         UserError: it holds something else.
     """
     # a benchmark that was killed while writing its marker leaves a temporary file
-    others = [path for path in folder.iterdir() if not path.name.startswith(MARKER)] if folder.is_dir() else []
+    others = [path for path in folder.iterdir() if not TEMPORARY.fullmatch(path.name)] if folder.is_dir() else []
     if others and not (folder / MARKER).is_file():
         raise UserError(f"--out {folder}: the folder is not empty and holds no benchmark. Choose another one")
     if folder.exists() and not folder.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -64,3 +65,19 @@ def _changes(before: Any, after: Any) -> Any:
         return plain(after)
     new = {key: _changes(before.get(key), value) for key, value in after.items() if before.get(key) != value}
     return new | {key: None for key in before if key not in after}
+
+
+def changes(before: str, now: str) -> list[str]:
+    """The settings that differ between two configs in YAML, each with both values."""
+    old, new = (dict(_leaves(yaml.safe_load(text), "")) for text in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key, 'missing')}, now {new.get(key, 'missing')}" for key in keys]
+
+
+def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every value of a config with its dotted path, `type` first."""
+    if not isinstance(tree, dict):
+        yield path, tree
+        return
+    for key, value in tree.items():
+        yield from _leaves(value, f"{path}.{key}" if path else str(key))

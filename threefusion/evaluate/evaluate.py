@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -22,9 +21,10 @@ from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
 from threefusion.geometry.geometry import HasDensity
-from threefusion.machine.files import read_json, write_atomically
+from threefusion.machine.files import read_json, write_json
 from threefusion.machine.progress import doing
-from threefusion.run.folder import latest_checkpoint, open_run, read_report, relative, writing
+from threefusion.run.exported import ExportedFiles
+from threefusion.run.folder import artifacts, latest_checkpoint, open_run, read_report, relative, writing
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -77,7 +77,7 @@ def evaluate_run(folder: Path, views: int = VIEWS, clip: Path | None = None, cap
     notes = {} if judge else {"text_image": f"no judge: {BUNDLED_JUDGE} does not exist and --clip was not given"}
     with writing(folder):
         result = _sections(folder, config, Evaluation(views, judge, captions or []), notes)
-        write_atomically(folder / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        write_json(folder / RESULT_FILE, result)
     return result
 
 
@@ -193,14 +193,15 @@ def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> M
     """The exported mesh, None if it cannot be read."""
     from threefusion.run.results import exported_mesh
 
-    artifacts = _section(report, "artifacts")
-    path = exported_mesh(folder, report)
+    listed, path = artifacts(report), exported_mesh(folder, report)
     if not path.is_file():
         notes["mesh"] = "model.glb does not exist: the run was not exported, or its scene is empty"
         return None
     newest = relative(latest_checkpoint(folder), folder)
-    if newest and artifacts.get("checkpoint", newest) != newest:
-        notes["mesh"] = f"exported from {artifacts['checkpoint']}, but the newest is {newest}: resume or export the run"
+    if newest and listed.get("checkpoint", newest) != newest:
+        notes["mesh"] = f"exported from {listed['checkpoint']}, but the newest is {newest}: resume or export the run"
+    if ExportedFiles(folder).is_changed(path):
+        notes["mesh"] = f"{path.name} has changed since it was exported"
     try:
         return load_glb(path)
     except UserError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -77,6 +78,17 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with written(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON atomically; a file in its place that has none of its keys is that of others, and gets another name.
+
+    Raises:
+        UserError: as `written`.
+    """
+    if os.path.lexists(path) and not content.keys() & (read_json(path) or {}).keys():
+        print(f"{path}: not as this run wrote it; kept as {set_aside(path).name}", file=sys.stderr)
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

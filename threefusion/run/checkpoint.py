@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from threefusion.config import RunConfig
+from threefusion.config import RunConfig, changes, config_to_yaml
 from threefusion.errors import UserError
 from threefusion.machine.files import numbered
 from threefusion.run.folder import latest_checkpoint
@@ -19,6 +21,9 @@ from threefusion.system.scene import build_scene, restore_scene
 if TYPE_CHECKING:
     from threefusion.renderer.renderer import Renderer
     from threefusion.types import Scene
+
+PARTS = {"state_dict", "optimizer_states", "batches_seen", "metrics", "metrics_digest", "config"}
+"""What a training needs to go on from a checkpoint."""
 
 
 def load_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple[Scene, Renderer] | None:
@@ -30,12 +35,21 @@ def load_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple
     if checkpoint is None:
         return None
     scene, renderer = build_scene(config, previous)
-    restore_scene(scene, renderer, read_checkpoint(checkpoint)["state_dict"])
+    content = read_checkpoint(checkpoint)
+    name_changes(config, content)
+    restore_scene(scene, renderer, content["state_dict"])
     return scene.requires_grad_(False), renderer
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU; nothing in it is executed, and the checksums of all its parts are verified.
+def name_changes(config: RunConfig, checkpoint: dict[str, Any]) -> None:
+    """Print which settings were others when a checkpoint was written: the config file may be damaged."""
+    changed = changes(checkpoint["config"], config_to_yaml(config)) if "config" in checkpoint else []
+    if changed:
+        print(f"config.yaml: since step {checkpoint['global_step']}, {'; '.join(changed)}", file=sys.stderr)
+
+
+def read_checkpoint(path: Path, parts: Collection[str] = ("state_dict",)) -> dict[str, Any]:
+    """The content of a checkpoint, which has these parts, on the CPU; nothing in it is executed, and all checksums are verified.
 
     Raises:
         UserError: it is damaged.
@@ -45,7 +59,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with ZipFile(path) as archive:
             if damaged := archive.testzip():
                 raise BadZipFile(f"bad checksum of {damaged}")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if missing := set(parts) - set(content if isinstance(content, dict) else ()):
+            raise ValueError(f"no checkpoint of this version: it has no {min(missing)!r}")
+        return content
     except (OSError, EOFError, RuntimeError, KeyError, ValueError, UnpicklingError, BadZipFile, zlib.error) as error:
         reason = str(error).strip().partition("\n")[0]
         others = numbered(path.parent, "step-*.ckpt")

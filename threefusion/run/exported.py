@@ -70,6 +70,10 @@ class ExportedFiles:
     def _earlier(self) -> list[Path]:
         return [path for path in map(self.run.joinpath, self._sums) if path not in self._moved and self._is_ours(path)]
 
+    def is_changed(self, path: Path) -> bool:
+        """Whether a file was exported, and is another now."""
+        return path.is_relative_to(self.run) and self._name(path) in self._sums and not self._is_ours(path)
+
     def _is_ours(self, path: Path) -> bool:
         return path.is_file() and checksum(path) in self._sums.get(self._name(path), [])
 

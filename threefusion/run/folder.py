@@ -15,7 +15,7 @@ from typing import Any
 
 from threefusion.config import RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
-from threefusion.machine.files import TEMPORARY, locked, numbered, read_json, remove_temporaries, write_atomically
+from threefusion.machine.files import TEMPORARY, locked, numbered, read_json, remove_temporaries, write_atomically, write_json
 
 LOCK = ".lock"
 """The lock file of a run folder."""
@@ -128,6 +128,7 @@ def reopen(run: Path) -> Path:
     """A run folder that is trained on: what a killed process left half-written is removed, foreign checkpoints are named."""
     if RUN_VARIABLE not in os.environ:
         remove_temporaries(run)
+        name_lost_checkpoint(run)
         for folder in (run, *sorted(run.glob("stages/*"))):
             for path in sorted(set(folder.glob("checkpoints/*")) - set(checkpoints(folder))):
                 print(f"{path}: ignored, it is no checkpoint of this run", file=sys.stderr)
@@ -206,6 +207,19 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / "report.json")
 
 
+def artifacts(report: dict[str, Any] | None) -> dict[str, Any]:
+    """What a report lists as artifacts of its run, nothing if it is damaged."""
+    listed = (report or {}).get("artifacts")
+    return listed if isinstance(listed, dict) else {}
+
+
+def name_lost_checkpoint(run: Path) -> None:
+    """Print that the checkpoint which a run ended with does not exist any more."""
+    last, newest = artifacts(read_report(run)).get("checkpoint"), latest_checkpoint(run)
+    if isinstance(last, str) and newest is not None and not (run / last).is_file():
+        print(f"{run / last}: missing, although the run ended with it; {newest.name} is used", file=sys.stderr)
+
+
 def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Write report.json."""
-    write_atomically(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    write_json(folder / "report.json", report)

@@ -13,7 +13,17 @@ from threefusion.errors import UserError
 from threefusion.machine.progress import counted, doing, progress
 from threefusion.machine.video import VIDEOS, write_video
 from threefusion.run.exported import ExportedFiles
-from threefusion.run.folder import latest_checkpoint, open_run, read_report, relative, stage_folders, write_report, writing
+from threefusion.run.folder import (
+    artifacts,
+    latest_checkpoint,
+    name_lost_checkpoint,
+    open_run,
+    read_report,
+    relative,
+    stage_folders,
+    write_report,
+    writing,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -133,6 +143,7 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, Renderer, CameraSampler]:
     from threefusion.run.checkpoint import load_stage
 
     config = open_run(run)
+    name_lost_checkpoint(run)
     reached, scene, renderer = config, None, None
     for stage, folder in zip(config.parts, stage_folders(run, config), strict=True):
         if (loaded := load_stage(stage, folder, scene)) is None:
@@ -182,8 +193,7 @@ def film(out: Path, images: Iterator[Float[Tensor, "H W 3"]], count: int) -> Non
 
 def exported_mesh(run: Path, report: dict[str, Any]) -> Path:
     """Where the GLB of a run's main export is; what a run without an export has there is its own."""
-    artifacts = report.get("artifacts")
-    named = artifacts.get("mesh", "mesh/model.glb") if isinstance(artifacts, dict) else "mesh/model.glb"
+    named = artifacts(report).get("mesh", "mesh/model.glb")
     return (run / str(named or "mesh/")).with_suffix(".glb")
 
 
@@ -200,5 +210,5 @@ def export(run: Path, config: RunConfig, formats: list[str] | None) -> list[Path
         if report is not None and results:
             checkpoint, mesh = latest_checkpoint(run), main_export(results).paths[0]
             paths = {"mesh": relative(mesh, run), "checkpoint": relative(checkpoint, run)}
-            write_report(run, report | exports(run, results) | {"artifacts": {**report.get("artifacts", {}), **paths}})
+            write_report(run, report | exports(run, results) | {"artifacts": artifacts(report) | paths})
     return [path for exported in results.values() for path in exported.paths]

@@ -69,7 +69,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     """
     from threefusion.callback.run_cost import RunCost
     from threefusion.callback.snapshot import Interrupt
-    from threefusion.run.checkpoint import read_checkpoint
+    from threefusion.run.checkpoint import PARTS, read_checkpoint
     from threefusion.run.cost import measured_cost
     from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.launcher import together
@@ -81,7 +81,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     make_stage_folder(folder)
     checkpoint = latest_checkpoint(folder)
     # Lightning reads it again, and would not say what is wrong with which file
-    saved = {} if checkpoint is None else read_checkpoint(checkpoint)
+    saved = {} if checkpoint is None else read_checkpoint(checkpoint, PARTS)
     system = build_system(stage, previous)
     interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
     trainer = make_trainer(stage, folder, [KeepSettings(run, config), interrupt, run_cost], first, saved.get("metrics_digest"))

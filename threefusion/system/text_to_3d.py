@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from threefusion.camera.projection import wrap_angle
 from threefusion.camera.sampler import CameraSampler
 from threefusion.component import following
-from threefusion.config import RunConfig
+from threefusion.config import RunConfig, config_to_yaml
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry
 from threefusion.guidance.guidance import DiffusionGuidance
@@ -262,6 +262,7 @@ class TextTo3D(pl.LightningModule):
         the metrics of the row that is not written yet."""
         checkpoint["batches_seen"] = self.batches_seen
         checkpoint["metrics"] = self.metrics.state()
+        checkpoint["config"] = config_to_yaml(self.config)
         checkpoint["state_dict"] = self.saved_state(checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
