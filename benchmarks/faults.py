@@ -192,10 +192,10 @@ def kill(point: tuple[str, int], whole: Path) -> tuple[str, str, str]:
             name for name in same if name.startswith(("images/", "mesh/", "metrics", "turntable")) and (whole / name).is_file()
         ]
         differing += filecmp.cmpfiles(whole, run, fixed, shallow=False)[1]
-        left, right = (
-            torch.load(path / "checkpoints/step-000200.ckpt", weights_only=True)["state_dict"] for path in (whole, run)
-        )
-        differing += [name for name in left if not torch.equal(left[name], right[name])]
+        last = "checkpoints/step-000200.ckpt"
+        if last in there:
+            left, right = (torch.load(path / last, weights_only=True)["state_dict"] for path in (whole, run))
+            differing += [name for name in left if not torch.equal(left[name], right[name])]
         right_way = killed.code == -signal.SIGKILL and resumed.code == 0 and not differing
         why = "" if right_way else f"{killed.code} {resumed.code} {differing} {resumed.errors.splitlines()[-1:]}"
         return f"killed at {kind} {number}", "the same" if right_way else "DIFFERENT", why

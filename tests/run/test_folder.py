@@ -66,6 +66,13 @@ def test_a_folder_with_results_or_files_of_others_is_not(tmp_path: Path, name: s
     assert {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
 
 
+def test_a_folder_that_was_only_locked_can_be_named_again(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".environment.99999999999.tmp.json").touch()
+    new_run_folder(load_config(QUICKSTART, []), tmp_path)
+    assert not list(tmp_path.glob("*.tmp.*")) and open_run(tmp_path)
+
+
 def test_a_config_of_the_users_own_makes_no_run(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("extends: quickstart.yaml\n")
     with pytest.raises(UserError, match="not empty"):

@@ -103,7 +103,7 @@ def written_by_training(run: Path) -> Iterator[Path]:
 
 def is_untrained(run: Path) -> bool:
     """Whether a folder is empty, or holds nothing but what a run writes before its first checkpoint."""
-    if run.is_dir() and not any(run.iterdir()):
+    if run.is_dir() and all(path.name == LOCK or TEMPORARY.fullmatch(path.name) for path in run.iterdir()):
         return True
     marked = "versions" in (read_json(run / "environment.json") or {})
     names = (path.relative_to(run).as_posix() for path in written_by_training(run))
