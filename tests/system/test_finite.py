@@ -236,3 +236,11 @@ def test_all_processes_skip_a_step_that_is_bad_in_one(tiny, tmp_path):
     one, two = end("one", "all"), end("two", "1", "trainer.devices=2")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
+
+
+def test_what_overflows_in_a_network_is_nan_for_every_objective(tiny, monkeypatch):
+    prior = build_system(load_config(tiny, [])).priors[0]
+    monkeypatch.setattr(GaussianPrior, "_predict", spoiled(GaussianPrior._predict, one_infinite, lambda: True))
+    condition = prior.text_encoder().encode(["a"])
+    noise = prior.predict(torch.zeros(1, *prior.shape), torch.full((1,), 0.5), condition).noise
+    assert noise[0, 0, 0, 0].isnan() and noise.isnan().sum() == 1
