@@ -1,7 +1,8 @@
-"""W&B by name, offline, with the real client: what it wrote is read back from its run file."""
+"""Loggers with the real clients, offline: what they wrote is read back from their files."""
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -9,6 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from threefusion.config.sections import WandbConfig
+from threefusion.errors import UserError
+from threefusion.run.wandb_run import start_wandb
 
 ROOT = Path(__file__).parents[2]
 BLOCK = 32768
@@ -34,24 +39,116 @@ def records(path: Path) -> list:
     return found
 
 
+def contents(path: Path) -> tuple[str, dict, dict, dict]:
+    """Id, history by key, config and summary of a W&B run file."""
+    identity, history, config, summary = "", {}, {}, {}
+    for record in records(path):
+        identity = record.run.run_id or identity
+        for item in record.history.item:
+            history.setdefault("/".join(item.nested_key) or item.key, []).append(json.loads(item.value_json))
+        config |= {item.key: json.loads(item.value_json) for item in (*record.run.config.update, *record.config.update)}
+        summary |= {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.summary.update}
+    return identity, history, config, summary
+
+
+def train(*words: str, **variables: str) -> subprocess.CompletedProcess:
+    """A training in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | variables
+    command = [sys.executable, "launch.py", "train", *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+STAGES = "stages=[{steps: 4, guidance: {guidance_scale: 2}}, {steps: 8}]"
+MESH = ("exporter=mesh", "exporter.resolution=24", "exporter.texture_size=64", "prompt.text=a red mushroom")
+
+
 @pytest.mark.slow
-def test_wandb_offline_holds_scalars_images_video_and_config(tiny: Path, tmp_path: Path) -> None:
+def test_wandb_holds_one_run_with_scalars_images_results_and_config(tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     out = tmp_path / "run"
-    command = [sys.executable, "launch.py", "train", "--config", str(tiny), "--out", str(out), "exporter=mesh"]
-    command += ["logger.type=wandb", "logger.mode=offline", "logger.project=test", "prompt.text=a blue thing"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert (out / "turntable.mp4").exists(), done.stderr
+    words = ["--config", str(tiny), "--out", str(out), "logger.type=wandb", *MESH, STAGES]
+    words.append("optimizer.groups={geometry.encoding: 0.002}")
+    done = train(*words, WANDB_MODE="offline", WANDB_PROJECT="mine")
+    assert done.returncode == 0 and "anonymous" not in done.stderr, done.stderr
     (file,) = out.glob("wandb/offline-run-*/run-*.wandb")
-    history, config = {}, ""
-    for record in records(file):
-        for item in record.history.item:
-            history.setdefault("/".join(item.nested_key) or item.key, []).append(item.value_json)
-        config += "".join(item.value_json for item in record.config.update) + "".join(
-            item.value_json for item in record.run.config.update
-        )
-    assert len(history.get("loss", ())) == 12, (sorted(history), done.stdout, done.stderr)
-    assert "a blue thing" in config
-    assert any(key.startswith("views") for key in history)
-    assert any(key.startswith("turntable") for key in history)
-    assert (out / "metrics.csv").exists()
+    identity, history, config, summary = contents(file)
+    assert next(record.run.project for record in records(file) if record.run.project) == "mine"
+    assert len(history["loss"]) == 12 and "epoch" not in history
+    # the stages follow each other
+    steps = [step for step in history["trainer/global_step"] if step]
+    assert max(steps) == 12 and set(range(1, 12)) <= set(steps)
+    assert set(history["lr/other"]) == {0.01} and set(history["lr/geometry.encoding"]) == {0.002}
+    assert all(history[f"milliseconds/{phase}"] for phase in ("render", "guidance", "backward", "other"))
+    assert any(key.startswith("views") for key in history) and any(key.startswith("turntable") for key in history)
+    assert any(str(value).endswith("glb") for key, values in history.items() if key.startswith("mesh") for value in values)
+    # a mapping that W&B can filter, group and sweep
+    assert config["guidance"]["type"] == "sds" and config["camera"]["height"] == 12
+    report = json.loads((out / "report.json").read_text())
+    assert summary["cost/steps"] == 12 and summary["score/silhouette_iou"] == report["metrics"]["silhouette_iou"]
+    done = train("--resume", str(out), "stages.stage-2.steps=9", WANDB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    assert {contents(path)[0] for path in out.glob("wandb/offline-run-*/run-*.wandb")} == {identity}
+
+
+@pytest.mark.slow
+def test_wandb_can_be_disabled_by_the_environment_and_without_a_login_nothing_starts(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    words = ["--config", str(tiny), "logger.type=wandb", "trainer.max_steps=1"]
+    done = train(*words, "--out", str(tmp_path / "quiet"), WANDB_MODE="disabled")
+    assert done.returncode == 0 and not list((tmp_path / "quiet").glob("wandb/*")), done.stderr
+    done = train(*words, "--out", str(tmp_path / "refused"), HOME=str(tmp_path))
+    line = "error: logger: W&B: No API key configured. Use `wandb login` to log in. Run `wandb login`, or set logger.mode=offline"
+    assert (done.returncode, done.stderr.strip().splitlines()) == (2, [line])
+    assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "cfg", "expected"),
+    [
+        ({}, WandbConfig(), {"project": "threefusion", "name": "run", "mode": None}),
+        ({"WANDB_PROJECT": "mine", "WANDB_NAME": "x", "WANDB_MODE": "offline"}, WandbConfig(), {"project": None, "name": None}),
+        (
+            {"WANDB_PROJECT": "mine", "WANDB_MODE": "offline"},
+            WandbConfig(project="a", mode="online"),
+            {"project": "a", "mode": "online"},
+        ),
+    ],
+)
+def test_settings_come_before_the_clients_variables_and_those_before_defaults(monkeypatch, tmp_path, variables, cfg, expected):
+    wandb = pytest.importorskip("wandb")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    given = []
+
+    def init(**options):
+        given.append(options)
+        raise wandb.errors.CommError("no network\nmore")
+
+    monkeypatch.setattr(wandb, "init", init)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=r"^logger: W&B: no network\. Run `wandb login`"):
+        start_wandb(cfg, tmp_path / "run", {})
+    assert {name: given[0].get(name) for name in expected} == expected and given[0]["resume"] == "allow"
+
+
+@pytest.mark.slow
+def test_tensorboard_holds_scalars_images_settings_results_and_the_mesh(tiny: Path, tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    out = tmp_path / "run"
+    done = train("--config", str(tiny), "--out", str(out), "logger=tensorboard", *MESH, STAGES)
+    assert done.returncode == 0, done.stderr
+    tags: dict[str, list[int]] = {}
+    for file in sorted((out / "tensorboard").glob("events.*")):
+        data, place = file.read_bytes(), 0
+        while place < len(data):  # TFRecord: length, its checksum, the event, its checksum
+            (length,) = struct.unpack("<Q", data[place : place + 8])
+            event = Event.FromString(data[place + 12 : place + 12 + length])
+            place += 16 + length
+            for value in event.summary.value:
+                tags.setdefault(value.tag, []).append(event.step)
+    assert tags["loss"] == list(range(12)) and "epoch" not in tags
+    assert set(tags["views"]) == {4, 10, 12}
+    assert {"lr", "milliseconds/render", "score/silhouette_iou", "cost/seconds"} <= tags.keys()
+    assert any(tag.startswith("_hparams_") for tag in tags) and any(tag.startswith("mesh") for tag in tags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from threefusion.bench.report import Report
@@ -10,17 +9,16 @@ from threefusion.bench.table import cells_of
 from threefusion.config import Settings
 from threefusion.config.sections import WandbConfig
 from threefusion.machine.optional import require
+from threefusion.run.wandb_run import start_wandb
 
 
 def track(report: Report, logger: Settings, folder: Path) -> None:
     """Log `cells`, a W&B table with all columns and a picture per cell, and each variant's means; nothing for another logger."""
     if not isinstance(logger, WandbConfig):
         return
-    wandb = require("wandb")
-    os.environ.setdefault("WANDB_SILENT", "true")
-    options = {"project": "threefusion", "name": report.plan.name, "job_type": "benchmark", "dir": folder, **logger.given()}
-    plan = report.plan
-    run = wandb.init(**options, config={"variants": plan.variants, "prompts": plan.prompts, "seeds": plan.seeds})
+    wandb, plan = require("wandb"), report.plan
+    settings = {"variants": plan.variants, "prompts": plan.prompts, "seeds": plan.seeds}
+    run = start_wandb(logger, folder, settings, name=plan.name, job_type="benchmark")
     columns = report.table.all_columns
     cells = wandb.Table(columns=["variant", "prompt", "seed", "state", "reason", "picture", *columns])
     for row in report.table.rows:

@@ -170,14 +170,14 @@ class CsvConfig(Settings):
 class WandbConfig(Settings):
     """Weights & Biases, beside metrics.csv."""
 
-    mode: Literal["online", "offline", "disabled"] = "online"
-    """`offline` writes to the run folder and needs no account; `wandb sync` uploads it later."""
-    project: str = "threefusion"
-    """Project the run is filed under."""
+    mode: Literal["online", "offline", "disabled"] | None = None
+    """`offline` writes to the run folder and needs no account; `wandb sync` uploads it later. Null is WANDB_MODE, else online."""
+    project: str | None = None
+    """Project the run is filed under; null is WANDB_PROJECT, else threefusion."""
     entity: str | None = None
     """User or team; null is the logged-in user's default."""
     name: str | None = None
-    """Name of the run; null is the name of the run folder."""
+    """Name of the run; null is WANDB_NAME, else the name of the run folder."""
     group: str | None = None
     """Runs with the same group are shown together."""
     job_type: str | None = None

@@ -88,6 +88,7 @@ class Adam(OptimizerFactory):
             raise UserError(f"optimizer.groups.{empty[0]}: nothing trainable has this name. Parts: {', '.join(parts)}")
         groups = [
             {
+                "name": name or "other",
                 "params": parameters,
                 "lr": self.cfg.groups.get(name, self.cfg.lr),
                 "initial_lr": self.cfg.groups.get(name, self.cfg.lr),

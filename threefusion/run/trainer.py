@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,10 +18,10 @@ from threefusion.callback.images import Previews
 from threefusion.callback.metrics import CsvMetrics
 from threefusion.callback.progress import TrainingProgress
 from threefusion.callback.snapshot import CheckpointFiles, Snapshot
-from threefusion.config import RunConfig, config_to_yaml
+from threefusion.callback.tracking import TrackedNumbers
+from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.machine.memory import is_out_of_memory
-from threefusion.registry import build
 from threefusion.run.launcher import fitted
 from threefusion.system.retry import OOM_ADVICE
 
@@ -42,9 +41,14 @@ def silence_libraries() -> None:
 
 
 def make_trainer(
-    config: RunConfig, run: Path, more: list[pl.Callback], resumed_step: int, digest: int | None = None
+    config: RunConfig,
+    run: Path,
+    more: list[pl.Callback],
+    resumed_step: int,
+    digest: int | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> pl.Trainer:
-    """Lightning's trainer with this project's callbacks and `more`; `trainer.*` of the config is passed through unchanged.
+    """Lightning's trainer with this project's callbacks and `more`, which logs to metrics.csv and `loggers`.
 
     Raises:
         UserError: Lightning refuses it.
@@ -53,17 +57,17 @@ def make_trainer(
     callbacks = [
         Previews(run, output.image_interval, output.image_size),
         TrainingProgress(),
+        TrackedNumbers(),
         *more,
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]
-    loggers = [CsvMetrics(run / "metrics.csv", resumed_step, digest), *build(config.logger, run, config_to_yaml(config))]
     arguments = fitted(config.trainer).arguments()
     try:
         trainer = pl.Trainer(
             **arguments,
             max_epochs=-1,
             callbacks=callbacks,
-            logger=loggers,
+            logger=[CsvMetrics(run / "metrics.csv", resumed_step, digest), *loggers],
             default_root_dir=run,
             # not the environment that Lightning detects: variables of SLURM are no sign of srun
             plugins=[CheckpointFiles(), *([] if config.trainer.accelerator == "tpu" else [LightningEnvironment()])],
@@ -76,23 +80,6 @@ def make_trainer(
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     trainer.strategy._timeout = timedelta(seconds=config.trainer.collective_timeout)
     return trainer
-
-
-@contextmanager
-def finalize_loggers(loggers: list[Logger], run: Path) -> Iterator[None]:
-    """On exit, log the run's turntable video and finish W&B runs.
-
-    W&B would otherwise finish when the interpreter exits, and may lose what it still buffers on a busy machine.
-    """
-    try:
-        yield
-    finally:
-        video = run / "turntable.mp4"
-        for logger in loggers:
-            if hasattr(logger, "log_video"):
-                if video.exists():
-                    logger.log_video("turntable", [str(video)])
-                logger.experiment.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 @contextmanager

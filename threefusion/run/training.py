@@ -24,6 +24,7 @@ RESUME = "python launch.py train --resume"
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from pytorch_lightning.loggers import Logger
 
     from threefusion.system.text_to_3d import TextTo3D
     from threefusion.types import Scene
@@ -35,15 +36,16 @@ def train(config: RunConfig, run: Path) -> int:
     A finished stage is not trained again. Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
     from threefusion.ops.backend import choose_backend
+    from threefusion.run.loggers import tracked
     from threefusion.run.trainer import silence_libraries
 
     silence_libraries()
     choose_backend(config.ops.backend)
-    with writing(run):
-        return train_stages(config, run)
+    with writing(run), tracked(config, run) as loggers:
+        return train_stages(config, run, loggers)
 
 
-def train_stages(config: RunConfig, run: Path) -> int:
+def train_stages(config: RunConfig, run: Path, loggers: list[Logger]) -> int:
     """Train the stages that are not finished; returns the exit code."""
     from threefusion.run.checkpoint import load_stage
 
@@ -51,7 +53,7 @@ def train_stages(config: RunConfig, run: Path) -> int:
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
     unfinished = [index for index, folder in enumerate(folders[:-1]) if not (read_report(folder) and latest_checkpoint(folder))]
     for index in range(len(folders)):
-        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous):
+        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, loggers):
             return 130
         if index < len(folders) - 1:
             # from its checkpoint, so that a resumed run starts the next stage from the very same
@@ -62,7 +64,7 @@ def train_stages(config: RunConfig, run: Path) -> int:
     return 0
 
 
-def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None) -> bool:
+def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None, loggers: list[Logger]) -> bool:
     """Train a stage of a run (or a run without stages) from its newest checkpoint if it has one; export after the last.
 
     Returns whether it was trained to its end, in every process alike.
@@ -74,7 +76,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.launcher import together
     from threefusion.run.threads import training_threads
-    from threefusion.run.trainer import finalize_loggers, friendly_oom, make_trainer
+    from threefusion.run.trainer import friendly_oom, make_trainer
     from threefusion.system.build import build_system
 
     stage, folder = config.parts[index], stage_folders(run, config)[index]
@@ -84,28 +86,25 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     saved = {} if checkpoint is None else read_checkpoint(checkpoint, PARTS)
     system = build_system(stage, previous)
     interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
-    trainer = make_trainer(stage, folder, [KeepSettings(run, config), interrupt, run_cost], first, saved.get("metrics_digest"))
-    with finalize_loggers(trainer.loggers, run):
-        with (
-            environment_variable(RUN_VARIABLE, str(run)),
-            together(trainer),
-            friendly_oom(),
-            training_threads(small_steps(system)),
-        ):
-            trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
-            refuse_lost(system, run)
-            interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
-        if trainer.is_global_zero and not interrupted:
-            say_if_short(trainer, first)
-        is_last = index == len(config.parts) - 1
-        cut_short = interrupted and trainer.global_step < trainer.max_steps
-        if trainer.is_global_zero and not cut_short:
-            conclude(config, index, run, system, measured_cost(system, run_cost))
-        if interrupted and (cut_short or not is_last):
-            if trainer.is_global_zero:
-                where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
-                print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)
-            return False
+    for logger in loggers:
+        logger.earlier_steps = sum(part.trainer.max_steps for part in config.parts[:index])
+    more = [KeepSettings(run, config), interrupt, run_cost]
+    trainer = make_trainer(stage, folder, more, first, saved.get("metrics_digest"), loggers)
+    with environment_variable(RUN_VARIABLE, str(run)), together(trainer), friendly_oom(), training_threads(small_steps(system)):
+        trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
+        refuse_lost(system, run)
+        interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
+    if trainer.is_global_zero and not interrupted:
+        say_if_short(trainer, first)
+    is_last = index == len(config.parts) - 1
+    cut_short = interrupted and trainer.global_step < trainer.max_steps
+    if trainer.is_global_zero and not cut_short:
+        conclude(config, index, run, system, measured_cost(system, run_cost))
+    if interrupted and (cut_short or not is_last):
+        if trainer.is_global_zero:
+            where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
+            print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)
+        return False
     return True
 
 
