@@ -118,6 +118,8 @@ def with_variant(cls: Any, folder: Path) -> Any:
     """A network from the first variant that can be read, in the order of the priors."""
     problems = []
     for variant in ("fp16", None, "bf16"):
+        if not any(f".{variant or 'safetensors'}" in file.name for file in folder.iterdir()):
+            continue  # diffusers would print an error
         try:
             return cls.from_pretrained(folder, variant=variant, local_files_only=True)
         except (OSError, ValueError, SafetensorError) as error:

@@ -233,6 +233,14 @@ def test_sizes_of_any_form_are_read_and_a_configured_one_needs_none(folder):
         assert prior(folder, image_size=128).shape == (4, 16, 16)
 
 
+def test_an_unknown_size_is_refused_before_networks_are_read(folder):
+    change(folder, "unet", sample_size=None)
+    own = prior(folder)
+    with pytest.raises(ModelError, match="sample_size is null"):
+        own.load()
+    assert not own._networks
+
+
 def test_absent_fields_of_networks_are_those_of_diffusers(folder):
     change(folder, "unet", "in_channels", "out_channels", "_class_name")
     change(folder, "vae", "latent_channels", "scaling_factor", "shift_factor", "_class_name")

@@ -95,6 +95,7 @@ class PretrainedPrior(DiffusionPrior):
         """Load the networks in their stored precision; each is cast for its device at its first use."""
         for part in self.parts:
             self.settings(part)
+        _ = self.shape  # which may be unknown
         for part in self.parts:
             if part != "scheduler" and part not in self._networks:
                 self._networks[part] = self.read_network(part)
