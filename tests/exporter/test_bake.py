@@ -8,9 +8,10 @@ from analytic_scenes import AnalyticGeometry, AnalyticMaterial, octant_color, so
 from test_topology import ball
 from test_uv import with_normals
 
+import threefusion.exporter.bake as bake_module
 from threefusion.exporter.bake import absorption_layers, bake, field_color, fill, vertex_colors
 from threefusion.exporter.uv import unwrap
-from threefusion.geometry.isosurface import sample_density
+from threefusion.geometry.isosurface import sample_density, sample_grid
 from threefusion.types import Mesh
 
 SIZE = 128
@@ -91,3 +92,20 @@ def test_layers_of_a_sharp_field_lie_on_its_surface():
 def test_layers_in_empty_space_are_finite():
     grid = sample_density(lambda points: torch.zeros_like(points[:, :1]), 1.0, 33)
     assert absorption_layers(grid, one_vertex(0.5, 0.0, 0.0), 2).isfinite().all()
+
+
+def test_the_density_under_the_vertices_is_sampled_in_chunks(monkeypatch):
+    """All at once took a hundred megabytes for an ordinary mesh; each vertex has the layers that it has alone."""
+    grid, mesh = sample_density(soft(sphere(0.5), density=20.0, width=0.1), 1.0, 33), with_normals(ball(48))
+    sizes = []
+
+    def counted(grid, points):
+        sizes.append(points.shape[:2].numel())
+        return sample_grid(grid, points)
+
+    monkeypatch.setattr(bake_module, "sample_grid", counted)
+    layers = absorption_layers(grid, mesh, 2)
+    assert len(sizes) > 1 and max(sizes) <= bake_module.CHUNK
+    for index in (0, len(mesh.vertices) // 2, len(mesh.vertices) - 1):
+        alone = Mesh(mesh.vertices[index : index + 1], mesh.faces[:0], mesh.normals[index : index + 1])
+        assert torch.equal(layers[:, index], absorption_layers(grid, alone, 2)[:, 0])

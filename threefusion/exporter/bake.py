@@ -46,8 +46,14 @@ def absorption_layers(grid: DensityGrid, mesh: Mesh, count: int) -> Float[Tensor
     A density field has no surface: a picture shows the mean colour over the depth in which rays are absorbed, a hair in a
     sharp field and much of the object in a foggy one. The mean colour of the layers is that mean, in equal parts.
     """
+    parts = zip(mesh.vertices.split(CHUNK // STEPS), mesh.normals.split(CHUNK // STEPS), strict=True)
+    return torch.cat([_layers(grid, vertices, normals, count) for vertices, normals in parts], 1)
+
+
+def _layers(grid: DensityGrid, vertices: Tensor, normals: Tensor, count: int) -> Float[Tensor, "K V 3"]:
+    """The layers under some vertices."""
     device = grid.log_density.device
-    vertices, normals = mesh.vertices.to(device), mesh.normals.to(device)
+    vertices, normals = vertices.to(device), normals.to(device)
     depth = torch.linspace(0, 1, STEPS + 1, device=device).square() * (grid.radius + grid.cell) - grid.cell
     points = vertices[:, None] - 0.5 * (depth[1:] + depth[:-1])[:, None] * normals[:, None]
     lost = -torch.expm1(-(sample_grid(grid, points).exp() * depth.diff()).cumsum(-1))

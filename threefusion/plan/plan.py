@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,7 +96,8 @@ def measure(config: RunConfig, folder: Path) -> Plan:
         # with a new renderer, which does not know yet where the ball is
         scene.geometry, system.renderer = Filled(scene.geometry), build(config.parts[-1].renderer)
     system.renderer.to(device), scene.to(device)
-    with redirect_stdout(io.StringIO()), friendly_oom():
+    # what is said about the mesh is said about the ball
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), friendly_oom():
         finish(folder, shortened(config), system, {})
     missing = max(sum(missing_weights(prior) or 0 for prior in missing_priors(stage)) for stage in config.parts)
     peak = peak_bytes(device)
