@@ -1,6 +1,6 @@
 """What becomes of damaged run folders and of killed runs.
 
-    python -m benchmarks.faults                      # both parts, ten minutes on two cores
+    python -m benchmarks.faults                      # both parts
     python -m benchmarks.faults damage --cases 20
     python -m benchmarks.faults kill --cases 10
 
