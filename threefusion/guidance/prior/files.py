@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Sequence
@@ -80,6 +79,8 @@ def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
 
     A file above 256 MB enters by its content-addressed name in the hub's cache, elsewhere by its size and modification time.
     """
+    import hashlib  # slow to load, and `check` does without it
+
     digest = hashlib.sha256()
     for part in parts:
         for file in sorted(path for path in (folder / part).rglob("*") if path.is_file() and path.suffix != ".md"):
