@@ -168,7 +168,7 @@ def test_json_holds_what_people_see(good):
 
 def test_unknown_object_ends_before_anything_heavy_is_loaded(good, tmp_path):
     (tmp_path / "model").mkdir()
-    vocabulary = {"object_words": ["car"], "classes": ["car"], "colors": ["red"], "known_words": ["a", "red", "car"]}
+    vocabulary = {"object_words": {"car": "car"}, "classes": ["car"], "colors": ["red"], "known_words": ["a", "red", "car"]}
     (tmp_path / "model/toyworld.json").write_text(json.dumps(vocabulary))
     _, errors, code, modules = ask(
         "train", "--config", good, f"guidance.prior.model={tmp_path}/model", "--prompt", "a purple unicorn"

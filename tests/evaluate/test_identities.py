@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from shapes import TruthFrontClassifier, two_faced
 
 from threefusion.evaluate import Evaluation, evaluate_mesh
-from threefusion.evaluate.janus import has_visible_front, janus
-from threefusion.evaluate.specimens import truth_mesh
+from threefusion.evaluate.janus import TruthFrontClassifier, has_visible_front, janus
+from threefusion.evaluate.specimens import truth_mesh, two_faced
 from threefusion.evaluate.surface import rotated
 from threefusion.evaluate.truth import overlap, solid_scores
 from threefusion.exporter.topology import is_watertight, weld

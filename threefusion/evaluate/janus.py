@@ -6,6 +6,7 @@ from functools import lru_cache
 from math import radians
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,13 +39,25 @@ class FrontClassifier:
         raise NotImplementedError
 
 
+class TruthFrontClassifier(FrontClassifier):
+    """Nearest neighbour among views of the ground truth: front if its azimuth is within 45 degrees."""
+
+    size = 48
+
+    def __call__(self, images: Float[Tensor, "B H W 3"], target: ToyObject) -> Float[Tensor, "B"]:
+        """1 or 0."""
+        cameras, truth = _truth_views(target, self.size)
+        distance = torch.cdist(images.flatten(1), truth.flatten(1))
+        return (cameras.azimuth.abs().rad2deg() < 45)[distance.argmin(-1)].float()
+
+
 def janus_cameras(size: int) -> Cameras:
     """24 views at uniform azimuths, elevation 15 degrees."""
     return scoring_cameras(size, AZIMUTHS, (ELEVATION,))
 
 
 @lru_cache(maxsize=16)
-def truth_views(target: ToyObject, size: int) -> tuple[Cameras, Float[Tensor, "B H W 3"]]:
+def _truth_views(target: ToyObject, size: int) -> tuple[Cameras, Float[Tensor, "B H W 3"]]:
     """Shaded views of the ground truth from the Janus cameras."""
     cameras = janus_cameras(size)
     return cameras, shaded_views(truth_mesh(target), cameras)[0]
@@ -53,7 +66,7 @@ def truth_views(target: ToyObject, size: int) -> tuple[Cameras, Float[Tensor, "B
 @lru_cache(maxsize=64)
 def has_visible_front(target: ToyObject) -> bool:
     """Whether the front view of the ground truth differs from each of its views beyond 90 degrees."""
-    cameras, images = truth_views(target, COMPARED_SIZE)
+    cameras, images = _truth_views(target, COMPARED_SIZE)
     behind = cameras.azimuth.abs() > radians(BEHIND + 0.1)
     empty = images[0, 0, 0]
     seen = ((images[:1] - empty).abs().amax(-1) > 0.02) | ((images[behind] - empty).abs().amax(-1) > 0.02)
@@ -79,7 +92,7 @@ def janus(mesh: Mesh | None, target: ToyObject | None, classifier: FrontClassifi
     missing: dict[str, Any] = dict.fromkeys(JANUS_KEYS)
     if target is None or classifier is None or not has_visible_front(target):
         return missing
-    cameras, truth = truth_views(target, classifier.size)
+    cameras, truth = _truth_views(target, classifier.size)
     truth_index = front_profile(truth, cameras, target, classifier)["janus"]
     if mesh is None:
         return missing | {"janus_of_truth": truth_index}

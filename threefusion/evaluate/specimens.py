@@ -1,4 +1,4 @@
-"""Meshes of toy objects: the ground truth."""
+"""Reference meshes: ground truth of toy objects, and a mesh with two fronts."""
 
 from __future__ import annotations
 
@@ -29,3 +29,18 @@ def paint(vertices: Float[Tensor, "V 3"], faces: Tensor, normals: Float[Tensor, 
     origin, color = pair // len(palette), pair % len(palette)
     uv = torch.stack([(color + 0.5) / len(palette), torch.full_like(color, 0.5, dtype=torch.float32)], -1)
     return Mesh(vertices[origin], split, normals[origin], uv, {"base_color": palette[None]})
+
+
+def two_faced(mesh: Mesh) -> Mesh:
+    """A mesh whose back is the mirror image of its front (x > 0); closed if the mesh is."""
+    front = mesh.vertices.clone()
+    front[:, 0] = front[:, 0].clamp_min(0)
+    kept = mesh.faces[(front[mesh.faces][..., 0] > 0).any(-1)]
+    mirror = front.new_tensor([-1.0, 1.0, 1.0])
+    return Mesh(
+        vertices=torch.cat([front, front * mirror]),
+        faces=torch.cat([kept, kept.flip(-1) + len(front)]),
+        normals=None if mesh.normals is None else torch.cat([mesh.normals, mesh.normals * mirror]),
+        uv=None if mesh.uv is None else torch.cat([mesh.uv, mesh.uv]),
+        textures=mesh.textures,
+    )
