@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from threefusion.callback.snapshot import Snapshot
+from threefusion.callback.snapshot import Interrupt, Snapshot
 from threefusion.config import load_config
 from threefusion.run.trainer import make_trainer, silence_libraries
 from threefusion.system.build import build_system
@@ -57,3 +59,14 @@ def test_the_lowest_steps_are_dropped_not_the_first_names(tmp_path: Path) -> Non
         trainer.lightning_module, trainer.optimizers = pl.LightningModule(), [torch.optim.Adam([torch.zeros(1)])]
         snapshot.save(trainer)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-1000000.ckpt", "step-1000200.ckpt"}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_one_of_several_processes_says_that_it_stops(capsys: pytest.CaptureFixture, is_first: bool) -> None:
+    interrupt, trainer, module = Interrupt(), Mock(spec=pl.Trainer, is_global_zero=is_first), pl.LightningModule()
+    interrupt.on_train_start(trainer, module)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        interrupt.teardown(trainer, module, "fit")
+    assert interrupt.requested and capsys.readouterr().err.count("stopping after this step") == is_first

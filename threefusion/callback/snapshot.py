@@ -84,11 +84,12 @@ class Interrupt(pl.Callback):
     """Turns the first Ctrl-C (or SIGTERM) into a clean stop after the current step; a second one kills."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested, self._speaks = False, False
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take the signals over."""
+        self._speaks = trainer.is_global_zero
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._request)
 
@@ -115,4 +116,5 @@ class Interrupt(pl.Callback):
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(number, signal.SIG_DFL)
-        print("\nstopping after this step and saving; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+        if self._speaks:
+            print("\nstopping after this step and saving; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
