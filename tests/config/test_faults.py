@@ -164,6 +164,11 @@ def test_the_trainers_fields_are_lightnings_arguments():
 
 def test_reserved_names_are_those_of_torchs_modules():
     from torch import nn
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"hidden_size": 4, "intermediate_size": 4, "num_attention_heads": 1, "num_hidden_layers": 1}
+    CLIPModel(CLIPConfig(text_config={**sizes, "vocab_size": 8}, vision_config=sizes))  # a model adds a method to all modules
+    assert hasattr(nn.Module, "smart_apply")
 
     methods = {name for name in dir(nn.ModuleDict()) if not name.startswith("_")}
     rare = {name for name in methods if "hook" in name or name in ("dump_patches", "ipu")}

@@ -153,10 +153,10 @@ RESERVED = frozenset(
     """guidance loss opacity step T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda
     double dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items keys
     load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop register_buffer
-    register_module register_parameter requires_grad_ share_memory state_dict set_extra_state set_submodule to to_empty train
-    training type update values xpu zero_grad""".split()
+    register_module register_parameter requires_grad_ share_memory state_dict set_extra_state set_submodule smart_apply to
+    to_empty train training type update values xpu zero_grad""".split()
 )
-"""Names that metrics or torch's modules use for something else."""
+"""Names that metrics or torch's modules use for something else; transformers adds `smart_apply` to all modules."""
 
 
 @component("logger", "csv", "threefusion.run.loggers:no_logger")
