@@ -162,3 +162,9 @@ def test_check_tells_a_benchmark_from_a_run(workplace: None, capsys: pytest.Capt
     assert (
         printed.err == "command line: overrides: 'prompt.text=a cat': the benchmark sets prompt.text. List it under 'prompts'\n"
     )
+
+
+def test_a_hidden_file_needs_a_name(workplace: None) -> None:
+    Path(".compare.yaml").write_text(HEAD)
+    with pytest.raises(ConfigError, match=r"^\.compare\.yaml:1: name: needed, because the file's name begins with a dot$"):
+        load_plan(Path(".compare.yaml"), [])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
-from threefusion.bench.variants import Text, is_folder_name, read_variants, refuse_grid_keys, run_config
+from threefusion.bench.variants import command_line, is_folder_name, read_variants, refuse_grid_keys, run_config
 from threefusion.config import ConfigError, RunConfig, Settings, bounded, literal, slot
 from threefusion.config.catalogue import Catalogue, plugin_folders
-from threefusion.config.document import COMMAND_LINE, Entries, Place, find_config, read_file
+from threefusion.config.document import Entries, Node, Place, find_config, read_file
 from threefusion.config.resolve import read
 from threefusion.config.sections import CsvConfig, WandbConfig
 from threefusion.config.tree import Tree
@@ -119,19 +118,19 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     for key, node in document.items():
         if key not in known:
             raise ConfigError(f"{key}: unknown key of a benchmark{nearest(key, known)}", node.place)
-    refuse_grid_keys([Text(text, Place(COMMAND_LINE)) for text in overrides], "overrides")
+    refuse_grid_keys(command_line(overrides), "overrides")
     variants = read_variants(document)
     own = {key: entry for key, entry in document.items() if key not in RUN_KEYS}
     tree = Tree(Catalogue(plugin_folders(path)))
     benchmark: Benchmark = read(tree, Benchmark, [own], "key of a benchmark", Place(str(path), 1))
     _check(benchmark, document, tuple(variant.name for variant in variants))
     if not benchmark.name and path.stem.startswith("."):
-        raise ConfigError("name: needed, because the file's name begins with a dot", next(iter(document.values()))[0])
+        raise ConfigError("name: needed, because the file's name begins with a dot", next(iter(document.values())).place)
     cells, warnings = [], {}
     for variant in variants:
         for prompt, where in zip(benchmark.prompts, _items(document, "prompts"), strict=True):
-            config = run_config(variant, Text(prompt, where), overrides)
-            warnings |= {} if anyway else dict.fromkeys(_unknown_words(config, where))
+            config = run_config(variant, Node(prompt, where, prompt), overrides)
+            warnings |= dict.fromkeys(_warnings(config, anyway, where))
             cells += [Cell(variant.name, prompt, seed, config.with_seed(seed)) for seed in benchmark.seeds]
     return Plan(
         name=benchmark.name or path.stem,
@@ -181,15 +180,15 @@ def _check(benchmark: Benchmark, document: Entries, variants: tuple[str, ...]) -
         raise ConfigError("logger: expected csv or wandb", document["logger"].place)
 
 
-def _unknown_words(config: RunConfig, where: Place) -> Iterator[str]:
-    """Warnings about words that the prior does not know.
+def _warnings(config: RunConfig, anyway: bool, where: Place) -> list[str]:
+    """`prompt_warnings`.
 
     Raises:
-        ConfigError: it knows no object in the prompt.
+        ConfigError: the prior knows no object of the prompt, or its vocabulary cannot be read.
     """
-    from threefusion.guidance.prior.vocabulary import unknown_words
+    from threefusion.guidance.prior.vocabulary import prompt_warnings
 
     try:
-        yield from unknown_words(config)
+        return prompt_warnings(config, anyway)
     except UserError as error:
         raise ConfigError(f"prompts: {error}", where) from error

@@ -18,20 +18,12 @@ CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
 
 
 @dataclass(frozen=True)
-class Text:
-    """Something written, and where."""
-
-    text: str
-    place: Place
-
-
-@dataclass(frozen=True)
 class Variant:
     """One way of making things: a run config and settings that differ from it."""
 
     name: str
     config: Path
-    overrides: tuple[Text, ...]
+    overrides: tuple[Node, ...]
 
 
 def read_variants(document: Entries) -> list[Variant]:
@@ -52,7 +44,7 @@ def read_variants(document: Entries) -> list[Variant]:
     return [_variant(document, name, entry, shared) for name, entry in node.value.items()]
 
 
-def _variant(document: Entries, name: str, node: Node, shared: list[Text]) -> Variant:
+def _variant(document: Entries, name: str, node: Node, shared: list[Node]) -> Variant:
     path, place = f"variants.{name}", node.place
     if not is_folder_name(name):
         raise ConfigError(f"{path}: expected a name of letters, digits, '-', '_' or '.'", place)
@@ -81,18 +73,17 @@ def _config_file(node: Node, path: str) -> Path:
     return file
 
 
-def _overrides(entries: Entries, path: str) -> list[Text]:
+def _overrides(entries: Entries, path: str) -> list[Node]:
     if "overrides" not in entries:
         return []
     node = entries["overrides"]
     if not isinstance(node.value, list) or not all(item.text for item in node.value):
         raise ConfigError(f"{path}: expected a list of texts, got {got(node.value)}", node.place)
-    written = [Text(item.text, item.place) for item in node.value]
-    refuse_grid_keys(written, path)
-    return written
+    refuse_grid_keys(node.value, path)
+    return node.value
 
 
-def refuse_grid_keys(overrides: list[Text], path: str) -> None:
+def refuse_grid_keys(overrides: list[Node], path: str) -> None:
     """Refuse overrides of what the benchmark sets itself.
 
     Raises:
@@ -105,13 +96,18 @@ def refuse_grid_keys(overrides: list[Text], path: str) -> None:
             raise ConfigError(f"{path}: {override.text!r}: the benchmark sets {key}. List it under {listed!r}", override.place)
 
 
-def run_config(variant: Variant, prompt: Text, extra: list[str]) -> RunConfig:
+def command_line(words: list[str]) -> list[Node]:
+    """Words of the command line."""
+    return [Node(word, Place(COMMAND_LINE), word) for word in words]
+
+
+def run_config(variant: Variant, prompt: Node, extra: list[str]) -> RunConfig:
     """The checked config of a variant with a prompt.
 
     Raises:
         ConfigError: it names the line of the benchmark that is to blame.
     """
-    given = [*variant.overrides, *(Text(text, Place(COMMAND_LINE)) for text in extra)]
+    given = [*variant.overrides, *command_line(extra)]
     try:
         return load_config(variant.config, [*(override.text for override in given), f"prompt.text={prompt.text}"])
     except ConfigError as error:
@@ -120,7 +116,7 @@ def run_config(variant: Variant, prompt: Text, extra: list[str]) -> RunConfig:
         raise _blamed(variant, given, prompt, error) from error
 
 
-def _blamed(variant: Variant, given: list[Text], prompt: Text, error: ConfigError) -> ConfigError:
+def _blamed(variant: Variant, given: list[Node], prompt: Node, error: ConfigError) -> ConfigError:
     """The error with the line of the override, or of the prompt, that brought it about."""
     for count, guilty in enumerate(given, 1):
         fault = _fault(variant.config, given[:count], prompt.text)
@@ -131,7 +127,7 @@ def _blamed(variant: Variant, given: list[Text], prompt: Text, error: ConfigErro
     return ConfigError(f"prompts: variant {variant.name!r} cannot take {prompt.text!r}: {error.problem}", prompt.place)
 
 
-def _fault(config: Path, overrides: list[Text], prompt: str) -> ConfigError | None:
+def _fault(config: Path, overrides: list[Node], prompt: str) -> ConfigError | None:
     try:
         load_config(config, [*(override.text for override in overrides), f"prompt.text={prompt}"])
     except ConfigError as error:

@@ -26,6 +26,7 @@ def check_file(path: Path, overrides: list[str], anyway: bool = False) -> list[s
 
     Raises:
         ConfigError: the first error, which holds all others.
+        ModelError: the vocabulary of the prior's model cannot be read.
     """
     from threefusion.config import load_config
     from threefusion.config.document import find_config, read_file
@@ -36,12 +37,10 @@ def check_file(path: Path, overrides: list[str], anyway: bool = False) -> list[s
 
         return list(load_plan(path, overrides, anyway).warnings)
     config = load_config(path, overrides)
-    if anyway:
-        return []
-    from threefusion.guidance.prior.vocabulary import VocabularyError, unknown_words
+    from threefusion.guidance.prior.vocabulary import VocabularyError, prompt_warnings
 
     try:
-        return unknown_words(config)
+        return prompt_warnings(config, anyway)
     except VocabularyError as error:
         raise ConfigError(f"prompt.text: {error}", path) from error
 
@@ -58,8 +57,8 @@ def check_command(arguments: argparse.Namespace) -> int:
             for warning in check_file(Path(file), overrides, arguments.anyway):
                 print(f"warning: {file}: {warning}", file=sys.stderr)
             print(f"{file}: ok")
-        except ConfigError as error:
-            print(*error.all, sep="\n", file=sys.stderr)
+        except UserError as error:
+            print(*getattr(error, "all", [error]), sep="\n", file=sys.stderr)
             wrong += 1
     return 2 if wrong else 0
 

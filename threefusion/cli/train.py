@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from threefusion.cli.check import is_override
 from threefusion.cli.parser import PROGRAM, Parser, Verb
 from threefusion.cli.results import run_folder
 from threefusion.errors import UserError
 from threefusion.machine.process import prepare_process
-
-if TYPE_CHECKING:
-    from threefusion.config import RunConfig
 
 
 def train_arguments(parser: Parser) -> None:
@@ -42,31 +38,16 @@ def train_command(arguments: argparse.Namespace) -> int:
     file = arguments.config or run_folder(arguments.resume) / "config.yaml"
     config = load_config(file, overrides)
     if not arguments.resume:  # a resumed run passed this check when it started
-        check_words(config, arguments.anyway)
+        from threefusion.guidance.prior.vocabulary import prompt_warnings
+
+        for warning in prompt_warnings(config, arguments.anyway):
+            print(f"warning: {warning}", file=sys.stderr)
     prepare_process()
     from threefusion.run.launcher import shared_run
     from threefusion.run.training import train
 
     with shared_run(config, arguments.out, arguments.resume) as run:
         return train(config, run)
-
-
-def check_words(config: RunConfig, anyway: bool) -> None:
-    """Warn about words of the prompt that the prior was not trained on.
-
-    Raises:
-        VocabularyError: it knows no object of the prompt, and this is not wanted `anyway`.
-    """
-    from threefusion.guidance.prior.vocabulary import VocabularyError, unknown_words
-
-    try:
-        warnings = unknown_words(config)
-    except VocabularyError as error:
-        if not anyway:
-            raise
-        warnings = [error.problem]
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
 
 
 TRAIN = Verb(

@@ -62,6 +62,20 @@ def unknown_words(config: RunConfig) -> list[str]:
     return [warning for model in guiding_models(config) for warning in check_prompt(model, config.text)]
 
 
+def prompt_warnings(config: RunConfig, anyway: bool) -> list[str]:
+    """`unknown_words`; if the run is wanted `anyway`, a prompt without a known object is a warning too.
+
+    Raises:
+        VocabularyError: the prompt names no object of the vocabulary, and the run is not wanted `anyway`.
+    """
+    try:
+        return unknown_words(config)
+    except VocabularyError as error:
+        if not anyway:
+            raise
+        return [error.problem]
+
+
 def read_vocabulary(model: str) -> dict[str, Any] | None:
     """The vocabulary in the folder of `model`, or None.
 
