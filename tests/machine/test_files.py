@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from threefusion.errors import UserError
-from threefusion.machine.files import numbered, remove_temporaries, set_aside, write_atomically, write_json, written
+from threefusion.machine.files import numbered, read_json, remove_temporaries, set_aside, write_atomically, write_json, written
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError(), OSError(28, "No space left on device")])
@@ -72,3 +72,12 @@ def test_json_of_others_is_kept(tmp_path: Path, content: str | None, capsys) -> 
     assert "kept as report.kept-1.json" in capsys.readouterr().err
     write_json(path, {"steps": 2, "more": "ü"})
     assert path.read_text(encoding="utf-8") == '{\n  "steps": 2,\n  "more": "ü"\n}\n' and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("text", ["", '{"a": 1', "[1]", '{"a": ' * 200_000, "\udcff"])
+def test_what_is_no_json_object_reads_as_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    assert read_json(path) is None
+    write_json(path, {"a": 2})
+    assert read_json(path) == {"a": 2} and (tmp_path / "report.kept-1.json").exists()

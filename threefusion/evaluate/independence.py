@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.guidance.prior.models import BUNDLED, guiding_models, local_folder
+from threefusion.machine.files import read_json
 
 BUNDLED_JUDGE = BUNDLED / "toyworld-judge"
 """The CLIP model that evaluates unless another one is given."""
@@ -42,10 +42,7 @@ def _is_same(model: str, judge: Path) -> bool:
 
 def _name(folder: Path) -> str | None:
     """Source of the model according to its files."""
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path")
-    except (OSError, ValueError):
-        return None
+    return (read_json(folder / "config.json") or {}).get("_name_or_path")
 
 
 def _hub_id(folder: Path) -> tuple[str, ...]:

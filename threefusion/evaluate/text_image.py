@@ -136,7 +136,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         crop = _side(settings.get("crop_size", resize)) if settings.get("do_center_crop", True) else resize
         mean, std = (tuple(float(value) for value in settings[name]) for name in ("image_mean", "image_std"))
         return Preprocessing(resize, min(crop, resize), mean, std)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise JudgeError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 

@@ -33,7 +33,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from error
     if not isinstance(settings, dict):
         raise ModelError(f"{path}: expected a JSON object, not a {type(settings).__name__}")
@@ -173,7 +173,7 @@ def _cut(file: Path) -> str | None:
         try:
             header = json.loads(stream.read(length)) if length < size else None
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, AttributeError, TypeError, KeyError, IndexError):
+        except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError):
             return f"{file} is cut off or no safetensors file"
     expected = 8 + length + max(ends, default=0)
     return None if size == expected else f"{file} is cut off: {size} of {expected} bytes"

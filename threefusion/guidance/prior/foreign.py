@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from threefusion.machine.files import read_json
 
 SINGLE_FILES = (".safetensors", ".ckpt")
 """Endings of pipelines in one file."""
@@ -21,7 +22,7 @@ def describe_folder(folder: Path, missing: Sequence[str]) -> str:
     """
     lacks = f"has no {missing[0]}/"
     if (folder / "model_index.json").is_file():
-        index = _settings(folder / "model_index.json")
+        index = read_json(folder / "model_index.json") or {}
         name, networks = index.get("_class_name", "pipeline"), _networks(index)
         if lost := [part for part in missing if part in index]:
             return f"has no {lost[0]}/, which its model_index.json lists: download it again"
@@ -29,7 +30,8 @@ def describe_folder(folder: Path, missing: Sequence[str]) -> str:
             return f"it is a {name} with {' and '.join(networks)}, which is not supported"
         return f"{lacks}: it is a {name}" + (" over pixels, for the prior `pixel`" if missing == ["vae"] else "")
     if (folder / "config.json").is_file():
-        return f"it is a single {_settings(folder / 'config.json').get('_class_name', 'network')}, not a pipeline"
+        network = read_json(folder / "config.json") or {}
+        return f"it is a single {network.get('_class_name', 'network')}, not a pipeline"
     names = sorted(path.name for path in folder.iterdir())
     single = next((name for name in names if name.endswith(SINGLE_FILES)), None)
     return f"{lacks}: it holds {', '.join(names[:6]) or 'nothing'}" + (f"; {conversion(folder / single)}" if single else "")
@@ -47,12 +49,3 @@ def _networks(index: dict[str, Any]) -> list[str]:
     """The classes of the denoising networks that a model_index.json lists."""
     parts = {name: value for name, value in index.items() if isinstance(value, list) and value[:1] == ["diffusers"]}
     return [str(value[-1]) for name, value in parts.items() if name not in ("scheduler", "vae")]
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    """A JSON file, empty if it cannot be read."""
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
