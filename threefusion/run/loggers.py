@@ -22,15 +22,20 @@ STEP = "trainer/global_step"
 """Lightning's name of the step in W&B."""
 
 
-class WandbRun(WandbLogger):
-    """One W&B run for all stages and parts of a training."""
+class OneForAllStages(Logger):
+    """Mixin of loggers whose steps count on over the stages of a training."""
 
     earlier_steps = 0
     """Steps of the stages before."""
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log a row."""
-        super().log_metrics(without_epoch(metrics), None if step is None else step + self.earlier_steps)
+        """Log a row, without Lightning's epoch, which is always 0."""
+        row = {name: value for name, value in metrics.items() if name != "epoch"}
+        super().log_metrics(row, None if step is None else step + self.earlier_steps)
+
+
+class WandbRun(OneForAllStages, WandbLogger):
+    """One W&B run for all stages and parts of a training."""
 
     def conclude(self, run: Path, report: dict[str, Any]) -> None:
         """Log the results of the training: scores as the summary, the turntable and the mesh."""
@@ -48,15 +53,8 @@ class WandbRun(WandbLogger):
         self.experiment.finish(exit_code=int(failed))
 
 
-class TensorBoardRun(TensorBoardLogger):
+class TensorBoardRun(OneForAllStages, TensorBoardLogger):
     """One folder of event files for all stages and parts of a training."""
-
-    earlier_steps = 0
-    """Steps of the stages before."""
-
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log a row."""
-        super().log_metrics(without_epoch(metrics), None if step is None else step + self.earlier_steps)
 
     def log_image(self, key: str, images: list[np.ndarray], step: int) -> None:
         """Log pictures `[H W 3]` in 8 bits."""
@@ -107,7 +105,7 @@ def tracked(config: RunConfig, run: Path) -> Iterator[list[Logger]]:
         UserError: the logger's service refuses.
     """
     loggers = [] if RUN_VARIABLE in os.environ else build(config.logger, run, config_to_yaml(config))
-    own = [logger for logger in loggers if isinstance(logger, WandbRun | TensorBoardRun)]
+    own = [logger for logger in loggers if isinstance(logger, OneForAllStages)]
     failed = True
     try:
         yield loggers
@@ -118,11 +116,6 @@ def tracked(config: RunConfig, run: Path) -> Iterator[list[Logger]]:
             if report is not None:
                 logger.conclude(run, report)
             logger.close(failed)
-
-
-def without_epoch(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics without Lightning's epoch, which is always 0."""
-    return {name: value for name, value in metrics.items() if name != "epoch"}
 
 
 def final_numbers(report: dict[str, Any]) -> dict[str, Any]:
