@@ -13,17 +13,6 @@ from threefusion.machine.process import prepare_process
 from threefusion.machine.video import check_video
 
 
-def run_folder(path: Path) -> Path:
-    """`path`, checked to be a run folder.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not (path / "config.yaml").is_file():
-        raise UserError(f"{path}: {'not a run folder (it has no config.yaml)' if path.is_dir() else 'no such run folder'}")
-    return path
-
-
 def render_arguments(parser: Parser) -> None:
     """Arguments of `render`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
@@ -48,11 +37,13 @@ def render_command(arguments: argparse.Namespace) -> int:
         raise UserError("--views: at least 1; --size: an even number of at least 2")
     if arguments.out is not None:
         check_video(arguments.out, "--out")
-    folder = run_folder(arguments.run)
+    from threefusion.run.folder import open_run
+
+    open_run(arguments.run)
     prepare_process()
     from threefusion.run.results import render
 
-    print(render(folder, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out, arguments.mesh))
+    print(render(arguments.run, arguments.views, arguments.mode, arguments.light, arguments.size, arguments.out, arguments.mesh))
     return 0
 
 
@@ -65,8 +56,8 @@ def export_arguments(parser: Parser) -> None:
 
 def export_command(arguments: argparse.Namespace) -> int:
     """Run the exporters of a run again."""
-    from threefusion.config import load_config
     from threefusion.exporter.settings import FORMATS
+    from threefusion.run.folder import open_run
 
     words = [*arguments.overrides, *(arguments.format or [])]
     overrides = [word for word in words if is_override(word)]
@@ -79,8 +70,8 @@ def export_command(arguments: argparse.Namespace) -> int:
             raise UserError(f"--format {word}: unknown format{nearest(word, FORMATS)}")
     if unknown := [word for word in arguments.overrides if not is_override(word)]:
         raise UserError(f"{unknown[0]!r}: expected exporter.key=value; one run at a time")
-    folder = run_folder(arguments.run)
-    config = load_config(folder / "config.yaml", overrides)
+    folder = arguments.run
+    config = open_run(folder, overrides)
     if not config.exporters:
         raise UserError(f"{folder}: its config has no exporter. Name one: {PROGRAM} export {folder} exporter=mesh")
     prepare_process()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from threefusion.cli.check import is_override
 from threefusion.cli.parser import PROGRAM, Parser, Verb
-from threefusion.cli.results import run_folder
 from threefusion.errors import UserError
 from threefusion.machine.process import prepare_process
 
@@ -26,6 +25,7 @@ def train_arguments(parser: Parser) -> None:
 def train_command(arguments: argparse.Namespace) -> int:
     """Check the whole config, then train and export."""
     from threefusion.config import load_config
+    from threefusion.run.folder import open_run
 
     given = [text for text in arguments.overrides if not is_override(text)]
     if given:
@@ -35,8 +35,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         raise UserError(f"train needs --config FILE or --resume RUN. See: {PROGRAM} train --help")
     if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
         raise UserError("--resume RUN takes its config and its folder from RUN: omit --config and --out")
-    file = arguments.config or run_folder(arguments.resume) / "config.yaml"
-    config = load_config(file, overrides)
+    config = load_config(arguments.config, overrides) if arguments.config else open_run(arguments.resume, overrides)
     if not arguments.resume:  # a resumed run passed this check when it started
         from threefusion.guidance.prior.vocabulary import prompt_warnings
 

@@ -184,9 +184,10 @@ def _name_fault(head: str, path: Path) -> str:
     if not head.isidentifier():
         return f"{head!r} is not a module name: use letters, digits and _"
     spec = find_spec(head)
-    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin])] if spec else [Path("nothing")]
-    is_there = any(path.is_relative_to(place) for place in places)
-    return "" if is_there else f"its name {head!r} is already taken by {places[0]}"
+    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin])] if spec else []
+    if any(path.is_relative_to(place) for place in places):
+        return ""
+    return f"its name {head!r} is already taken by {places[0]}" if places else f"no module {head!r} can be imported"
 
 
 def _local_plugins(folder: Path) -> list[Plugin]:

@@ -128,8 +128,8 @@ def mappings(layers: Layers, path: str) -> list[Entries]:
 
 def find_config(path: Path) -> Path:
     """The config that a command line names: a file, or a shipped config by its name."""
-    shipped = SHIPPED / f"{path}".removesuffix(".yaml")
-    return path if path.exists() else next((file for file in [shipped.with_name(f"{shipped.name}.yaml")] if file.is_file()), path)
+    shipped = SHIPPED / f"{str(path).removesuffix('.yaml')}.yaml"
+    return shipped if not path.exists() and shipped.is_file() else path
 
 
 def read_file(path: Path) -> Node:

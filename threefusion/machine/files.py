@@ -50,7 +50,7 @@ def locked(path: Path, problem: str, seconds: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`, which is created if need be; at the end of the block it takes its place.
+    """A temporary path in the folder of `path`, which is created if need be; at the end of the block it is renamed to `path`.
 
     After an error nothing of it remains.
 
@@ -81,7 +81,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON atomically; a file in its place that has none of its keys is that of others, and gets another name.
+    """Write JSON atomically; an existing file that has none of its keys was not written by a run, and is renamed.
 
     Raises:
         UserError: as `written`.

@@ -1,8 +1,7 @@
-"""Files that a run has exported, which later exports may replace; files of others are kept. Loads no torch."""
+"""Files that a run has exported, which later exports may replace; all other files are kept. Loads no torch."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from threefusion.machine.checksums import checksums
 from threefusion.machine.files import cannot_write, read_json, set_aside, write_atomically
 
 LIST = "exported.json"
@@ -29,7 +29,7 @@ class ExportedFiles:
     def folder(self, target: Path) -> Iterator[Path]:
         """An empty folder for the block; its files are moved into `target` in the end.
 
-        A file of others that has the place of one gets another name.
+        A file of the same name that the run has not exported, or that has changed since, is renamed.
 
         Raises:
             UserError: the disk is full, or `target` is no folder.
@@ -41,8 +41,8 @@ class ExportedFiles:
             yield waiting
             files = {path: target / path.relative_to(waiting) for path in sorted(waiting.rglob("*")) if path.is_file()}
             for path, new in files.items():
-                # before it is moved: a killed process must not leave a file that counts as that of others
-                self._sums[self._name(new)] = [*self._sums.get(self._name(new), [])[-1:], checksum(path)]
+                # before it is moved: a killed process must not leave a file that counts as not exported
+                self._sums[self._name(new)] = [*self._sums.get(self._name(new), [])[-1:], *checksums(path)]
             write_atomically(self.run / LIST, json.dumps(self._sums, indent=2) + "\n")
             for path, new in files.items():
                 new.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class ExportedFiles:
         return path.is_relative_to(self.run) and self._name(path) in self._sums and not self._is_ours(path)
 
     def _is_ours(self, path: Path) -> bool:
-        return path.is_file() and checksum(path) in self._sums.get(self._name(path), [])
+        return path.is_file() and checksums(path)[0] in self._sums.get(self._name(path), [])
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.run).as_posix()
@@ -84,8 +84,3 @@ class ExportedFiles:
 def is_inside(name: str) -> bool:
     """Whether a relative path stays in its folder."""
     return not os.path.isabs(name) and not os.path.normpath(name).startswith("..")
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
@@ -78,10 +78,10 @@ def free_folder(config: RunConfig) -> Path:
 
 
 def claimed(out: Path) -> Path:
-    """`out`, which now exists and holds nothing of worth.
+    """`out`, created if it did not exist.
 
     Raises:
-        UserError: it does.
+        UserError: it is a file, or holds anything but a run without a checkpoint.
     """
     try:
         if not out.exists():
@@ -157,15 +157,15 @@ def writing(run: Path) -> AbstractContextManager[None]:
     return locked(run / LOCK, f"{run}: another process is writing to this run. Wait until it has ended, or stop it")
 
 
-def open_run(run: Path) -> RunConfig:
-    """The resolved config of a run folder.
+def open_run(run: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The resolved config of a run folder, with overrides.
 
     Raises:
         UserError: not a run folder.
     """
     if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: not a run folder (it has no config.yaml)")
-    return load_config(run / "config.yaml", [])
+        raise UserError(f"{run}: {'not a run folder (it has no config.yaml)' if run.is_dir() else 'no such run folder'}")
+    return load_config(run / "config.yaml", list(overrides))
 
 
 def stage_folders(run: Path, config: RunConfig) -> list[Path]:
