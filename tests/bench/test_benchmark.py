@@ -207,7 +207,7 @@ def test_clearing_a_cell_leaves_nothing_of_one_that_was_killed_either(plan_file:
 def test_a_mark_that_was_half_written_is_no_stranger(plan_file: Callable[..., Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "benchmark.json.77.tmp").write_text('{"na')
+    (out / ".benchmark.77.tmp.json").write_text('{"na')
     assert {row["state"] for row in make(plan_file(seeds="[0]"), out)} == {"finished"}
 
 
@@ -219,6 +219,12 @@ def test_a_half_made_run_without_a_checkpoint_is_begun_anew(plan_file: Callable[
     (folder.path / "cell.json").write_text('{"state": "run')
     (out / "benchmark.json").touch()
     assert without_cost(make(file, out)) == without_cost(make(file, tmp_path / "fresh"))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"evaluation": 3}', '{"state": "finished", "unknown": 1}'])
+def test_a_record_that_cannot_be_read_is_a_fresh_one(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cell.json").write_text(content)
+    assert CellFolder(tmp_path).record() == Record()
 
 
 def test_a_folder_of_something_else_is_left_alone(plan_file: Callable[..., Path], tmp_path: Path) -> None:

@@ -40,11 +40,14 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     for name in ("images/000200.png", "config"):
         subprocess.run([sys.executable, "-c", killed, str(tmp_path / name)], check=False)
     assert len(list(tmp_path.rglob(".*.tmp*"))) == 2
+    # an export that was killed
+    (tmp_path / ".mesh.99999999.tmp").mkdir()
+    (tmp_path / ".mesh.99999999.tmp" / "model.glb").touch()
     kept = [".mine.tmp", ".mine.x.tmp", "a.7.tmp", f".a.{os.getppid()}.tmp.png"]
     for name in kept:
         (tmp_path / name).touch()
     remove_temporaries(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([*kept, "images"])
 
 
 def test_checkpoints_are_ordered_by_number(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_file_that_a_killed_process_moved_is_not_taken_for_that_of_others(tmp_
             export(tmp_path, glb="two")
     export(tmp_path, glb="three")
     assert "not as it was exported" not in capsys.readouterr().err
-    assert files(tmp_path)["mesh/model.glb"] == "three"
+    assert files(tmp_path)["mesh/model.glb"] == "three" and not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"mesh/model.glb": 5}', '{"../precious": ["SUM"], "/precious": ["SUM"]}'])

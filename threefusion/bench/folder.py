@@ -95,7 +95,10 @@ class CellFolder:
     def record(self) -> Record:
         """The cell's record; a fresh one if it is missing or unreadable."""
         data = read_json(self.path / "cell.json") or {}
-        return Record(**{**data, "evaluation": tuple(data.get("evaluation", ()))})
+        try:
+            return Record(**data | {"evaluation": tuple(data.get("evaluation", ()))})
+        except TypeError:
+            return Record()
 
     def write_record(self, record: Record) -> None:
         """Write cell.json."""

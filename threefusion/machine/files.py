@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -106,12 +107,12 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left of `written` in `folder` and below."""
-    for path in folder.rglob(".*.tmp*"):
+    """Remove the temporary files and folders that killed processes left in `folder` and below."""
+    for path in list(folder.rglob(".*.tmp*")):
         name = TEMPORARY.fullmatch(path.name)
         # a process in a container may have the same number as the one before it
-        if name and path.is_file() and (int(name[1]) == os.getpid() or not _is_running(int(name[1]))):
-            path.unlink(missing_ok=True)
+        if name and (int(name[1]) == os.getpid() or not _is_running(int(name[1]))):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:

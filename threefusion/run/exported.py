@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from threefusion.machine.checksums import checksums
-from threefusion.machine.files import cannot_write, read_json, set_aside, write_atomically
+from threefusion.machine.files import cannot_write, read_json, remove_temporaries, set_aside, write_atomically
 
 LIST = "exported.json"
 
@@ -36,7 +36,7 @@ class ExportedFiles:
         """
         waiting = self.run / f".{target.name}.{os.getpid()}.tmp"
         try:
-            shutil.rmtree(waiting, ignore_errors=True)
+            remove_temporaries(self.run)
             waiting.mkdir()
             yield waiting
             files = {path: target / path.relative_to(waiting) for path in sorted(waiting.rglob("*")) if path.is_file()}

@@ -111,9 +111,9 @@ def tracked(config: RunConfig, run: Path) -> Iterator[list[Logger]]:
         yield loggers
         failed = False
     finally:
-        report = read_report(run)
+        report = read_report(run) or {}
         for logger in own:
-            if report is not None:
+            if {"metrics", "artifacts", "steps"} <= report.keys():
                 logger.conclude(run, report)
             logger.close(failed)
 
