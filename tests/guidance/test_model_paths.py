@@ -25,6 +25,8 @@ def test_a_missing_download_comes_with_its_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=f"no such folder in {tmp_path}.*hf download .*--local-dir models/stable-diffusion-2-1 "):
         local_folder("models/stable-diffusion-2-1")
+    with pytest.raises(ModelError, match=r"no such folder.* It comes with the package: guidance.prior.model=toyworld-pixel$"):
+        local_folder("models/toyworld-pixel/")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,9 @@ def test_a_run_can_be_opened_without_the_model_that_guided_it(tmp_path):
 def test_an_address_and_the_revision_of_a_folder_are_refused(tmp_path):
     with pytest.raises(ModelError, match="expected the last part of it, owner/name"):
         local_folder("https://huggingface.co/owner/name")
-    with pytest.raises(ValueError, match="revision: a local folder has none"):
-        settings_class("prior", "pixel")(model=str(tmp_path), revision="main")
+    for model in (str(tmp_path), "toyworld-pixel"):
+        with pytest.raises(ValueError, match="revision: a local folder has none"):
+            settings_class("prior", "pixel")(model=model, revision="main")
 
 
 def test_the_folder_of_a_user_is_stored_in_full_and_a_name_is_kept(tmp_path, monkeypatch):

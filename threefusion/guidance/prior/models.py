@@ -107,8 +107,10 @@ def local_folder(model: str) -> Path | None:
         raise ModelError(f"{model}: an address; expected the last part of it, owner/name")
     if path.startswith(("/", ".", "~", DOWNLOADS)) or path.count("/") > 1 or path.endswith(SINGLE_FILES):
         where = "" if os.path.isabs(path) else f" in {Path.cwd()}"
-        alias = path.removeprefix(DOWNLOADS)
-        hint = recipe(alias) if alias in MODELS else "Expected a diffusers model; name another with guidance.prior.model=FOLDER"
+        alias = path.removeprefix(DOWNLOADS).rstrip("/")
+        hint = "Expected a diffusers model; name another with guidance.prior.model=FOLDER"
+        if alias in MODELS:
+            hint = recipe(alias) if MODELS[alias].sources else f"It comes with the package: guidance.prior.model={alias}"
         raise ModelError(f"{model}: no such folder{where}. {hint}")
     known = MODELS.get(model)
     if known is not None and not known.sources:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from threefusion.config.fields import Settings, bounded
+from threefusion.guidance.prior.models import local_folder
 from threefusion.registry import component
 
 
@@ -33,9 +34,9 @@ class PretrainedConfig(Settings):
             raise ValueError(f"offload: only with execution eager, not {self.execution}")
         if not self.model:
             raise ValueError("model: a folder, a hub id or an alias")
+        if self.revision and local_folder(self.model):
+            raise ValueError("revision: a local folder has none, nor has a bundled model")
         if os.path.isdir(folder := os.path.expanduser(self.model)):
-            if self.revision:
-                raise ValueError("revision: a local folder has none")
             # so that a run is resumed from anywhere
             object.__setattr__(self, "model", os.path.abspath(folder))
 
