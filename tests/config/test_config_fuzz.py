@@ -1,7 +1,5 @@
 """Whatever a config or an override holds, only errors in one line come out; what loads can be saved and loaded again."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,8 @@ from hypothesis import strategies as st
 
 from threefusion.config import ConfigError, config_to_yaml, load_config
 
-DATA = Path(__file__).parent / "data"
+pytestmark = pytest.mark.usefixtures("shared_workplace")
+
 WORDS = """prompt camera geometry material background renderer optimizer logger guidance exporter loss trainer output ops facing
 stages seed name plugins extends type text encoding prior sampler zoo sds mesh image sparsity weight knots steps first groups
 t_min rates span names sizes animal mode map model max_steps devices betas formats frequency escaped null true 0 1 -1""".split()
@@ -39,16 +38,6 @@ overrides = st.builds(
     st.sampled_from(["=", "=", "=", ""]),
     values.map(lambda value: yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()) | scraps,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workplace(tmp_path_factory):
-    """A current directory with the zoo plugin and base.yaml; one for all cases."""
-    before, folder = Path.cwd(), tmp_path_factory.mktemp("fuzz")
-    shutil.copytree(DATA, folder, dirs_exist_ok=True)
-    os.chdir(folder)
-    yield
-    os.chdir(before)
 
 
 def check(content: bytes, words: list[str]) -> None:
