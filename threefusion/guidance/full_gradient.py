@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from threefusion.guidance.guidance import DiffusionGuidance
 from threefusion.guidance.predictions import ClassifierFreeGuidance, predict
-from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.score import WEIGHTS
 from threefusion.guidance.settings import FullGradientConfig
 from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts
@@ -17,9 +16,7 @@ class FullGradient(DiffusionGuidance):
     at low noise: results are poor, at three times the memory. It is a baseline that shows why the Jacobian is left out.
     """
 
-    def __init__(self, cfg: FullGradientConfig, prior: DiffusionPrior) -> None:
-        super().__init__(cfg, prior)
-        self.cfg: FullGradientConfig = cfg
+    cfg: FullGradientConfig
 
     def forward(self, render: RenderOutput, prompt: ViewTexts, views: ViewBatch) -> GuidanceOutput:
         """The weighted squared error of the noise prediction, summed over each view, a mean over views."""

@@ -75,11 +75,11 @@ class NoisedViews:
 class DiffusionGuidance(Guidance):
     """An objective with a frozen diffusion prior. Written against `DiffusionPrior` alone, it runs on every prior."""
 
+    cfg: DiffusionGuidanceConfig
     embeddings: TextEmbeddings
 
     def __init__(self, cfg: DiffusionGuidanceConfig, prior: DiffusionPrior) -> None:
         super().__init__(cfg)
-        self.cfg: DiffusionGuidanceConfig = cfg
         self.prior = prior
 
     def priors(self) -> tuple[DiffusionPrior, ...]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from threefusion.guidance.guidance import DiffusionGuidance, NoisedViews
 from threefusion.guidance.predictions import Combination, Predictions, predict
-from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.settings import LinearDistillationConfig
 from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts
 
@@ -34,9 +33,7 @@ class LinearDistillation(DiffusionGuidance):
     A new objective overrides `combination`, and `residual` if the combined prediction is not yet its residual.
     """
 
-    def __init__(self, cfg: LinearDistillationConfig, prior: DiffusionPrior) -> None:
-        super().__init__(cfg, prior)
-        self.cfg: LinearDistillationConfig = cfg
+    cfg: LinearDistillationConfig
 
     @abstractmethod
     def combination(self, views: NoisedViews) -> Combination:

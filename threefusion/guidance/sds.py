@@ -7,7 +7,6 @@ from torch import Tensor
 
 from threefusion.guidance.guidance import NoisedViews
 from threefusion.guidance.predictions import ClassifierFreeGuidance, Predictions, rescale_std
-from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.score import LinearDistillation
 from threefusion.guidance.settings import SDSConfig
 
@@ -19,9 +18,7 @@ class SDS(LinearDistillation):
     2212.00774); `timestep_weight: sigma_over_alpha` with `rescale` is the reconstruction form of MVDream (arXiv 2308.16512).
     """
 
-    def __init__(self, cfg: SDSConfig, prior: DiffusionPrior) -> None:
-        super().__init__(cfg, prior)
-        self.cfg: SDSConfig = cfg
+    cfg: SDSConfig
 
     def combination(self, views: NoisedViews) -> ClassifierFreeGuidance:
         """Classifier-free guidance at the scheduled scale."""

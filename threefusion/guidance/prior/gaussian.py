@@ -28,9 +28,7 @@ class ColorTexts(TextEncoder):
 class GaussianPrior(DiffusionPrior):
     """N(μ, s² I) over images in [-1, 1], whose noise is predicted exactly: sigma (z - alpha μ) / (alpha² s² + sigma²)."""
 
-    def __init__(self, cfg: GaussianConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    cfg: GaussianConfig
 
     @property
     def shape(self) -> tuple[int, int, int]:

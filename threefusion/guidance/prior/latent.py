@@ -23,10 +23,7 @@ class LatentPrior(PretrainedPrior):
     """
 
     parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler", "vae")
-
-    def __init__(self, cfg: LatentConfig) -> None:
-        super().__init__(cfg)
-        self.cfg = cfg
+    cfg: LatentConfig
 
     @property
     def stochastic_encoder(self) -> bool:

@@ -29,10 +29,10 @@ class PretrainedPrior(DiffusionPrior):
     """A text-conditional U-Net with its scheduler's settings; its files are looked up at first use."""
 
     parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    cfg: PretrainedConfig
 
     def __init__(self, cfg: PretrainedConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg)
         self._folder: Path | None = None
         self._settings: dict[str, ModelSettings] = {}
         self._runners: dict[str, Call] = {}

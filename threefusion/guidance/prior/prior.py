@@ -52,8 +52,8 @@ class DiffusionPrior(Component):
     group_size: int = 1
     """Views that the network denoises jointly; they share one t and lie next to each other in a batch."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, cfg=None) -> None:
+        super().__init__(cfg)
         self.evaluations = Evaluations()
         self._networks: dict[str, nn.Module] = {}
         self._device = torch.device("cpu")
