@@ -30,6 +30,11 @@ class ConfigError(UserError):
         return errors[0]
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 @contextmanager
 def collected(errors: list[ConfigError], prefix: str = "") -> Iterator[None]:
     """Adds the errors of a config that are raised inside to `errors`, instead of ending there."""

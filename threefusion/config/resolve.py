@@ -18,7 +18,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from threefusion.config.document import Entries, Place
 from threefusion.config.fields import Schedule, key_of, out_of_range
 from threefusion.config.tree import Tree, default_of
-from threefusion.config.values import expected, field_types, first_line, got, is_interpolation, kinds
+from threefusion.config.values import expected, field_types, got, is_interpolation, kinds, unresolved
 from threefusion.errors import ConfigError, did_you_mean
 
 PATH_NAMES = ("model", "path", "file", "folder", "checkpoint", "mesh")
@@ -52,7 +52,7 @@ def _resolved(tree: Tree, root: Any) -> dict[str, Any]:
             key = getattr(error, "full_key", None) or ""
             path = max((path for path in tree.places if key.startswith(path)), key=len, default="")
             missing = re.search(r"key '([^']+)' not found", str(error))
-            problem = f"{key}: {first_line(error)}{did_you_mean(missing[1], tree.places) if missing else ''}"
+            problem = f"{key}: {unresolved(error)}{did_you_mean(missing[1], tree.places) if missing else ''}"
             problem = "" if tree.errors and isinstance(error, InterpolationToMissingValueError) else problem
         if problem:
             tree.errors.append(ConfigError(problem, tree.places[path]))

@@ -20,7 +20,7 @@ from threefusion.config.document import COMMAND_LINE, Entries, Layers, Node, Pla
 from threefusion.config.fields import Schedule, Settings, key_of
 from threefusion.config.named import entries_by_name
 from threefusion.config.overrides import added_up
-from threefusion.config.values import Misfit, convert, expected, field_types, first_line, got, kinds, plain
+from threefusion.config.values import Misfit, convert, expected, field_types, got, kinds, plain, unresolved
 from threefusion.errors import ConfigError, collected, nearest
 from threefusion.registry import Entry, RegistryError
 
@@ -184,4 +184,4 @@ def _type_of(node: Node, path: str) -> tuple[str, str, Place] | None:
     try:
         return str(OmegaConf.create({"type": name}).type) if "${" in name else name, at, node.place
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{at}: {first_line(error)}", node.place) from error
+        raise ConfigError(f"{at}: {unresolved(error)}", node.place) from error

@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from threefusion.config.document import ESCAPED, NULLS, OVERRIDE, Node, got, plain_node
 from threefusion.config.fields import Schedule, Settings, key_of
-from threefusion.errors import did_you_mean
+from threefusion.errors import did_you_mean, first_line
 from threefusion.registry import entry_of, is_component
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", types.NoneType: "null"}
@@ -177,7 +177,7 @@ def near_option(value: Any, hint: Any) -> str:
     return did_you_mean(value, map(str, options(hint))) if isinstance(value, str) and options(hint) else ""
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
+def unresolved(error: Exception) -> str:
+    """Why an interpolation has no value, in one line."""
     unset = re.search(r"Environment variable ('.*?') not found", str(error))
-    return f"environment variable {unset[1]} is not set" if unset else next(iter(str(error).splitlines()), type(error).__name__)
+    return f"environment variable {unset[1]} is not set" if unset else first_line(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from threefusion.config import RunConfig
-from threefusion.errors import UserError
+from threefusion.errors import UserError, first_line
 from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_candidates
 from threefusion.evaluate.field import color_spread, fidelity, opacity_entropy, render_field
 from threefusion.evaluate.independence import BUNDLED_JUDGE, refuse_guiding_model
@@ -25,6 +25,7 @@ from threefusion.machine.files import read_json, write_json
 from threefusion.machine.progress import doing
 from threefusion.run.exported import ExportedFiles
 from threefusion.run.folder import artifacts, latest_checkpoint, open_run, read_report, relative, writing
+from threefusion.run.results import exported_mesh
 from threefusion.toyworld.captions import find_object
 from threefusion.toyworld.objects import ToyObject
 from threefusion.toyworld.render import scoring_cameras
@@ -191,8 +192,6 @@ def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
 
 def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> Mesh | None:
     """The exported mesh, None if it cannot be read."""
-    from threefusion.run.results import exported_mesh
-
     listed, path = artifacts(report), exported_mesh(folder, report)
     if not path.is_file():
         notes["mesh"] = "model.glb does not exist: the run was not exported, or its scene is empty"
@@ -219,8 +218,8 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
         notes["fidelity"] = str(error)
         return None
     except (RuntimeError, KeyError) as error:  # a readable checkpoint that does not match the config
-        reason = str(error).strip().partition("\n")[0]
-        notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({type(error).__name__}: {reason})"
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({problem})"
         return None
     if not isinstance(scene.geometry, HasDensity):
         notes["fidelity"] = "the scene is an image, without a density field"

@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 
 from threefusion.config import RunConfig, changes, config_to_yaml
-from threefusion.errors import UserError
+from threefusion.errors import UserError, first_line
 from threefusion.machine.files import numbered
 from threefusion.run.folder import latest_checkpoint
 from threefusion.system.scene import build_scene, restore_scene
@@ -64,8 +64,7 @@ def read_checkpoint(path: Path, parts: Collection[str] = ("state_dict",)) -> dic
             raise ValueError(f"no checkpoint of this version: it has no {min(missing)!r}")
         return content
     except (OSError, EOFError, RuntimeError, KeyError, ValueError, UnpicklingError, BadZipFile, zlib.error) as error:
-        reason = str(error).strip().partition("\n")[0]
         others = numbered(path.parent, "step-*.ckpt")
         earlier = others[: others.index(path)]
         advice = f"Remove it to go on from {earlier[-1].name}" if earlier else "There is no earlier one"
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {reason}). {advice}") from error
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {first_line(error)}). {advice}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from threefusion.config.sections import WandbConfig
-from threefusion.errors import UserError
+from threefusion.errors import UserError, first_line
 from threefusion.machine.files import write_atomically
 from threefusion.machine.optional import require
 
@@ -29,8 +29,7 @@ def start_wandb(cfg: WandbConfig, folder: Path, config: dict[str, Any], **defaul
     try:
         run = wandb.init(**options, config=config, resume="allow")
     except wandb.errors.Error as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise UserError(f"logger: W&B: {reason}. Run `wandb login`, or set logger.mode=offline") from error
+        raise UserError(f"logger: W&B: {first_line(error).rstrip('.')}. Run `wandb login`, or set logger.mode=offline") from error
     if not run.disabled:
         known.parent.mkdir(exist_ok=True)
         write_atomically(known, run.id)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from threefusion.errors import first_line
 from threefusion.guidance.prior.files import VARIANTS, ModelError, defect, weight_names
 
 TIMEOUT = 10
@@ -87,5 +88,4 @@ def _reason(error: Exception) -> str:
         return "its licence must be accepted on its page, then `hf auth login`"
     if name == "OfflineModeIsEnabled":
         return "HF_HUB_OFFLINE is set"
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{name}: {first[:160]}" if first else name
+    return f"{name}: {first_line(error)[:160]}"

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from threefusion.errors import first_line
 from threefusion.guidance.prior.files import ModelError, network_files
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def read_network(cls: type, folder: Path, dtype: torch.dtype | None = None) -> n
     try:
         network, info = cls.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0].partition(" If you want")[0]
-        raise ModelError(f"{folder}: cannot be read as {cls.__name__} ({reason or type(error).__name__})") from error
+        reason = first_line(error).partition(" If you want")[0]
+        raise ModelError(f"{folder}: cannot be read as {cls.__name__} ({reason})") from error
     if fault := misfit(info):
         raise ModelError(f"{files[0] if len(files) == 1 else folder}: {fault}")
     return network.eval()
@@ -55,8 +56,7 @@ def read_tokenizer(cls: type, folder: Path, **options: Any) -> PreTrainedTokeniz
     try:
         tokenizer = cls.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # the tokenizers library raises that
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{folder}: cannot be read as a tokenizer ({reason or type(error).__name__})") from error
+        raise ModelError(f"{folder}: cannot be read as a tokenizer ({first_line(error)})") from error
     # T5's empty tokenizer knows its word separator
     if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
         raise ModelError(f"{folder}: the vocabulary is empty, all texts would be the same")
