@@ -21,6 +21,7 @@ HEAVY = (
     "PIL",
     "trimesh",
     "huggingface_hub",
+    "hashlib",
 )
 SCRIPT = """
 import json, sys

@@ -103,7 +103,9 @@ def test_files_without_a_published_checksum_are_taken_as_they_are(tmp_path: Path
     os.utime(downloaded, (2e9, 2e9))
     own = tmp_path / "own.safetensors"
     own.write_bytes(b"mine")
-    assert [damage(file) for file in (downloaded, own)] == [None, None]
+    cut = as_downloaded(tmp_path / "cut")
+    (tmp_path / "cut" / ".cache" / "huggingface" / "download" / "unet" / "model.safetensors.metadata").write_text("c0ffee")
+    assert [damage(file) for file in (downloaded, own, cut)] == [None] * 3
 
 
 def test_the_sums_of_the_bundled_models_are_complete(tmp_path: Path) -> None:

@@ -107,10 +107,11 @@ def test_every_shard_of_an_index_is_needed(model, part, where, variant):
     assert defect(model, PARTS) == f"{shards[1]} is missing"
 
 
-def test_an_index_without_weights_is_named(model):
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {"conv_in.weight": 1}}'])
+def test_an_index_without_weights_is_named(model, content):
     shard(model / "unet")
     index = model / "unet" / "diffusion_pytorch_model.safetensors.index.json"
-    index.write_text("{}")
+    index.write_text(content)
     assert defect(model, PARTS) == f"{index} has no weight_map"
 
 

@@ -18,11 +18,11 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("THREEFUSION_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "threefusion"
 
 
@@ -37,7 +37,7 @@ def damage(file: Path) -> str | None:
     stat = file.stat()
     key = f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{expected}"
     receipt = cache_folder() / "verified" / hashlib.sha256(key.encode()).hexdigest()
-    if receipt.exists():
+    if os.path.exists(receipt):  # unlike Path.exists, also where the cache may not be read
         return None
     if expected not in checksums(file, len(expected)):
         return f"{file} is damaged or was changed: it does not have the checksum of {source}"
@@ -56,11 +56,11 @@ def published(file: Path) -> tuple[str | None, str]:
         path, sums = file.relative_to(folder).as_posix(), folder / SUMS
         note = folder / ".cache" / "huggingface" / "download" / f"{path}.metadata"
         if sums.is_file():
-            lines = (line.partition("  ") for line in sums.read_text(encoding="utf-8").splitlines())
+            lines = (line.partition("  ") for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
             return next((_hexadecimal(digest) for digest, _, name in lines if name == path), None), str(sums)
         # a file that was changed after its download is the user's own
         if note.is_file() and file.stat().st_mtime <= note.stat().st_mtime + 1:
-            return _hexadecimal(note.read_text(encoding="utf-8").splitlines()[1]), "the hub"
+            return _hexadecimal("".join(note.read_text(encoding="utf-8", errors="replace").splitlines()[1:2])), "the hub"
     return None, ""
 
 

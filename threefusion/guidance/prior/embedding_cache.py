@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 
+from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.machine.checksums import cache_folder
+from threefusion.machine.files import written
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +66,9 @@ def write_entry(path: Path, entry: Conditioning) -> None:
     """Write one text's conditioning in one move; a cache that cannot be written costs time, not the run."""
     from safetensors.torch import save
 
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    content = save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None})
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary.is_file():
-            temporary.unlink()
-        logger.warning("The text embedding cannot be cached as %s (%s).", path, error)
+        with written(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+    except UserError as error:
+        logger.warning("The text embedding cannot be cached: %s", error)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from threefusion.errors import UserError
-from threefusion.machine.checksums import damage
 
 TEXT_PARTS = ("text_encoder", "tokenizer")
 """Folders of a diffusers pipeline that turn texts into tokens."""
@@ -79,7 +78,7 @@ def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
 
     A file above 256 MB enters by its content-addressed name in the hub's cache, elsewhere by its size and modification time.
     """
-    import hashlib  # slow to load, and `check` does without it
+    import hashlib  # slow to load, which `check` does without
 
     digest = hashlib.sha256()
     for part in parts:
@@ -142,8 +141,14 @@ def _shards(index: Path) -> set[str]:
     return set(read_settings(index)["weight_map"].values()) if _fault(index) is None else set()
 
 
+def _names_shards(weight_map: Any) -> bool:
+    return isinstance(weight_map, dict) and all(isinstance(name, str) for name in weight_map.values())
+
+
 def _fault(file: Path) -> str | None:
     """What is wrong with a file; None if it is whole, as far as its structure and the checksum published with it tell."""
+    from threefusion.machine.checksums import damage  # loads hashlib
+
     if not file.is_file():
         return f"{file} is {'a link to nothing' if file.is_symlink() else 'missing'}"
     try:
@@ -157,11 +162,13 @@ def _fault(file: Path) -> str | None:
             return cut
         if file.suffix == ".json":
             settings = read_settings(file)
-            if ".index." in file.name and not isinstance(settings.get("weight_map"), dict):
+            if ".index." in file.name and not _names_shards(settings.get("weight_map")):
                 return f"{file} has no weight_map"
         return damage(file)
-    except (OSError, ModelError) as error:
-        return str(error) if isinstance(error, ModelError) else f"{file} cannot be read ({error})"
+    except ModelError as error:
+        return str(error)
+    except OSError as error:
+        return f"{file} cannot be read ({error})"
     return None
 
 
