@@ -87,16 +87,17 @@ def measure(config: RunConfig, folder: Path) -> Plan:
     choose_backend(config.ops.backend)
     stages: list[StageMemory] = []
     scene = None
-    for stage, place in zip(config.parts, stage_folders(folder, config), strict=True):
+    for stage, stage_folder in zip(config.parts, stage_folders(folder, config), strict=True):
         system = None  # the networks of the stage before are freed
-        memory, system = measure_stage(stage, place, scene)
+        memory, system = measure_stage(stage, stage_folder, scene)
         stages, scene = [*stages, memory], system.scene
     device = system.trainer.strategy.root_device
     if isinstance(scene.geometry, HasDensity):
-        # with a new renderer, which does not know yet where the ball is
+        # the old renderer's occupancy grid is that of the scene
         scene.geometry, system.renderer = Filled(scene.geometry), build(config.parts[-1].renderer)
-    system.renderer.to(device), scene.to(device)
-    # what is said about the mesh is said about the ball
+    system.renderer.to(device)
+    scene.to(device)
+    # silent: reports and warnings would be about the ball
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), friendly_oom():
         finish(folder, shortened(config), system, {})
     missing = max(sum(missing_weights(prior) or 0 for prior in missing_priors(stage)) for stage in config.parts)

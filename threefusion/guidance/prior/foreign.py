@@ -15,11 +15,7 @@ SUPPORTED = "UNet2DConditionModel"
 
 
 def describe_folder(folder: Path, missing: Sequence[str]) -> str:
-    """What a folder is that lacks some parts of a pipeline.
-
-    >>> describe_folder(Path("/dev/fd"), ["unet"])[:16]
-    'has no unet/: it'
-    """
+    """What a folder is that lacks some parts of a pipeline."""
     lacks = f"has no {missing[0]}/"
     if (folder / "model_index.json").is_file():
         index = read_json(folder / "model_index.json") or {}

@@ -28,19 +28,16 @@ CLASSES = {
 }
 """The classes of diffusers that are supported; a network's first one is meant where no class is named."""
 WHY_NOT = {
-    "LCM": "a model distilled to few steps has no score",
-    "TCD": "a model distilled to few steps has no score",
+    **dict.fromkeys(("LCM", "TCD", "FlowMatchLCM"), "a model distilled to few steps has no score"),
+    **dict.fromkeys(("EDMEuler", "EDMDPMSolverMultistep"), "EDM's scaling of inputs and outputs is not implemented"),
     "CMStochasticIterative": "a consistency model has no score",
-    "FlowMatchLCM": "a model distilled to few steps has no score",
-    "EDMEuler": "EDM's scaling of inputs and outputs is not implemented",
-    "EDMDPMSolverMultistep": "EDM's scaling of inputs and outputs is not implemented",
 }
 """Reasons for some of the other schedulers."""
 OF_TRAINING = ("prediction_type", "rescale_betas_zero_snr", "use_flow_sigmas", "use_dynamic_shifting", "invert_sigmas")
 """Fields of a scheduler that change what its network was trained on, and that a scheduler without them must not have."""
-HARMLESS = {"decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"} | {
-    "block_out_channels"
-}
+HARMLESS = {
+    "decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power", "block_out_channels",
+}  # fmt: skip
 """Fields that do not change what a network computes: those of averaged weights, and one that AutoencoderTiny repeats."""
 
 
@@ -100,8 +97,8 @@ def model_settings(folder: Path, part: str) -> ModelSettings:
     given = ModelSettings(file, read_settings(file))
     name = _class_name(folder, part, given)
     known = _defaults(name)
-    unknown = [field for field, value in given.items() if field[:1] != "_" and field not in known and value is not None]
-    unknown = [field for field in unknown if field not in HARMLESS]
+    ignored = known.keys() | HARMLESS
+    unknown = [field for field, value in given.items() if field[:1] != "_" and value is not None and field not in ignored]
     if unknown and part == "scheduler":  # a scheduler keeps the fields of the one that it was made from
         others = set().union(*map(_defaults, CLASSES[part])) - {field for field in OF_TRAINING if given.get(field)}
         unknown = [field for field in unknown if field not in others]
