@@ -71,6 +71,8 @@ def _instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
         inner, value = f"{path}.{key_of(field)}" if path else key_of(field), values[key_of(field)]
         if inner in tree.classes:
             settings = _instance(tree, value, inner)
+            if settings is None and dataclasses.is_dataclass(field.default_factory):
+                settings = field.default_factory()  # of a wrong section, so that the whole is checked too
             given[field.name] = {inner: settings} if "named" in field.metadata else settings
         elif "named" in field.metadata:
             given[field.name] = {name: _instance(tree, settings, f"{inner}.{name}") for name, settings in value.items()}
