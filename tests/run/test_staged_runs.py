@@ -187,3 +187,15 @@ def test_every_exporter_writes_into_its_own_folder(two_stages: Path) -> None:
     # a choice of formats is for those that have one
     others = [str(path) for path in export(run, config, ["stl"])]
     assert "run/mesh/model/model.stl" in others and not any("points" in path for path in others)
+
+
+@pytest.mark.parametrize("content", ['{"mine": 1}', "[]"])
+def test_a_stage_whose_report_was_replaced_gets_it_again(two_stages: Path, content: str) -> None:
+    config, run = begin(two_stages, "run", "exporter=null")
+    assert train(config, run) == 0
+    folder = run / "stages" / "1-coarse"
+    before = json.loads((run / "report.json").read_text())
+    (folder / "report.json").write_text(content)
+    assert train(open_run(run), run) == 0
+    after = json.loads((run / "report.json").read_text())
+    assert (after["steps"], after["metrics"]) == (before["steps"], before["metrics"]) and (folder / "report.kept-1.json").exists()

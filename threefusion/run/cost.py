@@ -10,6 +10,17 @@ if TYPE_CHECKING:
     from threefusion.callback.run_cost import RunCost
     from threefusion.system.text_to_3d import TextTo3D
 
+COST = {
+    "steps",
+    "seconds",
+    "phase_seconds",
+    "phase_milliseconds_per_step",
+    "peak_memory_bytes",
+    "network_calls",
+    "network_images",
+}
+"""What the report of every stage holds, and what `total_cost` adds up."""
+
 
 def speed(report: dict[str, Any]) -> str:
     """Steps, seconds, iterations per second and where a step's time went, in one line."""

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from threefusion.config import RunConfig, config_to_yaml
 from threefusion.config.sections import CsvConfig, TensorboardConfig, WandbConfig
 from threefusion.registry import build
+from threefusion.run.cost import COST
 from threefusion.run.folder import RUN_VARIABLE, read_report
 from threefusion.run.wandb_run import start_wandb
 
@@ -113,7 +114,7 @@ def tracked(config: RunConfig, run: Path) -> Iterator[list[Logger]]:
     finally:
         report = read_report(run) or {}
         for logger in own:
-            if {"metrics", "artifacts", "steps"} <= report.keys():
+            if {"metrics", "artifacts", *COST} <= report.keys():
                 logger.conclude(run, report)
             logger.close(failed)
 

@@ -51,7 +51,7 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger]) -> int:
 
     previous, folders = None, stage_folders(run, config)
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
-    unfinished = [index for index, folder in enumerate(folders[:-1]) if not (read_report(folder) and latest_checkpoint(folder))]
+    unfinished = [index for index, folder in enumerate(folders[:-1]) if not is_finished(folder)]
     for index in range(len(folders)):
         if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, loggers):
             return 130
@@ -62,6 +62,13 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger]) -> int:
                 raise UserError(f"stage {config.parts[index].name} ended before its first step. Raise trainer.max_time")
             previous, _ = loaded
     return 0
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a stage has a checkpoint and its report."""
+    from threefusion.run.cost import COST
+
+    return latest_checkpoint(folder) is not None and COST <= (read_report(folder) or {}).keys()
 
 
 def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None, loggers: list[Logger]) -> bool:
@@ -145,7 +152,7 @@ def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: d
         write_report(folders[index], {"name": name, **cost})
         if folders[index] != folders[-1]:
             return
-        cost = total_cost([read_report(folder) or {} for folder in folders])
+        cost = total_cost([read_report(folder) for folder in folders])
     print(speed(cost))
     # Lightning has put the scene back into main memory; what follows is rendered where it was trained
     device = system.trainer.strategy.root_device
