@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from torch import nn
 from benchmarks.floors.architectures import Architecture
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.latent import LatentPrior
+from threefusion.guidance.prior.model_settings import CLASSES, ModelSettings, class_defaults
 from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.pretrained import PretrainedPrior, network_class
 from threefusion.guidance.prior.settings import LatentConfig, PixelConfig, PretrainedConfig
@@ -35,16 +36,16 @@ class RandomWeights:
 
     architecture: Architecture
 
-    def settings(self, part: str) -> dict[str, Any]:
+    def settings(self, part: str) -> ModelSettings:
         """Of the architecture, and of Stable Diffusion's noise schedule; another one costs the same."""
-        if part == "scheduler":
-            return {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-        return dict(getattr(self.architecture, part))
+        betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+        name, given = CLASSES[part][0], betas if part == "scheduler" else getattr(self.architecture, part)
+        return ModelSettings(Path(part), class_defaults(name) | given | {"_class_name": name})
 
     def read_network(self, part: str) -> nn.Module:
         """A network with the weights that its class begins with."""
         with torch.device(self.device):
-            network = network_class(part).from_config(self.settings(part))
+            network = network_class(CLASSES[part][0]).from_config(dict(self.settings(part)))
         return network.eval().requires_grad_(False).to(self.dtype, memory_format=torch.channels_last)
 
 

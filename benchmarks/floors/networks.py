@@ -9,13 +9,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from threefusion.guidance.prior.model_settings import CLASSES
 from threefusion.guidance.prior.pretrained import network_class
 
 
 def meta_network(part: str, settings: Mapping[str, Any]) -> nn.Module:
     """The `unet` or `vae` that a model's settings describe, without numbers in it."""
     with torch.device("meta"):
-        return network_class(part).from_config(dict(settings)).eval().requires_grad_(False)
+        return network_class(CLASSES[part][0]).from_config(dict(settings)).eval().requires_grad_(False)
 
 
 def unet_flops(settings: Mapping[str, Any], items: int, tokens: tuple[int, int]) -> int:

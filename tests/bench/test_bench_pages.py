@@ -155,7 +155,7 @@ def test_the_table_goes_to_wandb(report: Report, tmp_path: Path, monkeypatch: py
 
     def init(**options: object) -> SimpleNamespace:
         told.update(options)
-        return SimpleNamespace(log=told.update, summary=told, finish=lambda: told.update(finished=True))
+        return SimpleNamespace(log=told.update, summary=told, finish=lambda: told.update(finished=True), disabled=True)
 
     fake.Table, fake.Image, fake.init = Table, lambda path: f"picture {path}", init
     monkeypatch.setitem(sys.modules, "wandb", fake)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from threefusion.guidance.prior.model_settings import ModelSettings, is_number
 
 
@@ -49,6 +51,6 @@ def first_channels(vae: ModelSettings) -> int:
     return _blocks(vae)[0]
 
 
-def _blocks(vae: ModelSettings) -> list[int]:
+def _blocks(vae: ModelSettings) -> Sequence[int]:
     """The channels of the encoder's blocks."""
     return vae["encoder_block_out_channels" if vae["_class_name"] == "AutoencoderTiny" else "block_out_channels"]

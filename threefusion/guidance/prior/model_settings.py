@@ -96,11 +96,11 @@ def model_settings(folder: Path, part: str) -> ModelSettings:
     file = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
     given = ModelSettings(file, read_settings(file))
     name = _class_name(folder, part, given)
-    known = _defaults(name)
+    known = class_defaults(name)
     ignored = known.keys() | HARMLESS
     unknown = [field for field, value in given.items() if field[:1] != "_" and value is not None and field not in ignored]
     if unknown and part == "scheduler":  # a scheduler keeps the fields of the one that it was made from
-        others = set().union(*map(_defaults, CLASSES[part])) - {field for field in OF_TRAINING if given.get(field)}
+        others = set().union(*map(class_defaults, CLASSES[part])) - {field for field in OF_TRAINING if given.get(field)}
         unknown = [field for field in unknown if field not in others]
     if unknown:
         raise given.error(unknown[0], f"not a field of {name}; remove it from the file if it has no effect")
@@ -129,7 +129,7 @@ def _class_name(folder: Path, part: str, given: ModelSettings) -> str:
     return name
 
 
-def _defaults(name: str) -> dict[str, Any]:
+def class_defaults(name: str) -> dict[str, Any]:
     """The fields of a class of diffusers, with their defaults."""
     import diffusers
 
