@@ -91,5 +91,13 @@ def test_a_damaged_list_loses_nothing(tmp_path: Path, content: str) -> None:
     (run / LIST).write_text(content.replace("SUM", recorded))
     export(run, obj="two")
     export(run, glb="two")
-    assert files(run) == {"mesh/model.kept-1.glb": "one", "mesh/model.glb": "two"}
+    meshes = {name: text for name, text in files(run).items() if name.startswith("mesh/")}
+    assert meshes == {"mesh/model.kept-1.glb": "one", "mesh/model.glb": "two"}
     assert precious.read_text() == "one"
+
+
+def test_another_file_under_the_name_of_the_list_is_kept(tmp_path: Path, capsys) -> None:
+    (tmp_path / LIST).write_text("name,age\nann,7\n")
+    export(tmp_path, glb="one")
+    assert files(tmp_path) == {"mesh/model.glb": "one", "exported.kept-1.json": "name,age\nann,7\n"}
+    assert capsys.readouterr().err == f"{tmp_path / LIST}: no list of exports; kept as exported.kept-1.json\n"

@@ -43,6 +43,8 @@ class ExportedFiles:
             for path, new in files.items():
                 # before it is moved: a killed process must not leave a file that counts as not exported
                 self._sums[self._name(new)] = [*self._sums.get(self._name(new), [])[-1:], *checksums(path)]
+            if os.path.lexists(self.run / LIST) and read_json(self.run / LIST) is None:
+                print(f"{self.run / LIST}: no list of exports; kept as {set_aside(self.run / LIST).name}", file=sys.stderr)
             write_atomically(self.run / LIST, json.dumps(self._sums, indent=2) + "\n")
             for path, new in files.items():
                 new.parent.mkdir(parents=True, exist_ok=True)
