@@ -16,7 +16,7 @@ import pytest
 from threefusion.config import load_config
 from threefusion.errors import UserError
 from threefusion.run import launcher
-from threefusion.run.launcher import Launch, find_launch, fitted, opened
+from threefusion.run.launcher import Launch, find_launch, fitted, friendly_collectives, opened
 
 ROOT = Path(__file__).parents[2]
 SRUN = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
@@ -176,6 +176,21 @@ def test_what_cannot_come_together_is_one_line(tiny: Path, tmp_path: Path) -> No
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 2 and errors.splitlines()[-1].startswith(message) and "Traceback" not in errors, errors
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Application timeout caused pair closure", "has not answered for 7 s"),
+        ("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 7000ms for recv operation", "has not answered for 7 s"),
+        ("Connection closed by peer", "has ended"),
+    ],
+)
+def test_all_forms_of_a_lost_process_are_known(text: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason), friendly_collectives(7):
+        raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="a shape"), friendly_collectives(7):
+        raise RuntimeError("a shape")
 
 
 @pytest.mark.slow

@@ -31,6 +31,8 @@ VARIABLES = {
 """Environment variables with the rank, the number of processes, the rank on this machine and the number there, by program."""
 FIRST_SPECIAL_STEP = 0xFFFFFFF0
 """Job steps from here on are SLURM's own: the batch script and the shell of an interactive allocation."""
+OF_GLOO = ("gloo", "Gloo", "pair closure", "closed by peer")
+"""Words by which errors of gloo are known that torch raises as plain RuntimeErrors."""
 REFUSED = ""
 """Broadcast in place of a run folder when the first process could not open one."""
 
@@ -214,7 +216,7 @@ def friendly_collectives(seconds: int) -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = str(error)
-        if not isinstance(error, DistError) and "gloo" not in text.lower():
+        if not isinstance(error, DistError) and not any(words in text for words in OF_GLOO):
             raise
         late = "timed out" in text.lower() or "timeout" in text.lower()
         reason = f"has not answered for {seconds} s (trainer.collective_timeout)" if late else "has ended"
