@@ -113,8 +113,7 @@ def test_what_trains_nothing_says_why_and_keeps_the_cost(tiny: Path, tmp_path: P
         again = report(run)
         for name in ("steps", "seconds", "phase_seconds", "phase_milliseconds_per_step", "network_calls"):
             assert again[name] == first[name], name
-        # the kernel's own maximum is not exact: it may fall by a per cent
-        assert again["peak_memory_bytes"] >= 0.97 * first["peak_memory_bytes"]
+        assert again["peak_memory_bytes"] >= first["peak_memory_bytes"]
 
 
 def test_the_cost_of_all_parts_adds_up(tiny: Path, tmp_path: Path) -> None:

@@ -29,21 +29,23 @@ def speed(report: dict[str, Any]) -> str:
     return f"{rate}; a step: {as_text(phases)}" if phases else rate
 
 
-def measured_cost(system: TextTo3D, run_cost: RunCost) -> dict[str, Any]:
+def measured_cost(system: TextTo3D, run_cost: RunCost, earlier: dict[str, Any] | None) -> dict[str, Any]:
     """What a training has cost up to now, in all its parts.
 
+    The peak of memory is at least that of the `earlier` report: the system's own maximum may fall again.
     Network calls of other processes are taken to have been as many as this process made.
     """
     steps, processes = system.trainer.global_step, system.trainer.world_size
     total = run_cost.total
     phases = {name: total[name] for name in (*PHASES, OTHER)}
+    known = (earlier or {}).get("peak_memory_bytes")
     return {
         "steps": steps,
         "seconds": round(total["seconds"], 2),
         "iterations_per_second": round(steps / max(total["seconds"], 1e-9), 3),
         "phase_seconds": {name: round(value, 2) for name, value in phases.items()},
         "phase_milliseconds_per_step": {name: round(value, 2) for name, value in per_step(phases, steps).items()},
-        "peak_memory_bytes": total["memory"] or None,
+        "peak_memory_bytes": max(total["memory"], known if isinstance(known, int) else 0) or None,
         "network_calls": total["calls"] * processes,
         "network_images": total["images"] * processes,
     }

@@ -106,7 +106,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     is_last = index == len(config.parts) - 1
     cut_short = interrupted and trainer.global_step < trainer.max_steps
     if trainer.is_global_zero and not cut_short:
-        conclude(config, index, run, system, measured_cost(system, run_cost))
+        conclude(config, index, run, system, measured_cost(system, run_cost, read_report(folder)))
     if interrupted and (cut_short or not is_last):
         if trainer.is_global_zero:
             where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
