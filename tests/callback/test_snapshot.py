@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -43,7 +44,7 @@ def test_foreign_checkpoints_are_left_alone(tiny: Path, tmp_path: Path) -> None:
     silence_libraries()
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    foreign = {"step-000000-mine.ckpt", "step-best.ckpt", "other.ckpt", "step-000001.tmp"}
+    foreign = {"step-000000.ckpt", "step-000000-mine.ckpt", "step-best.ckpt", "other.ckpt", "step-000001.tmp"}
     for name in foreign:
         (folder / name).touch()
     config = load_config(tiny, ["output.checkpoint_interval=1", "output.keep_checkpoints=1"])
@@ -55,7 +56,7 @@ def test_the_lowest_steps_are_dropped_not_the_first_names(tmp_path: Path) -> Non
     (tmp_path / "checkpoints").mkdir()
     snapshot = Snapshot(tmp_path, 200, 2)
     for step in (999600, 999800, 1000000, 1000200):
-        trainer = Mock(spec=pl.Trainer, global_step=step, is_global_zero=True, save_checkpoint=Path.touch)
+        trainer = Mock(spec=pl.Trainer, global_step=step, is_global_zero=True, save_checkpoint=partial(torch.save, {}))
         trainer.lightning_module, trainer.optimizers = pl.LightningModule(), [torch.optim.Adam([torch.zeros(1)])]
         snapshot.save(trainer)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-1000000.ckpt", "step-1000200.ckpt"}

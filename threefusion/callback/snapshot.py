@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from zipfile import is_zipfile
 
 import pytorch_lightning as pl
 import torch
@@ -73,7 +74,8 @@ class Snapshot(pl.Callback):
         trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:06d}.ckpt")
         if trainer.is_global_zero:
             for old in numbered(self.folder, "step-*.ckpt")[: -self.keep]:
-                old.unlink()
+                if is_zipfile(old):  # else a file of another program, or a damaged one
+                    old.unlink()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what the metrics.csv of this moment is recognised by."""
