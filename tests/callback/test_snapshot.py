@@ -71,3 +71,15 @@ def test_one_of_several_processes_says_that_it_stops(capsys: pytest.CaptureFixtu
     finally:
         interrupt.teardown(trainer, module, "fit")
     assert interrupt.requested and capsys.readouterr().err.count("stopping after this step") == is_first
+
+
+def test_what_a_killed_process_did_not_drop_is_dropped_although_nothing_is_trained(tiny: Path, tmp_path: Path) -> None:
+    silence_libraries()
+    (tmp_path / "checkpoints").mkdir()
+    config = load_config(tiny, ["output.checkpoint_interval=4", "output.keep_checkpoints=2"])
+    make_trainer(config, tmp_path, [], 0).fit(build_system(config))
+    newest = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    torch.save({}, tmp_path / "checkpoints" / "step-000004.ckpt")
+    last = tmp_path / "checkpoints" / newest[-1]
+    make_trainer(config, tmp_path, [], 12).fit(build_system(config), ckpt_path=last, weights_only=True)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == newest

@@ -45,6 +45,10 @@ class Snapshot(pl.Callback):
         self.interval, self.keep = interval, keep
         self._saved = -1
 
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """A process that was killed after its last checkpoint has not dropped the oldest."""
+        self.drop_old(trainer)
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """What a run resumes from is saved already."""
         self._saved = trainer.global_step or -1
@@ -72,6 +76,10 @@ class Snapshot(pl.Callback):
         if bad:
             raise UserError(f"step {trainer.global_step}: {bad} is not finite, so nothing was saved. Lower optimizer.lr")
         trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:06d}.ckpt")
+        self.drop_old(trainer)
+
+    def drop_old(self, trainer: pl.Trainer) -> None:
+        """Remove all but the newest `keep` checkpoints."""
         if trainer.is_global_zero:
             for old in numbered(self.folder, "step-*.ckpt")[: -self.keep]:
                 if is_zipfile(old):  # else a file of another program, or a damaged one
