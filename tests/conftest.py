@@ -1,10 +1,19 @@
-"""Process settings that the launcher makes for users and that tests need before torch is imported; fuzzing; the tiny run."""
+"""The environment that tests run in, set before torch is imported; fuzzing; the tiny run."""
 
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# What a machine sets for its own runs must not reach a test's: an offline hub, a disabled logger, a batch job's ranks.
+_FOREIGN = ("HF_", "HUGGING", "TRANSFORMERS_", "DIFFUSERS_", "WANDB_", "SLURM_", "TORCHELASTIC_", "THREEFUSION_", "OMPI_", "PMI_")
+_RANKS = {"RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+for _name in list(os.environ):
+    if (_name.startswith(_FOREIGN) or _name in _RANKS) and _name != "THREEFUSION_GLTF_VALIDATOR":
+        del os.environ[_name]
+# servers of tests listen on loopback, which no proxy reaches
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("no_proxy"), "localhost,127.0.0.1"]))
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # one worker per core: more threads would only get into each other's way

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,12 +16,12 @@ COMMIT = "c0ffee" + "0" * 34
 
 
 class Hub:
-    """Folders served as repositories, what was downloaded of them, and files whose download breaks off."""
+    """Folders served as repositories, what was downloaded of them, and files whose download breaks off after that of so many others."""
 
     def __init__(self, repositories: dict[str, Path]) -> None:
         self.repositories = repositories
         self.downloads: list[str] = []
-        self.broken: set[str] = set()
+        self.broken: dict[str, int] = {}
         self.address = ""
 
     def files(self, repository: str) -> list[str]:
@@ -94,6 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"ETag": f'"{digest(file)}"', "X-Repo-Commit": revision}
         if with_body and name in self.hub.broken:
+            until = time.monotonic() + 10
+            while len(self.hub.downloads) < self.hub.broken[name] and time.monotonic() < until:
+                time.sleep(0.01)
             self.reply(403, b"", headers)
             return
         if with_body:

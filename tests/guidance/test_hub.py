@@ -100,7 +100,7 @@ def test_the_doctor_knows_a_fetched_model_and_an_incomplete_one(model, tmp_path)
 def test_an_interrupted_download_is_continued_and_named_without_a_network(model, tmp_path):
     with serve({"owner/name": model}) as hub:
         environment = hub.environment(tmp_path)
-        hub.broken.add("tokenizer/tokenizer.json")
+        hub.broken["tokenizer/tokenizer.json"] = 9
         assert python("-c", RESOLVE, **environment).returncode == 1
         missing = python("-c", RESOLVE, **environment | UNREACHABLE).stderr.splitlines()[-1]
         assert "its copy in the hub's cache is incomplete: " in missing and "tokenizer has no vocabulary" in missing
