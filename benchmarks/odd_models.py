@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import shutil
 import sys
 import tempfile
@@ -27,6 +26,7 @@ if __name__ == "__main__":  # a script finds only what lies beside it
 
 from benchmarks.odd.cases import CASES  # noqa: E402 (after the search path)
 from benchmarks.odd.folders import Case  # noqa: E402
+from threefusion.machine.process import environment_variable  # noqa: E402
 
 CONFIG = """
 prompt: {type: plain, text: a red ball}
@@ -107,8 +107,11 @@ def main(kinds: list[str]) -> int:
     """Print the answer to each folder of the kinds, all of them without any; returns the exit code."""
     wrong = trained = 0
     selected = [case for case in CASES if not kinds or case.kind in kinds]
-    with tempfile.TemporaryDirectory() as temporary:
-        os.environ |= {"THREEFUSION_CACHE": str(Path(temporary) / "cache"), "HF_HUB_OFFLINE": "1"}
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        environment_variable("THREEFUSION_CACHE", str(Path(temporary) / "cache")),
+        environment_variable("HF_HUB_OFFLINE", "1"),
+    ):
         bases = Path(temporary) / "bases"
         make_bases(bases)
         for number, case in enumerate(selected):

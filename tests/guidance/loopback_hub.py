@@ -16,7 +16,10 @@ COMMIT = "c0ffee" + "0" * 34
 
 
 class Hub:
-    """Folders served as repositories, what was downloaded of them, and files whose download breaks off after that of so many others."""
+    """Folders served as repositories, what was downloaded of them, and files whose download breaks off.
+
+    `broken` says after how many other downloads it does.
+    """
 
     def __init__(self, repositories: dict[str, Path]) -> None:
         self.repositories = repositories
