@@ -17,7 +17,7 @@ def trained(tmp_path, monkeypatch):
     calls = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("THREEFUSION_RUN", raising=False)
-    monkeypatch.setattr(threefusion.run.training, "train", lambda config, run: calls.append((config, run)) or 0)
+    monkeypatch.setattr(threefusion.run.training, "train", lambda config, run, until: calls.append((config, run)) or 0)
     Path("run.yaml").write_text("prompt: {text: a cat}\nguidance: {prior: gaussian}\n", encoding="utf-8")
     return calls
 
@@ -44,6 +44,33 @@ def test_resume_takes_the_run_and_leaves_its_config_to_the_training(trained):
     cli.run(["train", "--resume", "old"])
     assert [config.trainer.max_steps for config, _ in trained] == [9, 5]
     assert {run for _, run in trained} == {Path("old")} and [path.name for path in Path("old").iterdir()] == ["config.yaml"]
+
+
+STAGES = "stages: [{name: coarse, steps: 1}, {name: fine, steps: 1}]\n"
+STAGE_ERRORS = {
+    "--until-stage coarce": "--until-stage coarce: no such stage. Did you mean 'coarse'?",
+    "--until-stage 2": "--until-stage 2: no such stage. Available: coarse, fine",
+    "--until-stage -1": "--until-stage -1: no such stage. Available: coarse, fine",
+    "--from-stage fine": "--from-stage trains stages of a run again: name the run with --resume RUN",
+    "--from-stage nothing": "--from-stage nothing: no such stage. Available: coarse, fine",
+    "--until-stage fine stages=null": "--until-stage fine: this run has no stages",
+}
+
+
+@pytest.mark.parametrize("options", STAGE_ERRORS)
+def test_a_stage_that_cannot_be_meant_is_refused_before_there_is_a_folder(trained, capsys, options):
+    Path("run.yaml").write_text(Path("run.yaml").read_text() + STAGES)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", "--config", "run.yaml", *options.split()])
+    assert end.value.code == 2 and capsys.readouterr().err.strip().endswith(STAGE_ERRORS[options])
+    assert not Path("runs").exists() and not trained
+
+
+def test_stages_in_the_wrong_order_are_refused(trained):
+    Path("run.yaml").write_text(Path("run.yaml").read_text() + STAGES)
+    cli.run(["train", "--config", "run.yaml", "--out", "old", "--until-stage", "1"])
+    with pytest.raises(UserError, match=r"^--until-stage 0 comes before --from-stage fine$"):
+        cli.run(["train", "--resume", "old", "--from-stage", "fine", "--until-stage", "0"])
 
 
 def test_words_that_were_accepted_are_not_asked_about_again(trained):

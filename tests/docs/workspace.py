@@ -3,7 +3,8 @@
 - A `yaml` block whose first line is a comment with a path is that file and stands alone; any other is laid over the quickstart.
 - A `python` block whose first line is such a comment is that file; any other is executed, all of a page in one namespace.
 - `python launch.py …` and `python examples/…` in a `bash` block are run. `RUN` and `runs/…` mean a small finished run. A
-  training is checked as it stands, then run for one step at a tiny size with the closed-form prior, in this process. A
+  training is checked as it stands, then run for one step (of each stage) at a tiny size with the closed-form prior, in this
+  process; `--from-stage` gets a finished run of the config that the run is filed under. A
   benchmark is checked as it stands, `perf` is run once at the smallest sizes, a plan is made with small renders and
   without an export.
 """
@@ -28,6 +29,7 @@ from threefusion.cli.check import check_file
 from threefusion.cli.main import run
 from threefusion.cli.perf import TAKES
 from threefusion.config import RunConfig, load_config
+from threefusion.config.catalogue import Catalogue
 from threefusion.geometry.encoding.settings import HashGridConfig
 from threefusion.renderer.settings import VolumeConfig
 
@@ -73,6 +75,8 @@ class Workspace:
 
     def command(self, words: list[str]) -> None:
         """One call of the program."""
+        if "--from-stage" in words:
+            words = self.finished_stages(words)
         verb, *rest = [self.in_finished_run(word) for word in words]
         if verb.endswith(".py"):
             with mock.patch.object(sys, "argv", [verb, *rest]):
@@ -105,8 +109,17 @@ class Workspace:
         shutil.copytree(self.finished, run)
         return run
 
+    def finished_stages(self, words: list[str]) -> list[str]:
+        """Arguments that train stages of a finished run again, after that run was made."""
+        at = words.index("--resume") + 1
+        shutil.rmtree("staged", ignore_errors=True)
+        call("train", *self.shrunk(["--config", f"configs/{Path(words[at]).parts[1]}.yaml", "--out", "staged"]))
+        return [*words[:at], "staged", *words[at + 1 :]]
+
     def shrunk(self, words: list[str]) -> list[str]:
         """Arguments of `train` for a training of one step, after a check of the arguments as they stand."""
+        if "--from-stage" in words:
+            return [re.sub(r"steps=\d+", "steps=2", word) for word in words]
         if "--resume" in words:
             steps = [f"trainer.max_steps={2 + int('=' in word)}" for word in words[-1:]]
             return [word for word in words if "=" not in word] + steps
@@ -155,6 +168,7 @@ def inside(module: ModuleType, folder: Path) -> bool:
 @contextmanager
 def alone() -> Iterator[None]:
     """The plugins of the current directory in place of those that other tests have loaded, and nothing of them afterwards."""
+    Catalogue(()).entries()  # those of this package are registered once, when they are first imported
     entries, path = dict(registry.ENTRIES), list(sys.path)
     others = {name: module for name, module in sys.modules.items() if inside(module, ROOT / "plugins")}
     sys.path[:] = [folder for folder in path if not Path(folder).is_relative_to(ROOT / "plugins")]

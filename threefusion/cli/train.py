@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from threefusion.cli.check import is_override
 from threefusion.cli.parser import PROGRAM, Parser, Verb
 from threefusion.errors import UserError
 from threefusion.machine.process import prepare_process
+
+if TYPE_CHECKING:
+    from threefusion.config import RunConfig
 
 
 def train_arguments(parser: Parser) -> None:
@@ -18,6 +22,10 @@ def train_arguments(parser: Parser) -> None:
     parser.add_argument("--prompt", metavar="TEXT", help="what to generate; short for prompt.text=TEXT")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; default runs/<config>/<prompt>-<n>")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="resume the run in this folder, without --config")
+    parser.add_argument(
+        "--from-stage", metavar="STAGE", help="with --resume: train this stage (name or number) and later ones again"
+    )
+    parser.add_argument("--until-stage", metavar="STAGE", help="stop after this stage, a name or a number from 0")
     parser.add_argument("--anyway", action="store_true", help="train even if the bundled prior does not know the prompt")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
 
@@ -36,6 +44,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
         raise UserError("--resume RUN takes its config and its folder from RUN: omit --config and --out")
     config = load_config(arguments.config, overrides) if arguments.config else open_run(arguments.resume, overrides)
+    again, until = stages_of(config, arguments)
     if not arguments.resume:  # a resumed run passed this check when it started
         from threefusion.guidance.prior.vocabulary import prompt_warnings
 
@@ -45,8 +54,25 @@ def train_command(arguments: argparse.Namespace) -> int:
     from threefusion.run.launcher import shared_run
     from threefusion.run.training import train
 
-    with shared_run(config, arguments.out, arguments.resume) as run:
-        return train(config, run)
+    with shared_run(config, arguments.out, arguments.resume, again) as run:
+        return train(config, run, until)
+
+
+def stages_of(config: RunConfig, arguments: argparse.Namespace) -> tuple[int | None, int | None]:
+    """The stages of --from-stage and --until-stage, None for those that are not given.
+
+    Raises:
+        UserError: a stage does not exist, or the two contradict each other.
+    """
+    from threefusion.run.stages import named_stage
+
+    options = {"--from-stage": arguments.from_stage, "--until-stage": arguments.until_stage}
+    again, until = (None if name is None else named_stage(config, option, name) for option, name in options.items())
+    if again is not None and arguments.resume is None:
+        raise UserError("--from-stage trains stages of a run again: name the run with --resume RUN")
+    if again is not None and until is not None and until < again:
+        raise UserError(f"--until-stage {arguments.until_stage} comes before --from-stage {arguments.from_stage}")
+    return again, until
 
 
 TRAIN = Verb(
@@ -57,5 +83,7 @@ TRAIN = Verb(
         'train --config configs/quickstart.yaml --prompt "a red car"',
         "train --config configs/quickstart.yaml seed=3 guidance.guidance_scale=20",
         "train --resume runs/quickstart/a-red-car-1",
+        "train --config configs/quickstart-two-stage.yaml --until-stage coarse",
+        "train --resume runs/quickstart-two-stage/a-red-car-1 --from-stage fine",
     ),
 )

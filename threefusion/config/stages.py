@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 
 from threefusion.config.document import Entries, Node, Place, got
@@ -33,6 +34,13 @@ class StageConfig(Settings):
 def stage_seed(seed: int, index: int) -> int:
     """The seed of stage `index`: the first has the run's, and no two draw the same views and noise."""
     return (seed + SEED_STEP * index) % 2**63
+
+
+def stage_index(name: str, names: Sequence[str]) -> int | None:
+    """Which of the stages `names` is meant by a name or by a number from 0; None if there is no such stage."""
+    if name in names:
+        return names.index(name)
+    return int(name) if name.isdecimal() and int(name) < len(names) else None
 
 
 def without(layers: list[Entries], *keys: str) -> list[Entries]:
@@ -96,11 +104,10 @@ def _mapping(node: Node, path: str) -> Entries:
 
 def _index(name: str, where: Place, stages: list[list[Entries]]) -> int:
     names = [_name(index, layers) for index, layers in enumerate(stages)]
-    if name in names:
-        return names.index(name)
-    if name.isdecimal() and int(name) < len(stages):
-        return int(name)
-    raise ConfigError(f"stages.{name}: no such stage{nearest(name, names)}", where)
+    index = stage_index(name, names)
+    if index is None:
+        raise ConfigError(f"stages.{name}: no such stage{nearest(name, names)}", where)
+    return index
 
 
 def _name(index: int, layers: list[Entries]) -> str:

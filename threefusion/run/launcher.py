@@ -17,6 +17,7 @@ from threefusion.config import RunConfig
 from threefusion.config.sections import TrainerConfig
 from threefusion.errors import UserError
 from threefusion.run.folder import RUN_VARIABLE, latest_checkpoint, new_run, reopen
+from threefusion.run.stages import keep_earlier
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -111,8 +112,10 @@ def fitted(trainer: TrainerConfig) -> TrainerConfig:
 
 
 @contextmanager
-def shared_run(config: RunConfig, out: Path | None, resume: Path | None) -> Iterator[Path]:
+def shared_run(config: RunConfig, out: Path | None, resume: Path | None, again: int | None = None) -> Iterator[Path]:
     """The run folder to train in; under a launcher the first process opens it for all.
+
+    Stage `again` of the resumed run and those after it are to be trained again.
 
     Raises:
         UserError: it cannot be opened, or the processes do not come together.
@@ -120,7 +123,7 @@ def shared_run(config: RunConfig, out: Path | None, resume: Path | None) -> Iter
     fitted(config.trainer)
     launch = current_launch()
     if launch is None:
-        with opened(config, out, resume) as run:
+        with opened(config, out, resume, again) as run:
             yield run
         return
     join(launch, config.trainer.collective_timeout)
@@ -133,7 +136,7 @@ def shared_run(config: RunConfig, out: Path | None, resume: Path | None) -> Iter
         return
     announced = False
     try:
-        with opened(config, out, resume) as run:
+        with opened(config, out, resume, again) as run:
             announced = bool(broadcast(str(run.absolute())))
             yield run
     finally:
@@ -141,17 +144,25 @@ def shared_run(config: RunConfig, out: Path | None, resume: Path | None) -> Iter
             broadcast(REFUSED)
 
 
-def opened(config: RunConfig, out: Path | None, resume: Path | None) -> AbstractContextManager[Path]:
+def opened(config: RunConfig, out: Path | None, resume: Path | None, again: int | None = None) -> AbstractContextManager[Path]:
     """A new run, the one to resume, or that of `out` if the launcher has restarted the job.
+
+    A restarted job goes on with the stages that it trains again.
 
     Raises:
         UserError: the job was restarted, and nothing says which run is its own.
     """
-    if resume is None and any(int(os.environ.get(f"{name}_RESTART_COUNT", 0)) for name in ("TORCHELASTIC", "SLURM")):
+    restarted = any(int(os.environ.get(f"{name}_RESTART_COUNT", 0)) for name in ("TORCHELASTIC", "SLURM"))
+    if resume is None and restarted:
         if out is None:
             raise UserError("the launcher has restarted this job: give --out, so that the same run goes on")
         resume = out if out.is_dir() and latest_checkpoint(out) else None
-    return new_run(config, out) if resume is None else nullcontext(reopen(resume))
+    if resume is None:
+        return new_run(config, out)
+    reopen(resume)
+    if again is not None and not restarted and RUN_VARIABLE not in os.environ:
+        keep_earlier(resume, config, again)
+    return nullcontext(resume)
 
 
 def join(launch: Launch, seconds: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,7 @@ from threefusion.run.folder import (
     write_report,
     writing,
 )
-
-RESUME = "python launch.py train --resume"
+from threefusion.run.stages import RESUME, is_finished
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from threefusion.types import Scene
 
 
-def train(config: RunConfig, run: Path) -> int:
+def train(config: RunConfig, run: Path, until: int | None = None) -> int:
     """Train in the folder `run`, stage by stage, from its newest checkpoint if it has one, then export. Returns the exit code.
 
-    A finished stage is not trained again. Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
+    A finished stage is not trained again. With `until`, stages after that one are not trained, and nothing is exported.
+    Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
     from threefusion.ops.backend import choose_backend
     from threefusion.run.loggers import tracked
@@ -42,17 +43,17 @@ def train(config: RunConfig, run: Path) -> int:
     silence_libraries()
     choose_backend(config.ops.backend)
     with writing(run), tracked(config, run) as loggers:
-        return train_stages(config, run, loggers)
+        return train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until)
 
 
-def train_stages(config: RunConfig, run: Path, loggers: list[Logger]) -> int:
-    """Train the stages that are not finished; returns the exit code."""
+def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int) -> int:
+    """Train the stages up to `until` that are not finished; returns the exit code."""
     from threefusion.run.checkpoint import load_stage
 
     previous, folders = None, stage_folders(run, config)
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
     unfinished = [index for index, folder in enumerate(folders[:-1]) if not is_finished(folder)]
-    for index in range(len(folders)):
+    for index in range(until + 1):
         if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, loggers):
             return 130
         if index < len(folders) - 1:
@@ -61,14 +62,9 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger]) -> int:
             if loaded is None:
                 raise UserError(f"stage {config.parts[index].name} ended before its first step. Raise trainer.max_time")
             previous, _ = loaded
+    if until < len(folders) - 1 and RUN_VARIABLE not in os.environ:
+        print(f"stage {config.parts[until].name} is finished. Go on with: {RESUME} {run}")
     return 0
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a stage has a checkpoint and its report."""
-    from threefusion.run.cost import COST
-
-    return latest_checkpoint(folder) is not None and COST <= (read_report(folder) or {}).keys()
 
 
 def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None, loggers: list[Logger]) -> bool:
