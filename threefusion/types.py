@@ -73,6 +73,8 @@ class Lights(TensorData):
     """Diffuse colour of the light, DreamFusion's l_rho."""
     ambient: Float[Tensor, "B 3"]
     """Ambient colour, DreamFusion's l_a."""
+    turn: Float[Tensor, "B"] | None = None
+    """Angle by which environment light is turned about +z, in radians; None: not turned."""
 
 
 def view_generator(seed: int, step: int, index: int, purpose: str) -> torch.Generator:
@@ -149,6 +151,10 @@ class FieldSample(TensorData):
     normal: Float[Tensor, "N 3"] | None = None
     """Unit, outward; None unless requested."""
     points: Float[Tensor, "N 3"] | None = None
+    direction: Float[Tensor, "N 3"] | None = None
+    """Unit direction in which the camera ray travels; None where no camera looks, as in baking."""
+    camera: Float[Tensor, "N 3 3"] | None = None
+    """Rotation from camera to world; None unless the material has `reads_camera`."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ class Material(Component):
     kind: ClassVar[str] = "material"
     feature_width: int
     """How many features the geometry has to provide."""
+    reads_camera: bool = False
+    """Whether `forward` reads `sample.camera`."""
 
     @abstractmethod
     def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
@@ -25,8 +27,12 @@ class Material(Component):
 
     @abstractmethod
     def forward(self, sample: FieldSample, light: Lights, shading: Int[Tensor, "N"]) -> Float[Tensor, "N 3"]:
-        """Colours of samples, each under its own light."""
+        """sRGB-encoded colours of samples, each under its own light and seen along its own direction."""
 
     @abstractmethod
     def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
-        """The textures that an exporter bakes, by glTF name: `base_color`."""
+        """The textures that an exporter bakes, by glTF name, from features, and from normals if there are any.
+
+        `base_color` [N 3], sRGB-encoded, always. Some have `metallic_roughness` [N 3], which is occlusion (1), roughness and
+        metallic, and `normal` [N 3], the unit shading normal in world space.
+        """

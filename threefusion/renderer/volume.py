@@ -14,7 +14,6 @@ from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, HasDensity
 from threefusion.geometry.normals import downhill
 from threefusion.machine.memory import retry_on_oom
-from threefusion.machine.tensors import send
 from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.registry import build
 from threefusion.renderer.memory import Chunk, recomputed
@@ -22,7 +21,8 @@ from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.samples import cone_gaussian, join, rays_of, split_rays, split_samples
 from threefusion.renderer.settings import VolumeConfig
-from threefusion.types import Lights, Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want
+from threefusion.renderer.shading import shade
+from threefusion.types import Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want
 
 MIN_NORMAL_OPACITY = 0.01
 """Opacity above which a pixel has a normal: where almost nothing is hit, the mean normal is noise."""
@@ -118,9 +118,7 @@ class Volume(Renderer):
         field = scene.geometry(points, normals, covariance)
         if normals and field.normal is None:
             raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
-        view_index, light = of_sample.view_index, views.light
-        light = Lights(*(value.index_select(0, view_index) for value in (light.position, light.color, light.ambient)))
-        color = scene.material(field, light, send(views.shading, view_index.device).index_select(0, view_index))
+        color = shade(scene.material, field, of_sample.directions, of_sample.view_index, views)
         return torch.cat([field.density, color, field.normal] if normals else [field.density, color], -1)
 
     def _prune(self, geometry: HasDensity, rays: Rays, samples: RaySamples) -> tuple[RaySamples, Tensor | None]:
