@@ -220,3 +220,42 @@ def test_every_stage_of_a_run_is_measured_under_its_name(tiny, tmp_path):
     assert [(stage.name, stage.height, stage.normals) for stage in plan.stages] == [("coarse", 12, True), ("stage-2", 24, True)]
     assert plan.stages[0].step < 3 and plan.stages[1].step < 6
     assert plan.peak >= plan.stages[1].peak >= plan.stages[0].peak
+
+
+NEEDS_A_SURFACE = """
+from dataclasses import dataclass
+import torch
+from threefusion.config import Settings
+from threefusion.errors import UserError
+from threefusion.geometry.density_field import DensityField
+from threefusion.geometry.settings import DensityFieldConfig
+from threefusion.registry import register
+
+
+@dataclass(frozen=True)
+class PickyConfig(DensityFieldConfig):
+    pass
+
+
+@register("picky", gives=("density",))
+class Picky(DensityField):
+    def __init__(self, cfg: PickyConfig, context) -> None:
+        super().__init__(cfg, context)
+        if context.previous is not None and context.previous.geometry.density(torch.zeros(1, 3)) < 10:
+            raise UserError("the stage before has no surface")
+"""
+
+
+def test_a_stage_whose_geometry_is_converted_from_an_untrained_one_can_be_planned(tiny, tmp_path, monkeypatch):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "picky_geometry.py").write_text(NEEDS_A_SURFACE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    picky = "geometry: {type: picky, radius: 0.8}"
+    stages = f"stages=[{{steps: 3, geometry: {{bias: -5}}}}, {{steps: 6, {picky}}}, {{steps: 2, {picky}}}]"
+    config = load_config(tiny, [stages])
+    with pytest.raises(UserError, match="no surface"):
+        build_system(config.stages[1], build_system(config.stages[0]).scene)
+    plan = measure(config, tmp_path / "plan")
+    assert [stage.name for stage in plan.stages] == ["stage-1", "stage-2", "stage-3"]
+    assert len({stage.parameters for stage in plan.stages[1:]}) == 1

@@ -86,15 +86,16 @@ def measure(config: RunConfig, folder: Path) -> Plan:
     """
     choose_backend(config.ops.backend)
     stages: list[StageMemory] = []
-    scene = None
+    scene = before = None
     for stage, stage_folder in zip(config.parts, stage_folders(folder, config), strict=True):
         system = None  # the networks of the stage before are freed
+        if before is not None and type(before.geometry) is not type(stage.geometry):
+            fill(scene)  # what another geometry is converted from needs a surface
         memory, system = measure_stage(stage, stage_folder, scene)
-        stages, scene = [*stages, memory], system.scene
+        stages, scene, before = [*stages, memory], system.scene, stage
     device = system.trainer.strategy.root_device
-    if isinstance(scene.geometry, HasDensity):
-        # the old renderer's occupancy grid is that of the scene
-        scene.geometry, system.renderer = Filled(scene.geometry), build(config.parts[-1].renderer)
+    if fill(scene):
+        system.renderer = build(config.parts[-1].renderer)  # the old one's occupancy grid is that of the scene
     system.renderer.to(device)
     scene.to(device)
     # silent: reports and warnings would be about the ball
@@ -109,6 +110,14 @@ def measure(config: RunConfig, folder: Path) -> Plan:
         resident=peak_resident_bytes(),
         free=None if any(stage.notes for stage in stages) else free_bytes(device),
     )
+
+
+def fill(scene: Scene) -> bool:
+    """Give the scene the density of a ball; false for geometries without density, which have a surface from the start."""
+    if isinstance(scene.geometry, HasDensity):
+        scene.geometry = Filled(scene.geometry)
+        return True
+    return False
 
 
 def measure_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple[StageMemory, TextTo3D]:
