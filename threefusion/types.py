@@ -263,7 +263,10 @@ class Mesh(TensorData):
     normals: Float[Tensor, "V 3"] | None = None
     uv: Float[Tensor, "V 2"] | None = None
     textures: dict[str, Float[Tensor, "H W C"]] | None = None
-    """By glTF name: `base_color`; row 0 is the top of the image (v = 1)."""
+    """By glTF name: `base_color` (sRGB), `metallic_roughness` (occlusion, roughness, metallic) and `normal` (tangent space, as
+    bytes hold it: 0.5 + 0.5 n); row 0 is the top of the image (v = 1)."""
+    colors: Float[Tensor, "V 3"] | None = None
+    """sRGB colour per vertex."""
 
 
 class Scene(nn.Module):

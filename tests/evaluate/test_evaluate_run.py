@@ -41,7 +41,7 @@ def make_run(folder, seed=3, prompt="a red ball", mesh=True, checkpoint=True, re
         torch.save({"state_dict": state}, folder / "checkpoints" / "step-000012.ckpt")
     if mesh:
         truth = truth_mesh(ToyObject("ball", "red"), 32)
-        write_files(encode_glb(truth, torch.zeros(len(truth.vertices), 3), folder / "mesh" / "model.glb"))
+        write_files(encode_glb(truth, folder / "mesh" / "model.glb"))
     if report is not None:
         (folder / "report.json").write_text(json.dumps(report))
     return folder

@@ -9,12 +9,23 @@ from test_topology import ball
 from test_uv import with_normals
 
 import threefusion.exporter.bake as bake_module
-from threefusion.exporter.bake import absorption_layers, bake, field_color, fill, vertex_colors
+from threefusion.exporter.bake import absorption_layers, field_textures, fill, mean_textures, texels_of
 from threefusion.exporter.uv import unwrap
 from threefusion.geometry.isosurface import sample_density, sample_grid
 from threefusion.types import Mesh
 
 SIZE = 128
+
+
+def bake(mesh, layers, color):
+    """The base colour by a formula of the position."""
+    texels = texels_of(mesh, SIZE)
+    points = torch.stack([texels.interpolate(layer) for layer in layers])
+    return texels.image(at_points(points, color))
+
+
+def at_points(layers, color):
+    return mean_textures(layers, layers[0], lambda points, normals: {"base_color": color(points)}, "cpu")["base_color"]
 
 
 def test_fill_copies_the_nearest_known_texel():
@@ -32,10 +43,10 @@ def test_fill_copies_the_nearest_known_texel():
 def test_texture_at_a_vertex_is_the_colour_there():
     """Also on charts so thin that no texel has its centre on them."""
     mesh = unwrap(with_normals(ball(32)), SIZE)
-    texture = bake(mesh, mesh.vertices[None], octant_color, SIZE, "cpu")
+    texture = bake(mesh, mesh.vertices[None], octant_color)
     place = torch.stack([2 * mesh.uv[:, 0] - 1, 1 - 2 * mesh.uv[:, 1]], -1)[None, None]
     looked_up = torch.nn.functional.grid_sample(texture.permute(2, 0, 1)[None], place, align_corners=False)[0, :, 0].T
-    expected = vertex_colors(mesh.vertices[None], octant_color, "cpu")
+    expected = at_points(mesh.vertices[None], octant_color)
     assert torch.equal(expected, octant_color(mesh.vertices))
     assert (looked_up - expected).abs().mean() < 0.01
     assert (looked_up - expected).abs().max() < 0.06
@@ -44,8 +55,8 @@ def test_texture_at_a_vertex_is_the_colour_there():
 def test_several_layers_give_the_mean_of_their_textures():
     mesh = unwrap(with_normals(ball(16)), SIZE)
     layers = torch.stack([mesh.vertices, 0.5 * mesh.vertices])
-    both = bake(mesh, layers, octant_color, SIZE, "cpu")
-    apart = [bake(mesh, layer[None], octant_color, SIZE, "cpu") for layer in layers]
+    both = bake(mesh, layers, octant_color)
+    apart = [bake(mesh, layer[None], octant_color) for layer in layers]
     assert torch.allclose(both, (apart[0] + apart[1]) / 2, atol=1e-6)
 
 
@@ -60,8 +71,8 @@ def test_field_colour_is_the_material_s_and_asks_for_the_covariance_only_where_n
     points = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
     geometry = Blurred(soft(sphere(0.5)))
     for covariance in (None, 0.25):
-        color = field_color(geometry, AnalyticMaterial(octant_color), covariance)
-        assert torch.equal(color(points), octant_color(points))
+        textures = field_textures(geometry, AnalyticMaterial(octant_color), covariance)
+        assert torch.equal(textures(points, points)["base_color"], octant_color(points))
     assert asked[0] is None
     assert torch.equal(asked[1], torch.full((5, 3), 0.25))
 

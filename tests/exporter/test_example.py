@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "two_objects.py"
 
 def exported(mesh, color, folder):
     mesh = replace(unwrap(with_normals(mesh), 64), textures={"base_color": torch.tensor(color).expand(64, 64, 3)})
-    return str(write_mesh(mesh, mesh.vertices, folder, ["glb"])[0])
+    return str(write_mesh(mesh, folder, ["glb"])[0])
 
 
 def test_both_objects_are_in_the_picture_each_on_its_side(tmp_path):

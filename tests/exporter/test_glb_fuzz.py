@@ -32,7 +32,7 @@ VALUES = (
 @pytest.fixture(scope="module")
 def glb(tmp_path_factory) -> Path:
     mesh = replace(unwrap(with_normals(CUBE), 8), textures={"base_color": torch.rand(8, 8, 3)})
-    return write_mesh(mesh, mesh.vertices, tmp_path_factory.mktemp("glb"), ["glb"])[0]
+    return write_mesh(mesh, tmp_path_factory.mktemp("glb"), ["glb"])[0]
 
 
 def load_and_render(data: bytes, path: Path) -> None:

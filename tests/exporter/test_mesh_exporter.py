@@ -11,7 +11,7 @@ from analytic_scenes import Marcher, box, make_scene, octant_color, soft, sphere
 
 from threefusion.camera.orbit import views_around
 from threefusion.errors import UserError
-from threefusion.exporter import mesh
+from threefusion.exporter import surface
 from threefusion.exporter.fidelity import field_views
 from threefusion.exporter.mesh import MeshExporter
 from threefusion.exporter.preview import load_glb, rasterised_views
@@ -136,15 +136,15 @@ def test_a_level_above_every_density_gets_a_sentence(tmp_path):
 
 def test_a_scene_without_a_surface_gets_a_sentence(tmp_path):
     empty = torch.nn.Module()
-    with pytest.raises(UserError, match="neither a density nor a surface"):
+    with pytest.raises(UserError, match="no density, distance or surface"):
         export(Scene(empty, empty, empty), tmp_path)
 
 
 def test_the_sparse_grid_is_refined_round_the_final_level(tmp_path, monkeypatch):
     """The level from the coarse grid is off by more than 5 % here: the band round it still has to hold the final one."""
     bands = []
-    refine = mesh.refine_density
-    monkeypatch.setattr(mesh, "refine_density", lambda *given: bands.append(given[3:]) or refine(*given))
+    refine = surface.refine_density
+    monkeypatch.setattr(surface, "refine_density", lambda *given: bands.append(given[3:]) or refine(*given))
     scene = make_scene(soft(box(0.62, 0.05, 0.4), density=60.0, width=0.03), octant_color)
     level = export(scene, tmp_path)[1]["level"]
     ((low, high),) = bands

@@ -9,7 +9,7 @@ from test_topology import ball
 from test_uv import with_normals
 
 from threefusion.camera.orbit import views_around
-from threefusion.exporter.bake import bake
+from threefusion.exporter.bake import mean_textures, texels_of
 from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.uv import unwrap
 from threefusion.exporter.writers import write_mesh
@@ -23,8 +23,11 @@ def views(tmp_path_factory):
         return torch.cat([(points[:, :2] > 0).float(), torch.zeros(len(points), 1)], -1)
 
     mesh = unwrap(with_normals(ball(48)), 256)
-    mesh = replace(mesh, textures={"base_color": bake(mesh, mesh.vertices[None], color, 256, "cpu")})
-    path = write_mesh(mesh, mesh.vertices, tmp_path_factory.mktemp("preview"), ["glb"])[0]
+    texels = texels_of(mesh, 256)
+    points = texels.interpolate(mesh.vertices)[None]
+    made = mean_textures(points, points[0], lambda points, normals: {"base_color": color(points)}, "cpu")
+    mesh = replace(mesh, textures={"base_color": texels.image(made["base_color"])})
+    path = write_mesh(mesh, tmp_path_factory.mktemp("preview"), ["glb"])[0]
     return rasterised_views(load_glb(path), views_around(1.0, 4, 96, elevations=(0.0,)).camera)
 
 

@@ -20,12 +20,13 @@ CHECKER = (torch.arange(64)[:, None] + torch.arange(64)[None]).remainder(256)[..
 
 
 def textured(mesh):
-    return replace(unwrap(with_normals(mesh), 64), textures={"base_color": CHECKER})
+    unwrapped = unwrap(with_normals(mesh), 64)
+    return replace(unwrapped, textures={"base_color": CHECKER}, colors=unwrapped.vertices.clamp(0, 1))
 
 
 def write(name: str, folder: Path, mesh=None) -> list[Path]:
     mesh = textured(ball(16)) if mesh is None else mesh
-    return write_mesh(mesh, mesh.vertices * 0.5 + 0.5, folder, [name])
+    return write_mesh(replace(mesh, colors=mesh.vertices * 0.5 + 0.5), folder, [name])
 
 
 def test_front_becomes_plus_z_and_up_plus_y():
@@ -90,7 +91,7 @@ def test_ply_vertices_keep_their_colours(tmp_path):
 
 def test_a_failure_leaves_the_old_files_and_no_rest(tmp_path, monkeypatch):
     mesh, other = textured(ball(16)), textured(CUBE)
-    paths = write_mesh(mesh, mesh.vertices, tmp_path, list(ENCODERS))
+    paths = write_mesh(mesh, tmp_path, list(ENCODERS))
     before = {path: path.read_bytes() for path in paths}
     assert len(before) == 6
 
@@ -100,7 +101,7 @@ def test_a_failure_leaves_the_old_files_and_no_rest(tmp_path, monkeypatch):
     for where, name in ((os, "replace"), (Path, "write_bytes")):
         with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
             patch.setattr(where, name, broken)
-            write_mesh(other, other.vertices, tmp_path, list(ENCODERS))
+            write_mesh(other, tmp_path, list(ENCODERS))
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -111,5 +112,5 @@ def test_a_format_that_fails_keeps_the_others_from_appearing(tmp_path, monkeypat
     monkeypatch.setitem(ENCODERS, "stl", broken)
     mesh = textured(CUBE)
     with pytest.raises(RuntimeError):
-        write_mesh(mesh, mesh.vertices, tmp_path, ["glb", "stl"])
+        write_mesh(mesh, tmp_path, ["glb", "stl"])
     assert list(tmp_path.iterdir()) == []

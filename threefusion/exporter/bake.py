@@ -1,18 +1,19 @@
-"""The colour of a field on the texels of a mesh."""
+"""The textures of a field on the texels of a mesh."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from threefusion.geometry.geometry import HasDensity, HasSurface
+from threefusion.geometry.geometry import HasDensity, HasDistance, HasSurface
 from threefusion.geometry.isosurface import DensityGrid, sample_grid
 from threefusion.material.material import Material
-from threefusion.ops.rasterize import interpolate, rasterize_plane
+from threefusion.ops.rasterize import rasterize_plane
 from threefusion.types import FieldSample, Mesh
 
 CHUNK = 1 << 17
@@ -24,19 +25,43 @@ THIN_STEPS = 8
 STEPS = 128
 """Samples of the density along each inward normal, closer together near the surface."""
 
-PointColor = Callable[[Tensor], Tensor]
-"""Points [N 3] -> base colour [N 3]."""
+PointTextures = Callable[[Tensor, Tensor], dict[str, Tensor]]
+"""Points [N 3], normals there [N 3] -> values of the material's textures [N C], by glTF name."""
 
 
-def field_color(geometry: HasDensity | HasSurface, material: Material, covariance: float | None) -> PointColor:
-    """The base colour of a scene at points; `covariance` (variance along each axis) is for geometries that need one."""
+@dataclass(frozen=True)
+class Texels:
+    """The texels of a square texture under a mesh, and the point of the mesh that each of them shows."""
 
-    def color(points: Tensor) -> Tensor:
+    known: Bool[Tensor, "T T"]
+    """Texels under a face; the N values below are theirs, row by row."""
+    corners: Int[Tensor, "N 3"]
+    weights: Float[Tensor, "N 3"]
+    """Barycentric coordinates in the face with those corners."""
+
+    def interpolate(self, attribute: Float[Tensor, "V C"]) -> Float[Tensor, "N C"]:
+        """A vertex attribute at the texels."""
+        return (self.weights[..., None] * attribute[self.corners]).sum(1)
+
+    def image(self, values: Float[Tensor, "N C"]) -> Float[Tensor, "T T C"]:
+        """The texture, row 0 on top; texels outside all charts copy the nearest inside."""
+        texture = values.new_zeros(*self.known.shape, values.shape[-1])
+        texture[self.known] = values
+        return fill(texture, self.known)
+
+
+def field_textures(
+    geometry: HasDensity | HasDistance | HasSurface, material: Material, covariance: float | None
+) -> PointTextures:
+    """The textures of a scene at points; `covariance` (variance along each axis) is for geometries that need one."""
+
+    def textures(points: Tensor, normals: Tensor) -> dict[str, Tensor]:
         blur = () if covariance is None else (torch.full_like(points, covariance),)
-        sample = FieldSample(geometry.features(points, *blur), points=points)
-        return material.textures(sample)["base_color"].clamp(0, 1)
+        sample = FieldSample(geometry.features(points, *blur), points=points, normal=normals)
+        made = material.textures(sample)
+        return {name: values if name == "normal" else values.clamp(0, 1) for name, values in made.items()}
 
-    return color
+    return textures
 
 
 @torch.no_grad()
@@ -66,29 +91,28 @@ def _layers(grid: DensityGrid, vertices: Tensor, normals: Tensor, count: int) ->
     return (vertices[:, None] - reached[..., None] * normals[:, None]).transpose(0, 1).cpu()
 
 
-def vertex_colors(layers: Float[Tensor, "K V 3"], color: PointColor, device: torch.device | str) -> Float[Tensor, "V 3"]:
-    """The mean colour of every vertex's layers."""
-    return torch.stack([_evaluate(color, layer, device) for layer in layers]).mean(0)
-
-
-def bake(
-    mesh: Mesh, layers: Float[Tensor, "K V 3"], color: PointColor, texture_size: int, device: torch.device | str
-) -> Float[Tensor, "T T 3"]:
-    """The square texture of a mesh with uv, row 0 on top: under each texel the mean colour of its points in the `layers`.
-
-    Texels outside all charts copy the nearest inside.
-    """
-    fragments = rasterize_plane(mesh.uv, mesh.faces, texture_size, texture_size)
-    covered = fragments.face[0] >= 0
-    thin = torch.ones(len(mesh.faces), dtype=torch.bool).index_fill(0, fragments.face[0][covered], False)
-    row, column, weights, corners = _crossed_texels(mesh, mesh.faces[thin], covered)
-    known = covered.index_put((row, column), torch.tensor(True))
-    texture = torch.zeros(texture_size, texture_size, 3)
+def mean_textures(
+    layers: Float[Tensor, "K N 3"], normals: Float[Tensor, "N 3"], textures: PointTextures, device: torch.device | str
+) -> dict[str, Float[Tensor, "N C"]]:
+    """The mean over the layers of every texture."""
+    total: dict[str, Tensor] = {}
     for layer in layers:
-        points = interpolate(layer, mesh.faces, fragments)[0]
-        points[row, column] = (weights[..., None] * layer[corners]).sum(1)
-        texture[known] += _evaluate(color, points[known], device) / len(layers)
-    return fill(texture, known)
+        for name, values in _evaluate(textures, layer, normals, device).items():
+            total[name] = total.get(name, 0) + values / len(layers)
+    return total
+
+
+def texels_of(mesh: Mesh, texture_size: int) -> Texels:
+    """The texels under a mesh with uv."""
+    fragments = rasterize_plane(mesh.uv, mesh.faces, texture_size, texture_size)
+    face, weights = fragments.face[0], fragments.barycentric[0]
+    covered = face >= 0
+    thin = torch.ones(len(mesh.faces), dtype=torch.bool).index_fill(0, face[covered], False)
+    row, column, thin_weights, thin_corners = _crossed_texels(mesh, mesh.faces[thin], covered)
+    known = covered.index_put((row, column), torch.tensor(True))
+    corners = mesh.faces[face.clamp_min(0)]
+    corners[row, column], weights[row, column] = thin_corners, thin_weights
+    return Texels(known, corners[known], weights[known])
 
 
 def _crossed_texels(mesh: Mesh, faces: Tensor, covered: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -114,6 +138,10 @@ def fill(texture: Float[Tensor, "H W C"], known: Bool[Tensor, "H W"]) -> Float[T
 
 
 @torch.no_grad()
-def _evaluate(color: PointColor, points: Tensor, device: torch.device | str) -> Float[Tensor, "N 3"]:
-    """Colours chunk by chunk, back on the CPU."""
-    return torch.cat([color(part.to(device)).float().cpu() for part in points.split(CHUNK)])
+def _evaluate(
+    textures: PointTextures, points: Tensor, normals: Tensor, device: torch.device | str
+) -> dict[str, Float[Tensor, "N C"]]:
+    """Textures chunk by chunk, back on the CPU."""
+    pairs = zip(points.split(CHUNK), normals.split(CHUNK), strict=True)
+    parts = [textures(part.to(device), facing.to(device)) for part, facing in pairs]
+    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}

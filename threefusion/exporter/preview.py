@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 from threefusion.camera.projection import clip_coordinates
 from threefusion.errors import UserError
-from threefusion.exporter.writers import to_z_up
+from threefusion.exporter.writers import GLTF_TEXTURES, to_srgb, to_z_up
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
 from threefusion.renderer.views import Mode
 from threefusion.types import Cameras, Mesh, ViewBatch
+
+if TYPE_CHECKING:
+    from trimesh.visual import TextureVisuals
 
 
 @dataclass(frozen=True)
@@ -31,32 +35,41 @@ class SurfaceViews:
 
 
 def load_glb(path: Path | str) -> Mesh:
-    """The mesh in an exported GLB with its normals, uv and base-colour texture, back in scene axes (+z up, front +x).
+    """The mesh in an exported GLB with its normals and its uv and textures or vertex colours, in scene axes (+z up, front +x).
 
     Raises:
-        UserError: the file is damaged, or is no GLB of one textured mesh.
+        UserError: the file is damaged, or is no GLB of one mesh with colours.
     """
-    import trimesh
+    from trimesh.exchange.gltf import load_glb as read
 
     try:
-        # the scene's only geometry as it stands in the file: merging a scene into one mesh would compute the normals anew
-        (surface,) = trimesh.load(path, file_type="glb", process=False).geometry.values()
-        image = surface.visual.material.baseColorTexture.convert("RGB")
+        # as it stands in the file: a Trimesh rounds vertex colours to bytes, which is coarse for linear ones
+        with open(path, "rb") as file:
+            (surface,) = read(file)["geometry"].values()
         mesh = Mesh(
-            vertices=to_z_up(_tensor(surface.vertices)),
-            faces=torch.from_numpy(np.array(surface.faces, np.int64)),
-            normals=to_z_up(_tensor(surface.vertex_normals)),
-            uv=_tensor(surface.visual.uv),
-            textures={"base_color": _tensor(image) / 255},
+            vertices=to_z_up(_tensor(surface["vertices"])),
+            faces=torch.from_numpy(np.array(surface["faces"], np.int64)),
+            normals=to_z_up(_tensor(surface["vertex_normals"])),
+            **(_textures(surface["visual"]) if "visual" in surface else {"colors": to_srgb(_tensor(surface["vertex_colors"]))}),
         )
     except Exception as error:  # trimesh's parsers raise anything
         raise UserError(f"{path}: cannot be read as an exported GLB ({type(error).__name__})") from error
     count = len(mesh.vertices)
     if not len(mesh.faces) or not 0 <= int(mesh.faces.min()) <= int(mesh.faces.max()) < count:
         raise UserError(f"{path}: damaged; it has no faces, or faces of vertices that it lacks")
-    if not all(len(values) == count and values.isfinite().all() for values in (mesh.vertices, mesh.normals, mesh.uv)):
-        raise UserError(f"{path}: damaged; vertices, normals or uv are missing or not finite")
+    attributes = (mesh.vertices, mesh.normals, mesh.colors if mesh.uv is None else mesh.uv)
+    if not all(len(values) == count and values.isfinite().all() for values in attributes):
+        raise UserError(f"{path}: damaged; vertices, normals, uv or colours are missing or not finite")
     return mesh
+
+
+def _textures(visual: TextureVisuals) -> dict[str, Any]:
+    """uv and textures of what trimesh has read."""
+    images = {name: getattr(visual.material, field) for name, field in GLTF_TEXTURES.items()}
+    textures = {name: _tensor(image.convert("RGB")) / 255 for name, image in images.items() if image is not None}
+    if "base_color" not in textures:
+        raise UserError("it has no base-colour texture")
+    return {"uv": _tensor(visual.uv), "textures": textures}
 
 
 def _tensor(values: object) -> Float[Tensor, "*shape"]:
@@ -65,7 +78,7 @@ def _tensor(values: object) -> Float[Tensor, "*shape"]:
 
 
 def rasterised_views(mesh: Mesh, cameras: Cameras, cull: bool = False) -> SurfaceViews:
-    """Mask, base colour and normal of a mesh with normals, uv and a `base_color` texture, one hard sample per pixel.
+    """Mask, base colour and normal of a mesh with normals and a `base_color` texture or vertex colours, one sample per pixel.
 
     `cull` leaves out faces seen from behind, which is quicker and right for closed meshes.
     """
@@ -96,7 +109,9 @@ def mesh_images(mesh: Mesh, views: ViewBatch, mode: Mode = "albedo") -> Iterator
 
 
 def _look_up(mesh: Mesh, fragments: Fragments) -> Float[Tensor, "B H W 3"]:
-    """Base colour at the seen points, bilinear."""
+    """Base colour at the seen points: of the texture, bilinear, or of the vertices."""
+    if mesh.uv is None:
+        return interpolate(mesh.colors, mesh.faces, fragments)
     uv = interpolate(mesh.uv, mesh.faces, fragments)
     # grid_sample wants (x, y) in [-1, 1] with y down; v = 1 is row 0
     position = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)

@@ -12,7 +12,7 @@ Format = Literal["glb", "obj", "ply", "stl"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
 
-@component("exporter", "mesh", "threefusion.exporter.mesh:MeshExporter", needs=("density|surface",))
+@component("exporter", "mesh", "threefusion.exporter.mesh:MeshExporter", needs=("density|distance|surface",))
 @dataclass(frozen=True)
 class MeshExporterConfig(Settings):
     """Settings of the exporter `mesh`."""
@@ -20,7 +20,7 @@ class MeshExporterConfig(Settings):
     formats: list[Format] = field(default_factory=lambda: ["glb"])
     """Files to write; glb is always written."""
     resolution: int = bounded(128, 16, 1024)
-    """Samples of the density along each axis of the box round the scene."""
+    """Samples of the density or distance along each axis of the box round the scene."""
     sparse: bool = True
     """Look at a coarse grid first and refine only near the surface; false finds parts thinner than three fine cells too."""
     level: float | None = bounded(None, 0, 1e9, open_low=True)
@@ -31,8 +31,12 @@ class MeshExporterConfig(Settings):
     """Upper limit of the number of triangles; exceeded only where the surface would otherwise tear."""
     smoothing: int = bounded(3, 0, 100)
     """Passes of Taubin smoothing before decimation."""
+    texture: Literal["image", "vertex"] = "image"
+    """`image`: every texture of the material as an image; `vertex`: one colour per vertex, and no texture coordinates."""
     texture_size: int = bounded(512, 64, 8192)
     """Width and height of the texture in texels."""
+    normal_map: bool | None = None
+    """Whether to bake normals of the surface before decimation as a normal map; none: if the material has normals of its own."""
     color_samples: int = bounded(2, 1, 64)
     """Points under each texel whose colours are blended; they lie as deep as light gets into the field there."""
     views: int = bounded(8, 1, 256)

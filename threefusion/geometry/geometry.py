@@ -71,11 +71,32 @@ class HasDensity(Geometry):
         """Features alone."""
 
 
+class HasDistance(Geometry):
+    """Has a signed distance to its surface: capability `distance`."""
+
+    radius: float
+    """Radius of the ball round the origin that holds the scene, in scene units."""
+
+    @abstractmethod
+    def forward(self, points: Float[Tensor, "N 3"], normals: bool, covariance: Float[Tensor, "N 3"] | None = None) -> FieldSample:
+        """Distance and features at points in scene units, with unit outward normals if requested."""
+
+    @abstractmethod
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 1"]:
+        """Signed distance from the surface in scene units, negative inside."""
+
+    @abstractmethod
+    def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
+        """Features alone."""
+
+
 class HasSurface(Geometry):
     """Has a triangle surface: capability `surface`."""
 
     radius: float
     """Radius of the ball round the origin that holds the scene, in scene units."""
+    keeps_mesh: bool = False
+    """Whether the mesh is the user's own, which an exporter neither repairs, smooths nor decimates."""
 
     @abstractmethod
     def mesh(self) -> Mesh:

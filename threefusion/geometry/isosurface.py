@@ -18,7 +18,7 @@ from threefusion.types import Mesh, Rays
 CHUNK = 1 << 18
 """Points evaluated at once: memory stays flat at any resolution."""
 NUDGE = 1e-3
-"""Least distance of a sample's log density from the level. Closer ones would make several vertices coincide."""
+"""Least distance of a sample from the level, in the field's unit. Closer ones would make several vertices coincide."""
 
 LEVELS = 256
 """Levels tried between the least and the highest density, evenly spaced in the logarithm."""
@@ -113,15 +113,23 @@ def marching_cubes(grid: DensityGrid, level: float) -> Mesh:
     Interpolates the logarithm of the density, which is close to linear where a trained field fades out. No face if the density
     reaches the level nowhere.
     """
+    return closed_surface(grid.log_density - log(level), grid.radius)
+
+
+def closed_surface(field: Float[Tensor, "N N N"], radius: float) -> Mesh:
+    """The surface between samples above 0, which are inside, and the others; on a lattice over [-radius, radius]^3.
+
+    No face if no sample is above 0.
+    """
     from skimage.measure import marching_cubes as march
 
-    field = (grid.log_density - log(level)).cpu().numpy()
-    if not (field > 0).any():
+    values = field.cpu().numpy()
+    if not (values > 0).any():
         return Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64))
-    field = np.where(np.abs(field) < NUDGE, np.where(field > 0, NUDGE, -NUDGE), field).astype(np.float32)
-    vertices, faces, _, _ = march(field, 0.0, gradient_direction="ascent")
-    placed = torch.from_numpy(vertices.astype(np.float32)) * grid.cell - grid.radius
-    return Mesh(placed, torch.from_numpy(faces.astype(np.int64)))
+    values = np.where(np.abs(values) < NUDGE, np.where(values > 0, NUDGE, -NUDGE), values).astype(np.float32)
+    vertices, faces, _, _ = march(values, 0.0, gradient_direction="ascent")
+    positions = torch.from_numpy(vertices.astype(np.float32)) * (2 * radius / (len(field) - 1)) - radius
+    return Mesh(positions, torch.from_numpy(faces.astype(np.int64)))
 
 
 def sample_grid(grid: DensityGrid, points: Float[Tensor, "*S 3"]) -> Float[Tensor, "*S"]:
