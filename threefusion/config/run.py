@@ -195,7 +195,8 @@ def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Setting
     if _fits(entry.needs, geometry.gives):
         return
     others, found = tree.catalogue.entries(), tree.places[path]
-    needs, gives = ", ".join(entry.needs).replace("|", " or "), ", ".join(geometry.gives) or "nothing"
+    needs = " and ".join(" or ".join(need.rsplit("|", 1)).replace("|", ", ") for need in entry.needs)
+    gives = ", ".join(geometry.gives) or "nothing"
     fitting = [e.name for e in others if e.kind == entry.kind and _fits(e.needs, geometry.gives)]
     geometries = [e.name for e in others if e.kind == "geometry" and _fits(entry.needs, e.gives)]
     fitting += ["null"] if entry.kind == "exporter" else []
