@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -141,6 +142,21 @@ def test_ranks_of_srun_train_one_run_and_those_of_torchrun_resume_it(tiny: Path,
     assert done.stdout.count("4 steps in") == 1 and (run / "metrics.csv").read_text().count("\n") == 5
     # the run is not bound to its launcher
     assert load_config(run / "config.yaml", []).trainer.devices == 1
+
+
+def test_no_process_group_outlives_a_run(tiny: Path, tmp_path: Path) -> None:
+    # its threads would run while the interpreter ends: one process in eight was aborted
+    code = "import atexit, sys, torch.distributed; atexit.register(lambda: print(torch.distributed.is_initialized()));"
+    code += "from threefusion.cli.main import main; sys.exit(main())"
+    words = ["train", "--config", str(tiny), "trainer.max_steps=1", "--out", "run"]
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        alone |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
+    environment = os.environ | alone | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stdout.endswith("False\n"), done.stderr
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -125,6 +126,7 @@ def shared_run(config: RunConfig, out: Path | None, resume: Path | None, again: 
     if launch is None:
         with opened(config, out, resume, again) as run:
             yield run
+        leave()
         return
     join(launch, config.trainer.collective_timeout)
     if launch.rank:
@@ -133,15 +135,16 @@ def shared_run(config: RunConfig, out: Path | None, resume: Path | None, again: 
             sys.exit(2)
         os.environ[RUN_VARIABLE] = path
         yield Path(path)
-        return
-    announced = False
-    try:
-        with opened(config, out, resume, again) as run:
-            announced = bool(broadcast(str(run.absolute())))
-            yield run
-    finally:
-        if not announced:
-            broadcast(REFUSED)
+    else:
+        announced = False
+        try:
+            with opened(config, out, resume, again) as run:
+                announced = bool(broadcast(str(run.absolute())))
+                yield run
+        finally:
+            if not announced:
+                broadcast(REFUSED)
+    leave()
 
 
 def opened(config: RunConfig, out: Path | None, resume: Path | None, again: int | None = None) -> AbstractContextManager[Path]:
@@ -186,6 +189,18 @@ def join(launch: Launch, seconds: int) -> None:
     os.environ.update({name: str(number) for name, number in numbers.items()})
     with friendly_collectives(seconds):
         init_process_group(timeout=timedelta(seconds=seconds))
+
+
+def leave() -> None:
+    """End the process group with its threads: one that frees a tensor while the interpreter ends aborts the process.
+
+    Lightning's trainer refers to the group, in cycles that only the garbage collector resolves.
+    """
+    from torch.distributed import destroy_process_group, is_initialized
+
+    if is_initialized():
+        destroy_process_group()
+        gc.collect()
 
 
 @contextmanager
