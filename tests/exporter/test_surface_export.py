@@ -1,5 +1,6 @@
 """The mesh exporter on geometries with a surface instead of a density, and on a scene that was turned."""
 
+import pytest
 import torch
 from analytic_scenes import AnalyticMaterial, Magenta, octant_color
 from test_mesh_exporter import SMALL
@@ -8,9 +9,10 @@ from torch import nn
 
 from threefusion.camera.orbit import views_around
 from threefusion.camera.projection import clip_coordinates
+from threefusion.errors import UserError
 from threefusion.exporter.fidelity import field_views
 from threefusion.exporter.mesh import MeshExporter
-from threefusion.exporter.preview import rasterised_views
+from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.geometry.geometry import HasSurface
 from threefusion.ops.rasterize import interpolate, rasterize
@@ -81,3 +83,56 @@ def test_the_mesh_of_a_turned_scene_is_what_its_renderer_shows(tmp_path):
     both = field.mask & (surface.mask > 0)
     assert both.sum() > 0.97 * (field.mask | (surface.mask > 0)).sum()
     assert (field.albedo - surface.base_color)[both[..., 0]].abs().mean() < 0.02
+
+
+class Kept(Egg):
+    """The egg as a user's mesh: a hole at the top, a small part apart from it, vertices that no smoothing would leave."""
+
+    keeps_mesh = True
+
+    def mesh(self):
+        egg = super().mesh()
+        bumps = 1 + 0.02 * (torch.arange(len(egg.vertices)) % 2)[:, None]
+        aside = 0.05 * self.ball.vertices + torch.tensor([0.0, 0.0, 0.8])
+        faces = torch.cat([egg.faces[5:], self.ball.faces + len(egg.vertices)])
+        return Mesh(torch.cat([egg.vertices * bumps, aside]), faces)
+
+
+def test_a_mesh_to_keep_is_written_as_it_is(tmp_path):
+    """Open, in two parts and over the budget: every corner of every face is in the file."""
+    scene = Scene(Kept(), AnalyticMaterial(octant_color), Magenta())
+    exported = MeshExporter(MeshExporterConfig(**SMALL | {"max_faces": 100})).export(scene, Rasterizer(), tmp_path)
+    mesh, written = scene.geometry.mesh(), load_glb(exported.paths[0])
+    assert torch.equal(written.vertices[written.faces], mesh.vertices[mesh.faces].detach())
+    assert exported.report["watertight"] is False and exported.report["dropped_volume"] == 0
+
+
+class Dome(HasSurface):
+    """An open surface: a height field over a disc, finer than the budget."""
+
+    radius = 1.0
+
+    def mesh(self):
+        axis = torch.linspace(-0.6, 0.6, 60)
+        x, y = torch.meshgrid(axis, axis, indexing="ij")
+        corner = torch.arange(3600).view(60, 60)
+        a, b, c, d = (part.flatten() for part in (corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]))
+        faces = torch.cat([torch.stack([a, b, c], -1), torch.stack([a, c, d], -1)])
+        return Mesh(torch.stack([x, y, 0.3 * torch.cos(3 * x) * torch.cos(3 * y)], -1).reshape(-1, 3), faces)
+
+    def features(self, points):
+        return points
+
+
+def test_an_open_surface_is_decimated_too(tmp_path):
+    scene = Scene(Dome(), AnalyticMaterial(octant_color), Magenta())
+    exported = MeshExporter(MeshExporterConfig(**SMALL | {"max_faces": 1500})).export(scene, Rasterizer(), tmp_path)
+    assert exported.report["faces"] <= 1500 and not exported.report["watertight"]
+    assert exported.report["silhouette_iou"] > 0.95 and exported.report["albedo_psnr"] > 30
+
+
+def test_a_surface_that_is_not_finite_gets_a_sentence(tmp_path):
+    scene = egg()
+    scene.geometry.size.data[0] = torch.nan
+    with pytest.raises(UserError, match="surface is not finite"):
+        export(scene, tmp_path)

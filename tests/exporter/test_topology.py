@@ -17,6 +17,8 @@ from threefusion.exporter.topology import (
     weld,
 )
 from threefusion.geometry.isosurface import marching_cubes, sample_density
+from threefusion.geometry.tetrahedral_grid import bcc_grid
+from threefusion.ops.marching_tetrahedra import marching_tetrahedra
 from threefusion.types import Mesh
 
 CUBE = Mesh(
@@ -123,3 +125,21 @@ def test_normals_of_a_sphere_are_its_radii():
     cosine = (vertex_normals(mesh) * torch.nn.functional.normalize(mesh.vertices, dim=-1)).sum(-1)
     assert cosine.min() > 0.98
     assert cosine.mean() > 0.999
+
+
+def test_welding_drops_faces_back_to_back():
+    """What two vertices at one point leave, which marching tetrahedra makes where a surface runs through a grid vertex."""
+    count = len(CUBE.vertices)
+    # the edge 0-1 is slit, and the slit filled by two faces
+    faces = torch.cat([CUBE.faces, torch.tensor([[0, 1, count], [1, 0, 7]])])
+    slit = Mesh(torch.cat([CUBE.vertices, CUBE.vertices[7:]]), faces)
+    assert not is_watertight(slit)
+    assert is_watertight(weld(slit)) and len(weld(slit).faces) == len(CUBE.faces)
+
+
+def test_a_surface_of_marching_tetrahedra_is_decimated_with_its_slivers():
+    positions, tets = bcc_grid(20)
+    mesh = marching_tetrahedra(positions, positions.norm(dim=-1) - 0.5, tets)
+    reduced = decimate(mesh, 800)
+    assert len(reduced.faces) <= 800 and is_watertight(reduced)
+    assert signed_volume(reduced) == pytest.approx(signed_volume(mesh), rel=0.02)

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.geometry.encoding.settings import FrequencyConfig
 from threefusion.geometry.settings import DensityFieldConfig
+from threefusion.material.material import Material
 from threefusion.registry import build
 from threefusion.testing import small_scene
+from threefusion.types import FieldSample, Lights
 
 FOLDER = os.environ.get("THREEFUSION_GLTF_VALIDATOR", "")
 
@@ -37,14 +40,43 @@ def validate(path: Path) -> dict[str, Any]:
     return json.loads(done.stdout)["issues"]
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+class Painted(Material):
+    """Every texture that there is, from the position."""
+
+    feature_width = 3
+
+    def needs_normal(self, shading: torch.Tensor) -> bool:
+        return False
+
+    def forward(self, sample: FieldSample, light: Lights, shading: torch.Tensor) -> torch.Tensor:
+        return sample.features.sigmoid()
+
+    def textures(self, sample: FieldSample) -> dict[str, torch.Tensor]:
+        color = sample.features.sigmoid()
+        lean = torch.nn.functional.normalize(sample.normal + 0.5 * color, dim=-1)
+        return {"base_color": color, "metallic_roughness": color, "normal": lean}
+
+
+CASES: dict[str, tuple[bool, dict[str, Any]]] = {
+    "base colour": (False, {}),
+    "vertex colours": (False, {"texture": "vertex"}),
+    "normal map of the fine surface": (False, {"normal_map": True, "max_faces": 400}),
+    "every texture": (True, {}),
+    "every texture on charts of two faces": (True, {"unwrap_seconds": 1e-3}),
+    "factors": (True, {"texture": "vertex"}),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The GLB of an untrained scene of the shipped components: Magic3D's blob in arbitrary colours."""
-    encoding = FrequencyConfig()
-    scene = small_scene(geometry=DensityFieldConfig(encoding=encoding))
+    painted, settings = CASES[request.param]
+    scene, renderer = small_scene(geometry=DensityFieldConfig(encoding=FrequencyConfig()))
+    if painted:
+        scene.material = Painted()
     small = {"resolution": 48, "texture_size": 128, "max_faces": 3000, "views": 3, "view_size": 24}
-    exporter = build(MeshExporterConfig(**small))
-    return exporter.export(*scene, tmp_path_factory.mktemp("gltf")).paths[0]
+    exporter = build(MeshExporterConfig(**small | settings))
+    return exporter.export(scene, renderer, tmp_path_factory.mktemp("gltf")).paths[0]
 
 
 def test_glb_has_nothing_to_remark_on(exported: Path) -> None:

@@ -63,7 +63,9 @@ class MeshExporter(Exporter):
 
     def _repair(self, surface: Surface, keep: bool) -> tuple[Mesh, Mesh, dict]:
         """The surface before and after decimation, both with normals, and facts; a mesh to `keep` gets normals only."""
-        mesh, dropped = (surface.mesh, 0.0) if keep else main_components(surface.mesh, self.cfg.smallest_part)
+        mesh, dropped = surface.mesh, 0.0
+        if not keep and is_watertight(mesh):  # the parts of an open surface enclose nothing by which to judge them
+            mesh, dropped = main_components(mesh, self.cfg.smallest_part)
         fine = mesh if keep else smooth(mesh, self.cfg.smoothing)
         mesh = fine if keep else decimate(fine, self.cfg.max_faces)
         facts = {

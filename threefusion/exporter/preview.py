@@ -50,7 +50,7 @@ def load_glb(path: Path | str) -> Mesh:
             vertices=to_z_up(_tensor(surface["vertices"])),
             faces=torch.from_numpy(np.array(surface["faces"], np.int64)),
             normals=to_z_up(_tensor(surface["vertex_normals"])),
-            **(_textures(surface["visual"]) if "visual" in surface else {"colors": to_srgb(_tensor(surface["vertex_colors"]))}),
+            **_appearance(surface["visual"]),
         )
     except Exception as error:  # trimesh's parsers raise anything
         raise UserError(f"{path}: cannot be read as an exported GLB ({type(error).__name__})") from error
@@ -63,13 +63,13 @@ def load_glb(path: Path | str) -> Mesh:
     return mesh
 
 
-def _textures(visual: TextureVisuals) -> dict[str, Any]:
-    """uv and textures of what trimesh has read."""
+def _appearance(visual: TextureVisuals) -> dict[str, Any]:
+    """uv and textures, or vertex colours, of what trimesh has read."""
     images = {name: getattr(visual.material, field) for name, field in GLTF_TEXTURES.items()}
     textures = {name: _tensor(image.convert("RGB")) / 255 for name, image in images.items() if image is not None}
-    if "base_color" not in textures:
-        raise UserError("it has no base-colour texture")
-    return {"uv": _tensor(visual.uv), "textures": textures}
+    if "base_color" in textures:
+        return {"uv": _tensor(visual.uv), "textures": textures}
+    return {"colors": to_srgb(_tensor(visual.vertex_attributes["color"])[:, :3])}
 
 
 def _tensor(values: object) -> Float[Tensor, "*shape"]:

@@ -14,16 +14,25 @@ from threefusion.types import Mesh
 TAUBIN = (0.5, -0.53)
 """Shrinking and growing factor of a Taubin pass: their sum must be slightly negative."""
 
-VOLUME_CHANGE = 0.05
-"""Share of the volume that decimation may add or take."""
+SIZE_CHANGE = 0.05
+"""Share of the volume, or of an open surface's area, that decimation may add or take."""
+CRUMB = 1e-3
+"""Share of the volume below which a part that decimation has torn off is dropped."""
 
 
 def weld(mesh: Mesh) -> Mesh:
-    """The mesh with vertices at equal positions merged and faces that thereby lose their area dropped; no normals, no uv."""
+    """The mesh with vertices at equal positions merged, without normals and uv.
+
+    Faces that thereby lose their area are dropped, and so are pairs of faces that then cover each other back to back.
+    """
     vertices, index = torch.unique(mesh.vertices, dim=0, return_inverse=True)
     faces = index[mesh.faces]
     a, b, c = faces.unbind(-1)
-    return Mesh(vertices, faces[(a != b) & (b != c) & (c != a)])
+    faces = faces[(a != b) & (b != c) & (c != a)]
+    a, b, c = faces.unbind(-1)
+    turn = torch.where((a < b) ^ (b < c) ^ (c < a), -1, 1)  # -1 where a face runs through its vertices against their order
+    group = torch.unique(faces.sort(1).values, dim=0, return_inverse=True)[1]
+    return Mesh(vertices, faces[torch.zeros_like(group).index_add_(0, group, turn)[group] != 0])
 
 
 def signed_volume(mesh: Mesh) -> float:
@@ -99,27 +108,36 @@ def smooth(mesh: Mesh, passes: int) -> Mesh:
 
 
 def decimate(mesh: Mesh, max_faces: int) -> Mesh:
-    """At most `max_faces` faces by quadric edge collapse (Garland and Heckbert, SIGGRAPH 1997), still watertight.
+    """At most `max_faces` faces by quadric edge collapse (Garland and Heckbert, SIGGRAPH 1997), watertight if the mesh is.
 
     Strong decimation can tear a surface or flatten it. The budget then grows by half until it does not; in the end the mesh is
     left as it is.
     """
-    budget, volume = max_faces, signed_volume(mesh)
+    closed = is_watertight(mesh)
+    # an open surface encloses nothing
+    size = signed_volume if closed else surface_area
+    budget, before = max_faces, size(mesh)
     while budget < len(mesh.faces):
         reduced = _collapse(mesh, budget)
-        if is_watertight(reduced) and abs(signed_volume(reduced) - volume) < VOLUME_CHANGE * abs(volume):
+        reduced = main_components(reduced, CRUMB)[0] if closed and len(reduced.faces) else reduced
+        if is_watertight(reduced) >= closed and abs(size(reduced) - before) < SIZE_CHANGE * abs(before):
             return reduced
         budget += budget // 2 + 1
     return mesh
 
 
 def _collapse(mesh: Mesh, budget: int) -> Mesh:
-    """One run of edge collapses, without the crumbs that it leaves."""
+    """One run of edge collapses."""
     from fast_simplification import simplify
 
     vertices, faces = simplify(mesh.vertices.numpy(), mesh.faces.int().numpy(), target_count=budget)
-    reduced = weld(Mesh(torch.from_numpy(np.asarray(vertices, np.float32)), torch.from_numpy(faces.astype(np.int64))))
-    return main_components(reduced, 1e-3)[0]
+    return weld(Mesh(torch.from_numpy(np.asarray(vertices, np.float32)), torch.from_numpy(faces.astype(np.int64))))
+
+
+def surface_area(mesh: Mesh) -> float:
+    """Total area of the faces."""
+    a, b, c = mesh.vertices.double()[mesh.faces].unbind(1)
+    return float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2)
 
 
 def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
