@@ -26,8 +26,8 @@ VARIABLE = "THREEFUSION_OPS"
 """Environment variable that overrides `auto`."""
 
 KERNELS = {
-    "torch": ("grid", "march", "composite", "rasterize"),
-    "numba": ("grid", "march", "composite", "rasterize"),
+    "torch": ("grid", "march", "composite", "rasterize", "interpolate"),
+    "numba": ("grid", "march", "composite", "rasterize", "interpolate"),
     "triton": ("grid", "march", "composite"),
 }
 """Operations of our own backends."""

@@ -1,5 +1,10 @@
 """Triangle rasterization: the nearest face at each pixel centre, and its barycentric coordinates there.
 
+In homogeneous coordinates (Olano and Greer 1997): with d_k = (x_k - X w_k, y_k - Y w_k), the corners seen from the pixel centre
+(X, Y), the barycentric coordinate of corner 0 is d_1 x d_2 over the sum of the three such products. This holds for faces that
+reach behind the camera as well, so these need no clipping: the pixels of the part behind it have w <= 0 there. On an edge that
+two faces share, their products are exact opposites, so that no pixel falls between them.
+
 Visibility is not differentiable; `barycentrics` and `interpolate` are, in vertex positions and attributes.
 """
 
@@ -10,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from threefusion.ops.backend import kernels
 from threefusion.ops.precision import in_float32
@@ -18,6 +25,10 @@ DEPTH_STEPS = (1 << 31) - 1
 """Depth is quantised to 31 bits and stored above the 32-bit face id, so equal depths are resolved by the lower id."""
 EMPTY = torch.iinfo(torch.int64).max
 """Depth-buffer word of a pixel without a face."""
+FRONT = 1e-9
+"""Smallest w of a vertex that is projected. Faces with a smaller one are tested at every pixel if they reach the view."""
+SLACK = 1e-6
+"""Added to the bounding box of a face, in pixels, so that rounding of the projection cannot exclude a pixel on its border."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +48,11 @@ def rasterize(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: i
 
     Args:
         clip: homogeneous OpenGL clip coordinates of the vertices, per view.
-        faces: vertex indices. Faces that reach behind the camera are dropped, not clipped.
+        faces: vertex indices. Faces that reach behind the camera are clipped at the near plane; their barycentric coordinates
+            remain those of the whole face.
         height: rows of the image.
         width: columns of the image.
-        cull: skip back faces (clockwise on screen): correct for closed meshes with outward winding, and about twice as fast.
+        cull: skip back faces (clockwise on screen): correct for closed meshes with outward winding, and a little faster.
 
     Returns:
         The fragments of all views.
@@ -54,7 +66,7 @@ def rasterize(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: i
         [[0.125, 0.375], [0.125, 0.375]]
     """
     with torch.no_grad():
-        face = torch.stack([_visible_face(view, faces, height, width, cull) for view in clip])
+        face = kernels("rasterize", clip.device).nearest_face(clip.double(), faces, height, width, cull)
     weights, depth = barycentrics(clip, faces, face)
     return Fragments(face, weights, depth)
 
@@ -70,42 +82,11 @@ def rasterize_plane(points: Float[Tensor, "V 2"], faces: Int[Tensor, "F 3"], hei
     return rasterize(flat[None], faces, height, width)
 
 
-def _visible_face(clip: Float[Tensor, "V 4"], faces: Int[Tensor, "F 3"], height: int, width: int, cull: bool) -> Tensor:
-    """Nearest face of one view, [H W]."""
-    corners, face_ids = _screen_corners(clip, faces, height, width, cull)
-    return kernels("rasterize", clip.device).nearest_face(corners, face_ids, height, width)
-
-
-def _screen_corners(clip: Tensor, faces: Tensor, height: int, width: int, cull: bool) -> tuple[Tensor, Tensor]:
-    """Pixel coordinates and depth [F' 3 3] of the potentially visible faces, and their ids."""
-    # float64: pixel-exact edges need more than 24 bits once coordinates are multiplied
-    clip = clip.double()
-    w = clip[:, 3]
-    xy = clip[:, :2] / w[:, None].clamp_min(1e-9)
-    screen = torch.stack([(xy[:, 0] + 1) * (width / 2), (1 - xy[:, 1]) * (height / 2), clip[:, 2] / w.clamp_min(1e-9)], -1)
-    corners = screen[faces]
-    area = edge(corners[:, 0], corners[:, 1], corners[:, 2])
-    # y points down on screen, so counter-clockwise faces have a negative area
-    keep = (w[faces] > 1e-9).all(-1) & (area < 0 if cull else area != 0)
-    keep &= (corners[..., 2].amin(1) <= 1) & (corners[..., 2].amax(1) >= -1)
-    return corners[keep], keep.nonzero()[:, 0]
-
-
-def edge(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Twice the signed area of a triangle on screen.
-
-    Example:
-        >>> edge(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])).item()
-        1.0
-    """
-    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
-
-
 @in_float32
 def barycentrics(
     clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], face: Int[Tensor, "B H W"]
 ) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W"]]:
-    """Perspective-correct barycentric coordinates and depth of each pixel's face, differentiable in `clip`.
+    """Perspective-correct barycentric coordinates and depth of each pixel's face, differentiable once in `clip`.
 
     Example:
         >>> clip = torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]])
@@ -113,23 +94,47 @@ def barycentrics(
         >>> weights.tolist(), depth.tolist()
         ([[[[0.5, 0.25, 0.25]]]], [[[0.0]]])
     """
-    batch, height, width = face.shape
-    b, y, x = (face >= 0).nonzero(as_tuple=True)
-    corners = clip[b[:, None], faces[face[b, y, x]]]
-    ndc = torch.stack([(2 * x + 1) / width - 1, 1 - (2 * y + 1) / height], -1).to(clip.dtype)
-    # homogeneous corners relative to the pixel: the barycentric coordinates are ratios of 2 x 2 determinants
-    p = corners[..., :2] - ndc[:, None] * corners[..., 3:]
-    q, r = p.roll(-1, 1), p.roll(-2, 1)
-    raw = q[..., 0] * r[..., 1] - q[..., 1] * r[..., 0]
-    total = raw.sum(-1, keepdim=True)
-    visible = raw / torch.where(total.abs() < 1e-20, 1e-20, total)
-    weights = clip.new_zeros(batch, height, width, 3).index_put((b, y, x), visible)
-    point = (visible[..., None] * corners).sum(1)
-    depth = clip.new_ones(batch, height, width).index_put((b, y, x), point[:, 2] / point[:, 3])
-    return weights, depth
+    return _Barycentrics.apply(clip, faces, face)
 
 
 def interpolate(attributes: Float[Tensor, "V C"], faces: Int[Tensor, "F 3"], fragments: Fragments) -> Float[Tensor, "B H W C"]:
-    """Vertex attributes interpolated at the fragments, 0 for the background."""
-    corners = attributes[faces[fragments.face.clamp_min(0)]]
-    return (fragments.barycentric[..., None] * corners).sum(-2)
+    """Vertex attributes interpolated at the fragments, 0 for the background. Differentiable once in attributes and fragments."""
+    return _interpolate(attributes, faces, fragments.face, fragments.barycentric)
+
+
+@in_float32
+def _interpolate(attributes: Tensor, faces: Tensor, face: Tensor, weights: Tensor) -> Tensor:
+    dtype = torch.promote_types(attributes.dtype, weights.dtype)
+    return _Interpolation.apply(attributes.to(dtype), faces, face, weights.to(dtype))
+
+
+class _Barycentrics(Function):
+    @staticmethod
+    def forward(ctx, clip, faces, face):
+        weights, depth = kernels("rasterize", clip.device).barycentrics(clip, faces, face)
+        ctx.save_for_backward(clip, faces, face)
+        return weights, depth
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, for_weights, for_depth):
+        backend = kernels("rasterize", for_depth.device)
+        return backend.barycentrics_backward(for_weights, for_depth, *ctx.saved_tensors), None, None
+
+
+class _Interpolation(Function):
+    """`sum over corners k of weight_k attributes[vertex_k]`, linear in weights and attributes."""
+
+    @staticmethod
+    def forward(ctx, attributes, faces, face, weights):
+        ctx.save_for_backward(attributes, faces, face, weights)
+        return kernels("interpolate", attributes.device).gather(attributes, faces, face, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        attributes, faces, face, weights = ctx.saved_tensors
+        backend = kernels("interpolate", gradient.device)
+        for_attributes = backend.scatter(gradient, faces, face, weights, len(attributes)) if ctx.needs_input_grad[0] else None
+        for_weights = backend.dot(gradient, attributes, faces, face) if ctx.needs_input_grad[3] else None
+        return for_attributes, None, None, for_weights

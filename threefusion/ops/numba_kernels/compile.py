@@ -25,3 +25,15 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def array(tensor: Tensor) -> np.ndarray:
     """The tensor as a contiguous array, sharing memory where possible."""
     return tensor.detach().contiguous().numpy()
+
+
+def check_indices(indices: Tensor, size: int, lowest: int = 0) -> None:
+    """Raise if an index is outside [lowest, size): kernels do not check bounds.
+
+    Raises:
+        IndexError: with the range of the indices.
+    """
+    if indices.numel():
+        low, high = (int(bound) for bound in indices.aminmax())
+        if low < lowest or high >= size:
+            raise IndexError(f"indices from {low} to {high} are not all in [{lowest}, {size})")
