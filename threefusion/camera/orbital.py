@@ -86,4 +86,9 @@ class OrbitalCameras(CameraSampler):
         # an albedo view is the one that ambient light of 1 alone would show
         ambient = torch.where(shading == Shading.ALBEDO, 1.0, between(cfg.ambient_range, uniform[:, 3]))
         ambient = ambient[:, None].expand(-1, 3)
-        return Lights(position, 1 - ambient, ambient)
+        return Lights(position, 1 - ambient, ambient, self._environment_turn(step, seed, index))
+
+    def _environment_turn(self, step: int, seed: int, index: Int[Tensor, "B"]) -> Float[Tensor, "B"] | None:
+        if self.cfg.environment_turn_deg is None:
+            return None
+        return between(self.cfg.environment_turn_deg, uniform_numbers(step, seed, index, "environment", 1)[:, 0]).deg2rad()

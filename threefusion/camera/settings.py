@@ -54,6 +54,8 @@ class OrbitalConfig(Settings):
     """Half the opening angle of `cone`."""
     ambient_range: tuple[float, float] = interval((0.1, 0.1), 0, 1)
     """Ambient light, uniform; the point light gives what is missing to 1. (0, 1) is Magic3D's soft shading."""
+    environment_turn_deg: tuple[float, float] | None = interval(None, -360, 360)
+    """Angle by which the environment light of materials such as `pbr` is turned about +z, uniform per view; None: not turned."""
     albedo_steps: int = bounded(1000, 0, 10**9)
     """Steps before which every view shows the albedo alone."""
     lit_probability: float = bounded(0.75, 0, 1)

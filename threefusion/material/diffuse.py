@@ -31,12 +31,16 @@ class Diffuse(Material):
         albedo = sample.features.sigmoid()
         if sample.normal is None or sample.points is None:
             return albedo
-        towards = normalize(light.position - sample.points, dim=-1)
-        lambert = (sample.normal * towards).sum(-1, keepdim=True).clamp_min(0)
-        shone = light.color * lambert + light.ambient
+        shone = lambert(sample.normal, sample.points, light)
         reflected = torch.where((shading == Shading.TEXTURELESS)[:, None], shone, albedo * shone)
         return torch.where((shading == Shading.ALBEDO)[:, None], albedo, reflected)
 
     def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
         """The albedo as `base_color`."""
         return {"base_color": sample.features.sigmoid()}
+
+
+def lambert(normal: Float[Tensor, "N 3"], points: Float[Tensor, "N 3"], light: Lights) -> Float[Tensor, "N 3"]:
+    """What a white matte surface shows: l_rho max(0, n . (l - mu) / |l - mu|) + l_a."""
+    towards = normalize(light.position - points, dim=-1)
+    return light.color * (normal * towards).sum(-1, keepdim=True).clamp_min(0) + light.ambient

@@ -147,20 +147,39 @@ def check_material(cfg: Settings) -> None:
     """Features and light -> colours, in each way of shading."""
     material = seeded_build(cfg)
     features = torch.randn(POINTS, material.feature_width, generator=seeded(2), requires_grad=True)
-    sample = FieldSample(features, density=torch.ones(POINTS, 1), normal=unit_vectors(), points=0.5 * cube_points())
+    normal = unit_vectors().requires_grad_()
+    axes = torch.linalg.qr(torch.randn(POINTS, 3, 3, generator=seeded(4)))[0]
+    density, points, direction = torch.ones(POINTS, 1), 0.5 * cube_points(), unit_vectors(seed=5)
+    sample = FieldSample(features, density, normal, points, direction=direction, camera=axes if material.reads_camera else None)
     light = Lights(2 * unit_vectors(seed=3), torch.full((POINTS, 3), 0.9), torch.full((POINTS, 3), 0.1))
     for shading in Shading:
         modes = torch.full((POINTS,), int(shading))
         assert isinstance(material.needs_normal(modes), bool), "material: needs_normal returns a bool"
         color = material(sample, light, modes)
         assert color.shape == (POINTS, 3), "material: colours are [N 3]"
-        assert_finite([color, *torch.autograd.grad(color.sum(), features, allow_unused=True)], "material")
-    textures = material.textures(sample)
+        assert_finite([color, *torch.autograd.grad(color.sum(), (features, normal), allow_unused=True)], "material")
+    for seen in (sample, FieldSample(features, points=points)):
+        check_textures(material.textures(seen), seen)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert material(sample.select(nothing), light.select(nothing), nothing).shape == (0, 3), "material: empty input"
+
+
+TEXTURES = {"base_color", "metallic_roughness", "normal"}
+"""Names that exporters know."""
+
+
+def check_textures(textures: dict[str, Tensor], sample: FieldSample) -> None:
+    """Maps by glTF name; a normal map only of samples with normals."""
     assert "base_color" in textures, "material: textures() has base_color"
-    assert ((textures["base_color"] >= 0) & (textures["base_color"] <= 1)).all(), "material: base_color lies in [0, 1]"
-    empty = FieldSample(features[:0], density=torch.ones(0, 1), normal=torch.zeros(0, 3), points=torch.zeros(0, 3))
-    dark = Lights(*(torch.zeros(0, 3) for _ in range(3)))
-    assert material(empty, dark, torch.zeros(0, dtype=torch.int64)).shape == (0, 3), "material: empty input"
+    assert set(textures) <= TEXTURES, f"material: textures() has names other than {', '.join(sorted(TEXTURES))}"
+    for name, value in textures.items():
+        assert value.shape == (len(sample.features), 3), f"material: {name} is [N 3]"
+        if name != "normal":
+            assert ((value >= 0) & (value <= 1)).all(), f"material: {name} lies in [0, 1]"
+    if "normal" in textures:
+        assert sample.normal is not None, "material: a normal map needs samples with normals"
+        length = textures["normal"].norm(dim=-1)
+        assert torch.allclose(length, torch.ones_like(length), atol=1e-4), "material: normal is of unit length"
 
 
 def check_background(cfg: Settings) -> None:
