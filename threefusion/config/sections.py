@@ -33,7 +33,7 @@ class OutputConfig(Settings):
             raise ValueError("turntable_size: expected an even number")
 
 
-Backend = Literal["auto", "torch", "numba", "triton", "tinycudann", "nerfacc"]
+Backend = Literal["auto", "torch", "numba", "triton", "tinycudann", "nerfacc", "nvdiffrast"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class OpsConfig(Settings):
 
     backend: Backend = "auto"
     """`auto`: numba on processors, Triton on CUDA, torch elsewhere and where these are missing; the environment variable
-    THREEFUSION_OPS decides what it means. `torch` is the reference; `tinycudann` and `nerfacc` are other projects' kernels."""
+    THREEFUSION_OPS decides what it means. `torch` is the reference; `tinycudann`, `nerfacc` and `nvdiffrast` are other projects'
+    kernels."""
 
 
 @dataclass(frozen=True)

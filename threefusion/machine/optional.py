@@ -12,6 +12,7 @@ INSTALL = {
     "ray": "python -m pip install ray",
     "nerfacc": "python -m pip install nerfacc",
     "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
+    "nvdiffrast": "python -m pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast.git",
 }
 """Packages that no run needs and the plain installation leaves out, with the command that installs each."""
 

@@ -35,10 +35,11 @@ KERNELS = {
 MODULES = {(name, one): f"threefusion.ops.{name}_kernels.{one}" for name, operations in KERNELS.items() for one in operations} | {
     ("tinycudann", "grid"): "threefusion.ops.adapters.tinycudann",
     ("nerfacc", "composite"): "threefusion.ops.adapters.nerfacc",
+    ("nvdiffrast", "rasterize"): "threefusion.ops.adapters.nvdiffrast",
 }
 """Module of the kernels by (backend, operation). An operation that a backend lacks runs in torch."""
 
-DEVICES = {"numba": "cpu", "triton": "cuda", "tinycudann": "cuda", "nerfacc": "cuda"}
+DEVICES = {"numba": "cpu", "triton": "cuda", "tinycudann": "cuda", "nerfacc": "cuda", "nvdiffrast": "cuda"}
 """Device type of each backend other than torch."""
 
 _chosen: list[str] = []
