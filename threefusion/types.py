@@ -229,6 +229,10 @@ class RenderOutput(TensorData):
     """None for geometries without primitives."""
     visible_share: Float[Tensor, ""] | None = None
     """Share of the samples that contribute to the image; None where the renderer does not measure it."""
+    mesh: Mesh | None = None
+    """The surface in world space, part of the graph; None where no mesh is rendered."""
+    edge_distances: Float[Tensor, "E 2"] | None = None
+    """Signed distances at the ends of the edges of a geometry's grid, part of the graph; None for geometries without a grid."""
 
 
 @dataclass(frozen=True)

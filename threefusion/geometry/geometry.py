@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -25,6 +25,10 @@ class BuildContext:
     """The scene of the stage before, to start from; None in the first stage."""
     generator: torch.Generator = field(default_factory=torch.Generator)
     """Source of random numbers that depends on the run's seed alone."""
+    surface: Callable[[], Mesh] | None = None
+    """Extracts the surface of `previous`, on the CPU, in the geometry's own frame; None if there is nothing to convert."""
+    restoring: bool = False
+    """Whether parameters and buffers are about to be loaded from a checkpoint, so that initial values do not matter."""
 
 
 class Geometry(Component):
@@ -101,6 +105,10 @@ class HasSurface(Geometry):
     @abstractmethod
     def mesh(self) -> Mesh:
         """The surface, differentiable in the vertices; outward winding."""
+
+    def edge_distances(self) -> Float[Tensor, "E 2"] | None:
+        """Signed distances at the ends of the grid edges that the surface crosses; None without such a grid."""
+        return None
 
     @abstractmethod
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:

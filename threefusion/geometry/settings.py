@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from threefusion.config.fields import Settings, bounded, slot
+from threefusion.config.fields import Settings, bounded, literal, slot
 from threefusion.registry import component
 
 
@@ -45,6 +45,41 @@ class DensityFieldConfig(Settings):
         super().__post_init__()
         if self.network_dtype == "bfloat16" and self.normal == "finite-difference":
             raise ValueError("network_dtype: not bfloat16 with finite differences, which would be all rounding")
+
+
+@dataclass(frozen=True)
+class SurfaceConfig(Settings):
+    """What geometries with a surface have: features from an encoding and a plain network, and where they start from."""
+
+    radius: float = bounded(1.0, 0, 1e3, open_low=True)
+    """Radius of the ball round the origin that holds the scene."""
+    encoding: Settings = slot("encoding", "hash-grid")
+    """How points are encoded before the network."""
+    hidden_width: int = bounded(64, 1, 4096)
+    """Width of the hidden layers."""
+    hidden_layers: int = bounded(1, 0, 16)
+    """Number of hidden layers, 0 for a linear map."""
+    init_from: str = literal("")
+    """A run folder, or a mesh as .glb, .obj or .ply, to start from; empty: the stage before, if there is one."""
+
+
+@component("geometry", "tetrahedra", "threefusion.geometry.tetrahedra:Tetrahedra", gives=("surface",))
+@dataclass(frozen=True)
+class TetrahedraConfig(SurfaceConfig):
+    """DMTet: a surface from signed distances at the vertices of a tetrahedral grid."""
+
+    resolution: int = bounded(64, 16, 512)
+    """Size of the grid, which has resolution / 2.5 cells per side: about as many tetrahedra as others call this resolution."""
+    shape: tuple[float, float, float] = bounded((0.5, 0.5, 0.5), 0, 1, open_low=True)
+    """Half axes (x, y, z) of the ellipsoid to start from, in radii of the scene; equal ones make a sphere."""
+    train_shape: bool = True
+    """Whether the shape is trained; otherwise only its appearance is."""
+
+
+@component("geometry", "fixed-mesh", "threefusion.geometry.fixed_mesh:FixedMesh", gives=("surface",))
+@dataclass(frozen=True)
+class FixedMeshConfig(SurfaceConfig):
+    """A mesh whose vertices stay: only its appearance is learned."""
 
 
 @component("geometry", "image", "threefusion.geometry.canvas:Canvas", gives=("canvas",))

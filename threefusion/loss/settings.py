@@ -41,3 +41,24 @@ class OrientationConfig(LossConfig):
 
     weight: Schedule = bounded(Schedule(((0, 1e-4), (5000, 1e-2))), -1e9, 1e9)
     """Factor of the term in the sum, by optimiser step; DreamFusion raises it a hundredfold over 5000 steps."""
+
+
+@component("loss", "normal-consistency", "threefusion.loss.mesh_terms:NormalConsistency")
+@dataclass(frozen=True)
+class NormalConsistencyConfig(LossConfig):
+    """Weight of the term."""
+
+
+@component("loss", "laplacian", "threefusion.loss.mesh_terms:Laplacian")
+@dataclass(frozen=True)
+class LaplacianConfig(LossConfig):
+    """Weight of the term."""
+
+
+@component("loss", "sdf-entropy", "threefusion.loss.mesh_terms:SdfEntropy")
+@dataclass(frozen=True)
+class SdfEntropyConfig(LossConfig):
+    """Weight of the term."""
+
+    weight: Schedule = bounded(Schedule(((0, 0.2),)), -1e9, 1e9)
+    """Factor of the term in the sum, by optimiser step; nvdiffrec lowers it from 0.2 to 0.01."""

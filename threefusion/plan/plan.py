@@ -21,6 +21,7 @@ from threefusion.plan.worst_step import needs_normals, worst_step
 from threefusion.registry import build
 from threefusion.run.folder import make_stage_folder, stage_folders
 from threefusion.run.results import finish
+from threefusion.run.source import starting_scene
 from threefusion.run.trainer import friendly_oom, make_trainer
 from threefusion.system.build import build_system
 from threefusion.system.text_to_3d import TextTo3D
@@ -125,7 +126,7 @@ def measure_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tu
     missing = missing_priors(config)
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     processes = pl.Trainer(**config.trainer.arguments(), **silent).world_size
-    system = build_system(with_stand_ins(shortened(config), missing), previous)
+    system = build_system(with_stand_ins(shortened(config), missing), starting_scene(config, previous))
     camera = system.camera
     camera.batch_size = max(camera.batch_size // processes, camera.group_size)
     step = worst_step(system, range(config.trainer.max_steps if config.trainer.max_steps > 0 else 1))

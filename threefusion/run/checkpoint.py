@@ -34,7 +34,7 @@ def load_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         return None
-    scene, renderer = build_scene(config, previous)
+    scene, renderer = build_scene(config, previous, restoring=True)
     content = read_checkpoint(checkpoint)
     name_changes(config, content)
     restore_scene(scene, renderer, content["state_dict"])

@@ -78,6 +78,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     from threefusion.run.cost import measured_cost
     from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.launcher import together
+    from threefusion.run.source import starting_scene
     from threefusion.run.threads import training_threads
     from threefusion.run.trainer import friendly_oom, make_trainer
     from threefusion.system.build import build_system
@@ -87,7 +88,9 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
     checkpoint = latest_checkpoint(folder)
     # Lightning reads it again, and would not say what is wrong with which file
     saved = {} if checkpoint is None else read_checkpoint(checkpoint, PARTS)
-    system = build_system(stage, previous)
+    # a checkpoint has all that was taken from elsewhere
+    start = previous if checkpoint else starting_scene(stage, previous)
+    system = build_system(stage, start, restoring=checkpoint is not None)
     interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
     for logger in loggers:
         logger.earlier_steps = sum(part.trainer.max_steps for part in config.parts[:index])

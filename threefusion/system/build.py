@@ -12,13 +12,14 @@ from threefusion.system.text_to_3d import TextTo3D
 from threefusion.types import Scene
 
 
-def build_system(config: RunConfig, previous: Scene | None = None) -> TextTo3D:
+def build_system(config: RunConfig, previous: Scene | None = None, restoring: bool = False) -> TextTo3D:
     """The whole system. Text encoders are loaded, used and freed before the first network of a prior is loaded.
 
-    Initial parameters are a function of `config.seed` alone, and of `previous`, the scene of the stage before.
+    Initial parameters are a function of `config.seed` alone, and of `previous`, the scene of the stage before; they do not
+    matter if a checkpoint is loaded afterwards (`restoring`).
     """
     prompt = build(config.prompt)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         objectives = build_objectives(config.guidance, prompt.texts())
-    return TextTo3D(config, *build_scene(config, previous), prompt, objectives)
+    return TextTo3D(config, *build_scene(config, previous, restoring), prompt, objectives)

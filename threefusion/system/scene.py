@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -12,13 +13,15 @@ from threefusion.errors import UserError
 from threefusion.geometry.geometry import BuildContext
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
+from threefusion.system.conversion import hand_over_appearance, surface_of
 from threefusion.types import Scene
 
 
-def build_scene(config: RunConfig, previous: Scene | None = None) -> tuple[Scene, Renderer]:
+def build_scene(config: RunConfig, previous: Scene | None = None, restoring: bool = False) -> tuple[Scene, Renderer]:
     """The untrained scene of a config and its renderer; the initial parameters are a function of `config.seed` alone.
 
-    `previous` is the scene of the stage before, from which the parts that fit start.
+    `previous` is the scene of the stage before, from which the parts that fit start; a geometry of another kind is converted,
+    unless the scene is `restoring`: about to be loaded from a checkpoint.
 
     Raises:
         UserError: the renderer cannot render the geometry.
@@ -26,7 +29,9 @@ def build_scene(config: RunConfig, previous: Scene | None = None) -> tuple[Scene
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         material = build(config.material)
-        context = BuildContext(material.feature_width, previous, torch.Generator().manual_seed(config.seed))
+        generator = torch.Generator().manual_seed(config.seed)
+        surface = None if previous is None or restoring else cache(partial(surface_of, previous))
+        context = BuildContext(material.feature_width, previous, generator, surface, restoring)
         geometry = build(config.geometry, context)
         background = build(config.background)
         renderer = build(config.renderer)
@@ -34,13 +39,17 @@ def build_scene(config: RunConfig, previous: Scene | None = None) -> tuple[Scene
         raise UserError(f"renderer: {type(renderer).__name__} cannot render the geometry {type(geometry).__name__}")
     scene = Scene(geometry, material, background)
     if previous is not None:
-        start_from(scene, previous)
+        start_from(scene, previous, convert=not restoring, seed=config.seed)
     return scene, renderer
 
 
-def start_from(scene: Scene, previous: Scene) -> None:
-    """Give `scene` the heading of the stage before, and each part of the same class and shapes its parameters and buffers."""
+def start_from(scene: Scene, previous: Scene, convert: bool, seed: int) -> None:
+    """Give `scene` the heading of the stage before, and each part of the same class and shapes its parameters and buffers.
+
+    To `convert`, a surface that does not fit takes over what it can of the colours.
+    """
     scene.heading.copy_(previous.heading)
+    copied = set()
     for name in ("geometry", "material", "background"):
         part, before = getattr(scene, name), getattr(previous, name)
         if type(part) is not type(before):
@@ -50,6 +59,9 @@ def start_from(scene: Scene, previous: Scene) -> None:
             part.prepare_load(state)
         if shapes(part.state_dict()) == shapes(state):
             part.load_state_dict(state)
+            copied.add(name)
+    if convert and "geometry" not in copied:
+        hand_over_appearance(scene, previous, seed)
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -142,6 +142,7 @@ def differentiable_tensors(render: RenderOutput) -> list[Tensor]:
     tensors = [render.image, render.opacity, render.depth, render.normal]
     if render.samples is not None:
         tensors += [render.samples.weights, render.samples.normal]
+    tensors += [None if render.mesh is None else render.mesh.vertices, render.edge_distances]
     return [tensor for tensor in tensors if tensor is not None]
 
 

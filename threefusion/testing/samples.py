@@ -12,6 +12,7 @@ from threefusion.camera.orbit import orbit_views
 from threefusion.config import Settings
 from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.settings import DensityFieldConfig
+from threefusion.geometry.tetrahedral_grid import bcc_grid
 from threefusion.guidance.build import build_objective
 from threefusion.guidance.embedding import TextEmbeddings
 from threefusion.guidance.guidance import DiffusionGuidance, Guidance
@@ -20,10 +21,11 @@ from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.guidance.settings import GuidanceConfig
 from threefusion.material.settings import DiffuseConfig
+from threefusion.ops.marching_tetrahedra import marching_tetrahedra
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.settings import VolumeConfig
-from threefusion.types import RenderedSamples, RenderOutput, Scene, Shading, ViewBatch, ViewTexts
+from threefusion.types import Mesh, RenderedSamples, RenderOutput, Scene, Shading, ViewBatch, ViewTexts
 
 
 def views(
@@ -55,6 +57,12 @@ def image_render(image: Tensor) -> RenderOutput:
     return RenderOutput(image, one, one, normal=torch.zeros_like(image) + one.new_tensor([0.0, 0.0, 1.0]))
 
 
+def small_ball() -> Mesh:
+    """A closed mesh, for geometries that start from one."""
+    positions, tets = bcc_grid(8)
+    return marching_tetrahedra(positions, positions.norm(dim=-1) - 0.5, tets)
+
+
 def small_scene(
     geometry: Settings | None = None,
     material: Settings | None = None,
@@ -65,7 +73,7 @@ def small_scene(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         built_material = build(material or DiffuseConfig())
-        context = BuildContext(built_material.feature_width)
+        context = BuildContext(built_material.feature_width, surface=small_ball)
         built_geometry = build(geometry or DensityFieldConfig(), context)
         built_background = build(background or SolidConfig())
         return Scene(built_geometry, built_material, built_background), build(renderer or VolumeConfig())
@@ -86,4 +94,8 @@ def synthetic_render(batch: ViewBatch) -> RenderOutput:
         direction=torch.nn.functional.normalize(batch.randn("direction", per_view, 3).flatten(0, 1), dim=-1),
         view_index=torch.arange(count).repeat_interleave(per_view),
     )
-    return RenderOutput(image, opacity, depth, normal, samples)
+    ball = small_ball()
+    # the same for all views, as that of a scene is
+    distances = torch.tensor([[-0.1, 0.2], [0.3, -0.2]], requires_grad=True)
+    surface = Mesh((ball.vertices * torch.tensor([1.0, 1.3, 0.8])).requires_grad_(), ball.faces)
+    return RenderOutput(image, opacity, depth, normal, samples, mesh=surface, edge_distances=distances)

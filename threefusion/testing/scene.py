@@ -14,7 +14,7 @@ from threefusion.geometry.geometry import BuildContext, Geometry, HasCanvas, Has
 from threefusion.geometry.settings import CanvasConfig
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
-from threefusion.testing.samples import small_scene, views
+from threefusion.testing.samples import small_ball, small_scene, views
 from threefusion.types import FieldSample, Lights, Rays, Scene, Shading, Want
 
 POINTS = 12
@@ -87,7 +87,7 @@ def check_geometry(cfg: Settings) -> None:
     """It has a capability and fulfils its contract."""
 
     def make(seed: int) -> Geometry:
-        return seeded_build(cfg, BuildContext(feature_width=3), seed=seed)
+        return seeded_build(cfg, BuildContext(feature_width=3, surface=small_ball), seed=seed)
 
     geometry = make(0)
     capabilities = [capability for capability in CAPABILITIES if isinstance(geometry, capability)]

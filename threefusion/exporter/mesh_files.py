@@ -1,0 +1,91 @@
+"""Mesh files of any program as meshes with colours, in scene axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.errors import UserError, first_line
+from threefusion.exporter.writers import to_srgb, to_z_up
+from threefusion.types import Mesh
+
+if TYPE_CHECKING:
+    import trimesh
+
+MESH_FILES = (".glb", ".obj", ".ply")
+"""What can be read."""
+KEPT = (0.25, 0.9)
+"""A mesh that reaches this far from the origin, in radii of the scene, keeps its place and size, such as an exported one."""
+FITTED = 0.75
+"""How far any other one reaches, after it was centred and scaled."""
+
+
+def read_mesh(path: Path, radius: float) -> Mesh:
+    """The triangles of a file with a base-colour texture or vertex colours if it has any, inside the ball of `radius`.
+
+    A texture is kept if the file holds one mesh; of several meshes the colours at vertices are.
+
+    Raises:
+        UserError: it cannot be read, or holds no triangles.
+    """
+    import trimesh
+
+    try:
+        loaded = trimesh.load(path, process=False)
+        parts = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
+        parts = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+        meshes = [_converted(part, path.suffix.lower(), textured=len(parts) == 1) for part in parts]
+    except Exception as error:  # trimesh's parsers raise anything
+        raise UserError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {first_line(error)})") from error
+    if not meshes:
+        raise UserError(f"{path}: holds no triangles; expected a triangle mesh")
+    mesh = meshes[0] if len(meshes) == 1 else _joined(meshes)
+    faces = mesh.faces
+    if not mesh.vertices.isfinite().all() or not 0 <= int(faces.min()) <= int(faces.max()) < len(mesh.vertices):
+        raise UserError(f"{path}: damaged; its vertices are not finite, or it has faces of vertices that it lacks")
+    return replace(mesh, vertices=fitted(mesh.vertices, radius))
+
+
+def fitted(vertices: Float[Tensor, "V 3"], radius: float) -> Float[Tensor, "V 3"]:
+    """Vertices inside the ball of `radius`: as they are if they suit it, otherwise centred and scaled."""
+    reach = float(vertices.norm(dim=-1).max()) / radius
+    if KEPT[0] <= reach <= KEPT[1]:
+        return vertices
+    centred = vertices - (vertices.amin(0) + vertices.amax(0)) / 2
+    return centred * (FITTED * radius / centred.norm(dim=-1).max().clamp_min(1e-12))
+
+
+def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
+    """In scene axes: GLB and OBJ have +y up."""
+    vertices = torch.from_numpy(np.array(part.vertices, np.float32))
+    vertices = vertices if suffix == ".ply" else to_z_up(vertices)
+    mesh = Mesh(vertices, torch.from_numpy(np.array(part.faces, np.int64)))
+    image, uv = _texture(part), getattr(part.visual, "uv", None)
+    if textured and image is not None and uv is not None and len(uv) == len(vertices):
+        return replace(mesh, uv=torch.from_numpy(np.array(uv, np.float32)), textures={"base_color": image})
+    colors = torch.from_numpy(np.array(part.visual.to_color().vertex_colors[:, :3], np.float32)) / 255
+    # glTF's vertex colours are linear, a texture's are not
+    return replace(mesh, colors=to_srgb(colors) if suffix == ".glb" and image is None else colors)
+
+
+def _texture(part: trimesh.Trimesh) -> Float[Tensor, "H W 3"] | None:
+    """The base-colour texture."""
+    material = getattr(part.visual, "material", None)
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    return None if image is None else torch.from_numpy(np.array(image.convert("RGB"), np.float32)) / 255
+
+
+def _joined(meshes: list[Mesh]) -> Mesh:
+    """Several meshes with vertex colours as one."""
+    first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])]).tolist()
+    return Mesh(
+        torch.cat([mesh.vertices for mesh in meshes]),
+        torch.cat([mesh.faces + start for mesh, start in zip(meshes, first, strict=True)]),
+        colors=torch.cat([mesh.colors for mesh in meshes]),
+    )

@@ -1,0 +1,77 @@
+"""Deep marching tetrahedra: a surface from signed distances and displaced vertices of a tetrahedral grid."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from threefusion.geometry.appearance import Appearance
+from threefusion.geometry.conversion import distance_before
+from threefusion.geometry.geometry import BuildContext, HasSurface
+from threefusion.geometry.settings import TetrahedraConfig
+from threefusion.geometry.tetrahedral_grid import bcc_grid, cells_of
+from threefusion.ops.marching_tetrahedra import crossed_edges, marching_tetrahedra
+from threefusion.types import Mesh
+
+DISPLACEMENT = 0.25 / sqrt(3)
+"""Largest displacement along an axis, in cells: moving by less than a quarter of a cell turns no tetrahedron over."""
+BORDER = 1.25
+"""Cells between the ball's border and the outermost vertex that can be inside, so that the surface stays in the ball."""
+
+
+class Tetrahedra(HasSurface):
+    """DMTet (Shen et al., NeurIPS 2021, arXiv 2111.04276): distances and displacements of the vertices are trained."""
+
+    def __init__(self, cfg: TetrahedraConfig, context: BuildContext) -> None:
+        super().__init__(cfg)
+        self.radius = cfg.radius
+        cells = cells_of(cfg.resolution)
+        rest, tets = bcc_grid(cells)
+        self.cell = 2 * cfg.radius / cells
+        for name, value in (("rest", rest * cfg.radius), ("tets", tets)):
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("border", self.rest.norm(dim=-1) > cfg.radius - BORDER * self.cell, persistent=False)
+        self.distance = nn.Parameter(self._initial(context), requires_grad=cfg.train_shape)
+        self.displacement = nn.Parameter(torch.zeros_like(self.rest), requires_grad=cfg.train_shape)
+        self.appearance = Appearance(cfg.encoding, cfg.hidden_width, cfg.hidden_layers, context.feature_width, cfg.radius)
+
+    def _initial(self, context: BuildContext) -> Float[Tensor, "V"]:
+        """Signed distances to the surface of the scene before, or to the ellipsoid of the settings."""
+        before = None if context.previous is None else context.previous.geometry
+        copied = isinstance(before, Tetrahedra) and before.rest.shape == self.rest.shape
+        distance = None if copied else distance_before(context, self.rest)
+        return ellipsoid_distance(self.rest, torch.tensor(self.cfg.shape) * self.radius) if distance is None else distance[:, 0]
+
+    def mesh(self) -> Mesh:
+        """The closed surface, differentiable in distances and displacements."""
+        positions = self.rest + DISPLACEMENT * self.cell * self.displacement.tanh()
+        return marching_tetrahedra(positions, self._bounded(), self.tets)
+
+    def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
+        """Features at points."""
+        return self.appearance(points)
+
+    def edge_distances(self) -> Float[Tensor, "E 2"]:
+        """Signed distances at the ends of the edges that the surface crosses."""
+        distance = self._bounded()
+        with torch.no_grad():
+            edges, _ = crossed_edges(distance, self.tets)
+        return distance[edges]
+
+    def _bounded(self) -> Float[Tensor, "V"]:
+        """The distances, positive at the border."""
+        return torch.where(self.border, self.cell, self.distance)
+
+
+def ellipsoid_distance(points: Float[Tensor, "N 3"], semi_axes: Float[Tensor, "3"]) -> Float[Tensor, "N"]:
+    """Approximate signed distance to an ellipsoid round the origin, exact for a sphere and where it is 0.
+
+    >>> ellipsoid_distance(torch.tensor([[0.0, 0, 0], [0, 0, 3]]), torch.tensor([1.0, 1, 2])).tolist()
+    [-1.0, 1.0]
+    """
+    scaled = (points / semi_axes).norm(dim=-1)
+    slope = (points / semi_axes.square()).norm(dim=-1)
+    return torch.where(slope > 0, scaled * (scaled - 1) / slope.clamp_min(1e-20), -semi_axes.min())
