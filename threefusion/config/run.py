@@ -81,6 +81,10 @@ NAMED = {key: about["default"] for key, about in _kinds.items() if "named" in ab
 SECTIONS: dict[str, type] = {"trainer": TrainerConfig, "output": OutputConfig, "ops": OpsConfig, "facing": FacingConfig}
 
 
+MESHES = ".glb, .obj, .ply"
+"""Files that `geometry.init_from` can name."""
+
+
 def load_config(path: Path, overrides: list[str]) -> RunConfig:
     """The config in a YAML file and those that it extends, with overrides, checked as a whole.
 
@@ -180,9 +184,29 @@ def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, .
     for name in run.losses.keys() & run.guidance.keys():
         problem = f"loss.{name}: a guidance has that name too; their metrics need different ones"
         tree.errors.append(ConfigError(problem, tree.places[f"loss.{name}"]))
+    with collected(tree.errors):
+        _check_source(run, tree, where)
     if tree.errors:
         raise ConfigError.of(tree.errors)
     return replace(run, plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))))
+
+
+def _check_source(run: RunConfig, tree: Tree, where: Place) -> None:
+    """Refuse a `geometry.init_from` that does not exist; a run's own config may name one that its checkpoint has made needless.
+
+    Raises:
+        ConfigError: it is neither a run folder nor a file.
+    """
+    name = getattr(run.geometry, "init_from", "")
+    if not name or Path(where.file).with_name("environment.json").is_file():
+        return
+    path, place = Path(name).expanduser(), tree.places.get("geometry.init_from", where)
+    if not path.exists():
+        raise ConfigError(f"geometry.init_from: {name!r} does not exist; expected a run folder or a {MESHES} file", place)
+    if path.is_dir() and not (path / "config.yaml").is_file():
+        raise ConfigError(f"geometry.init_from: {name!r} is no run folder (it has no config.yaml)", place)
+    if not path.is_dir() and path.suffix.lower() not in MESHES.split(", "):
+        raise ConfigError(f"geometry.init_from: {name!r} is no mesh; expected a run folder or a {MESHES} file", place)
 
 
 def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Settings) -> None:

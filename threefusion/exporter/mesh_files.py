@@ -18,8 +18,6 @@ from threefusion.types import Mesh
 if TYPE_CHECKING:
     import trimesh
 
-MESH_FILES = (".glb", ".obj", ".ply")
-"""What can be read."""
 KEPT = (0.25, 0.9)
 """A mesh that reaches this far from the origin, in radii of the scene, keeps its place and size, such as an exported one."""
 FITTED = 0.75
@@ -69,7 +67,8 @@ def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
     image, uv = _texture(part), getattr(part.visual, "uv", None)
     if textured and image is not None and uv is not None and len(uv) == len(vertices):
         return replace(mesh, uv=torch.from_numpy(np.array(uv, np.float32)), textures={"base_color": image})
-    colors = torch.from_numpy(np.array(part.visual.to_color().vertex_colors[:, :3], np.float32)) / 255
+    visual = part.visual.to_color() if part.visual.kind == "texture" else part.visual
+    colors = torch.from_numpy(np.array(visual.vertex_colors[:, :3], np.float32)) / 255
     # glTF's vertex colours are linear, a texture's are not
     return replace(mesh, colors=to_srgb(colors) if suffix == ".glb" and image is None else colors)
 

@@ -1,0 +1,71 @@
+"""`geometry.init_from`: mesh files with their colours, and one line for what is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log10
+
+import pytest
+import torch
+import trimesh
+
+from threefusion.config import load_config
+from threefusion.errors import ConfigError, UserError
+from threefusion.exporter.mesh_files import read_mesh
+from threefusion.geometry.settings import FixedMeshConfig
+from threefusion.run.source import starting_scene
+from threefusion.system.conversion import base_color
+from threefusion.testing.samples import small_ball
+
+
+def write(path, scale=1.0, shift=0.0):
+    """A red ball, y up in GLB and OBJ."""
+    ball = small_ball()
+    vertices = ball.vertices * scale + shift
+    vertices = vertices if path.suffix == ".ply" else vertices[:, [1, 2, 0]]
+    colors = torch.tensor([255, 0, 0, 255]).expand(len(vertices), 4).numpy()
+    trimesh.Trimesh(vertices.numpy(), ball.faces.numpy(), vertex_colors=colors, process=False).export(path)
+    return path
+
+
+def scene(tiny, path):
+    config = load_config(tiny, [])
+    return starting_scene(replace(config, geometry=FixedMeshConfig(init_from=str(path))))
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
+def test_a_file_becomes_a_scene_with_its_shape_and_colors(tiny, tmp_path, suffix):
+    before = scene(tiny, write(tmp_path / f"ball{suffix}"))
+    mesh = before.geometry.mesh()
+    assert torch.allclose(mesh.vertices, small_ball().vertices, atol=1e-5)
+    error = (base_color(before, mesh.vertices) - torch.tensor([1.0, 0, 0])).square().mean()
+    assert -10 * log10(float(error)) > 40
+
+
+def test_a_foreign_mesh_is_fitted_into_the_ball(tmp_path):
+    for scale, shift in ((100.0, 7.0), (0.001, 0.0), (1.0, 3.0)):
+        mesh = read_mesh(write(tmp_path / "far.ply", scale, shift), radius=2.0)
+        assert mesh.vertices.norm(dim=-1).max().item() == pytest.approx(1.5, rel=1e-4)
+        assert mesh.vertices.mean(0).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("content", [b"", b"not a mesh", b"glTF\2\0\0\0\xff\0\0\0", b"v 0 0 0\nv 1 0 0\n"])
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
+def test_a_damaged_file_and_one_without_faces_are_refused(tiny, tmp_path, content, suffix):
+    path = tmp_path / f"bad{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"geometry\.init_from: .*bad\."):
+        scene(tiny, path)
+
+
+def test_a_config_names_the_line_of_a_missing_source(tiny, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    for name, problem in (("none.glb", "does not exist"), ("folder", "no run folder"), ("notes.txt", "is no mesh")):
+        config = tmp_path / "mine.yaml"
+        config.write_text(f"extends: {tiny}\ngeometry:\n  type: fixed-mesh\n  init_from: {tmp_path / name}\n")
+        with pytest.raises(ConfigError) as error:
+            load_config(config, [])
+        assert any(f"mine.yaml:4: geometry.init_from: '{tmp_path / name}' {problem}" in str(one) for one in error.value.all) or (
+            problem in str(error.value.all) and "mine.yaml:4" in str(error.value.all)
+        )
