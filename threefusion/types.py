@@ -150,6 +150,10 @@ class FieldSample(TensorData):
     density: Float[Tensor, "N 1"] | None = None
     normal: Float[Tensor, "N 3"] | None = None
     """Unit, outward; None unless requested."""
+    distance: Float[Tensor, "N 1"] | None = None
+    """Signed distance to the surface in scene units, negative inside; None for other geometries."""
+    gradient: Float[Tensor, "N 3"] | None = None
+    """Of the signed distance, not normalised; None unless normals were requested."""
     points: Float[Tensor, "N 3"] | None = None
     direction: Float[Tensor, "N 3"] | None = None
     """Unit direction in which the camera ray travels; None where no camera looks, as in baking."""
@@ -176,7 +180,7 @@ class Want:
     """What a render has to contain beside image, opacity and depth.
 
     >>> Want(normals=True) | Want(samples=True)
-    Want(normals=True, samples=True, random=False)
+    Want(normals=True, samples=True, random=False, nearby=False)
     """
 
     normals: bool = False
@@ -186,8 +190,13 @@ class Want:
     random: bool = False
     """Jittered samples and random backgrounds, drawn from the views' generators: for training."""
 
+    nearby: bool = False
+    """With samples, the normal of a point next to each: for smoothness."""
+
     def __or__(self, other: Want) -> Want:
-        return Want(self.normals or other.normals, self.samples or other.samples, self.random or other.random)
+        return Want(
+            self.normals or other.normals, self.samples or other.samples, self.random or other.random, self.nearby or other.nearby
+        )
 
 
 @dataclass(frozen=True)
@@ -201,6 +210,14 @@ class RenderedSamples(TensorData):
     direction: Float[Tensor, "N 3"]
     """Unit ray direction of each sample, world space."""
     view_index: Int[Tensor, "N"]
+    ray_index: Int[Tensor, "N"]
+    """Ray of each sample: its pixel, counted view by view, row by row."""
+    t: Float[Tensor, "N"]
+    """Distance of each sample's middle from the camera."""
+    gradient: Float[Tensor, "N 3"] | None = None
+    """Of the signed distance, world space; None without normals, and for geometries without a distance."""
+    nearby_normal: Float[Tensor, "N 3"] | None = None
+    """Normal of a random point next to each sample, world space; None unless wanted."""
 
 
 @dataclass(frozen=True)

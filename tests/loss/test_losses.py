@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -5,13 +6,32 @@ import torch
 
 from threefusion.camera.orbit import orbit_views
 from threefusion.errors import UserError
+from threefusion.loss.eikonal import Eikonal
+from threefusion.loss.normal_smoothness import NormalSmoothness2d, NormalSmoothness3d
 from threefusion.loss.opaqueness import Opaqueness
 from threefusion.loss.orientation import Orientation
-from threefusion.loss.settings import OpaquenessConfig, OrientationConfig, SparsityConfig
+from threefusion.loss.settings import (
+    EikonalConfig,
+    NormalSmoothness2dConfig,
+    NormalSmoothness3dConfig,
+    OpaquenessConfig,
+    OrientationConfig,
+    SparsityConfig,
+    ZVarianceConfig,
+)
 from threefusion.loss.sparsity import Sparsity
+from threefusion.loss.z_variance import ZVariance
 from threefusion.types import RenderedSamples, RenderOutput
 
-TERMS = [Orientation(OrientationConfig()), Sparsity(SparsityConfig()), Opaqueness(OpaquenessConfig())]
+TERMS = [
+    Orientation(OrientationConfig()),
+    Sparsity(SparsityConfig()),
+    Opaqueness(OpaquenessConfig()),
+    Eikonal(EikonalConfig()),
+    ZVariance(ZVarianceConfig()),
+    NormalSmoothness2d(NormalSmoothness2dConfig()),
+    NormalSmoothness3d(NormalSmoothness3dConfig()),
+]
 
 
 def batch(views):
@@ -23,20 +43,21 @@ def render(views=2, seed=0, per_view=30):
     opacity = torch.rand(views, 3, 4, 1, generator=generator).requires_grad_()
     normal, direction = torch.nn.functional.normalize(torch.randn(2, views * per_view, 3, generator=generator), dim=-1)
     weights = torch.rand(views * per_view, generator=generator).requires_grad_()
-    samples = RenderedSamples(weights, normal.requires_grad_(), direction, torch.arange(views).repeat_interleave(per_view))
-    return RenderOutput(torch.zeros(views, 3, 4, 3), opacity, opacity, samples=samples)
+    ray_index = torch.randint(12, (views, per_view), generator=generator).sort().values + 12 * torch.arange(views)[:, None]
+    gradient, nearby = torch.randn(2, views * per_view, 3, generator=generator).requires_grad_()
+    where = (direction, torch.arange(views).repeat_interleave(per_view), ray_index.flatten())
+    t = 1 + torch.rand(views * per_view, generator=generator)
+    samples = RenderedSamples(weights, normal.requires_grad_(), *where, t, gradient, nearby)
+    image = torch.nn.functional.normalize(torch.randn(views, 3, 4, 3, generator=generator), dim=-1).requires_grad_()
+    return RenderOutput(torch.zeros(views, 3, 4, 3), opacity, opacity, image, samples=samples)
 
 
 def one_view(whole, view):
     part = whole.samples.view_index == view
-    samples = RenderedSamples(
-        whole.samples.weights[part],
-        whole.samples.normal[part],
-        whole.samples.direction[part],
-        torch.zeros(int(part.sum()), dtype=int),
-    )
+    samples = RenderedSamples(**{name: value[part] for name, value in vars(whole.samples).items()})
+    samples = replace(samples, view_index=0 * samples.view_index, ray_index=samples.ray_index - 12 * view)
     cut = slice(view, view + 1)
-    return RenderOutput(whole.image[cut], whole.opacity[cut], whole.depth[cut], samples=samples)
+    return RenderOutput(whole.image[cut], whole.opacity[cut], whole.depth[cut], whole.normal[cut], samples=samples)
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
@@ -60,10 +81,14 @@ def test_orientation_counts_back_faces_by_weight_and_only_turns_normals():
     assert facing.any() and not samples.normal.grad[facing].any() and samples.normal.grad[~facing].any()
 
 
-def test_orientation_without_normals_is_an_error_that_names_it():
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [(0, "orientation"), (3, "eikonal"), (4, "z-variance"), (5, "normal-smoothness-2d"), (6, "normal-smoothness-3d")],
+)
+def test_a_term_without_what_it_needs_is_an_error_that_names_it(index, name):
     flat = RenderOutput(torch.zeros(1, 3, 4, 3), torch.zeros(1, 3, 4, 1), torch.zeros(1, 3, 4, 1))
-    with pytest.raises(UserError, match="orientation"):
-        TERMS[0](flat, batch(1))
+    with pytest.raises(UserError, match=f"'{name}'"):
+        TERMS[index](flat, batch(1))
 
 
 def level(opacity):
@@ -83,3 +108,42 @@ def test_opaqueness_is_largest_halfway_and_finite_at_the_ends():
         value = TERMS[2](end, batch(2))
         value.backward()
         assert value < 0.01 and torch.isfinite(end.opacity.grad).all()
+
+
+def with_samples(**changed):
+    whole = render(1, per_view=4)
+    return replace(whole, samples=replace(whole.samples, **changed))
+
+
+def test_eikonal_of_known_gradients():
+    gradient = torch.tensor([[1.0, 0, 0], [0, 3.0, 0], [0, 0, 0], [0, 0, -1.0]], requires_grad=True)
+    value = TERMS[3](with_samples(gradient=gradient), batch(1))
+    value.backward()
+    assert abs(value.item() - (0 + 4 + 1 + 0) / 4) < 1e-5 and gradient.grad.isfinite().all()
+
+
+def test_z_variance_of_two_slabs_and_of_one_and_transparent_rays_do_not_count():
+    weights = torch.tensor([0.4, 0.4, 0.9, 0.2], requires_grad=True)
+    rays, t = torch.tensor([2, 2, 5, 7]), torch.tensor([1.0, 2.0, 1.5, 1.0])
+    value = TERMS[4](with_samples(weights=weights, ray_index=rays, t=t), batch(1))
+    assert abs(value.item() - (0.25 + 0) / 2) < 1e-5
+
+
+def test_normal_smoothness_in_the_image_leaves_out_pairs_across_a_silhouette():
+    normal = torch.zeros(1, 3, 4, 3)
+    normal[:, :, :2, 0] = normal[:, :, 2:, 1] = 1
+    opacity = torch.ones(1, 3, 4, 1)
+    whole = RenderOutput(normal, opacity, opacity, normal)
+    assert torch.allclose(TERMS[5](whole, batch(1)), torch.tensor(3 * 2.0 / 17))
+    opacity = opacity.clone()
+    opacity[:, :, 2] = 0
+    assert TERMS[5](RenderOutput(normal, opacity, opacity, normal), batch(1)) == 0
+
+
+def test_normal_smoothness_in_space_by_weight_without_a_gradient_to_it():
+    axes = torch.eye(3)[[0, 0, 1, 1]]
+    weights = torch.tensor([0.5, 0.0, 0.25, 1.0], requires_grad=True)
+    whole = with_samples(weights=weights, normal=axes.requires_grad_(), nearby_normal=torch.eye(3)[[0, 1, 0, 1]])
+    value = TERMS[6](whole, batch(1))
+    value.backward()
+    assert abs(value.item() - 0.25 * (2 / 3) / 12) < 1e-6 and weights.grad is None

@@ -25,7 +25,7 @@ def test_the_camera() -> None:
 def test_samples_fill_the_ball_and_nothing_else() -> None:
     (scene, renderer), views = fixed_scene(CPU), fixed_views(1, 64, CPU)
     rays = camera_rays(views.camera)
-    samples = renderer.sampler(scene.geometry, rays, views, True)
+    samples = renderer.sampler(scene.geometry.radius, rays, views, True)
     points = rays.origins[samples.ray_index] + rays.directions[samples.ray_index] * samples.t_mid[:, None]
     half_diagonal = 3**0.5 * RADIUS / CELLS
     assert points.norm(dim=-1).max() < BALL + half_diagonal

@@ -22,13 +22,13 @@ def occupancy(**settings):
     return Occupancy(OccupancyConfig(**({"samples_per_ray": 16, "resolution": 8} | settings)))
 
 
-def sample(sampler, random=False, geometry=None):
-    return sampler(geometry or Ball(), RAYS, VIEWS, random)
+def sample(sampler, random=False):
+    return sampler(1.0, RAYS, VIEWS, random)
 
 
 def refresh(sampler, *steps, geometry=None, seed=0):
     for step in steps:
-        sampler.update(geometry or Ball(), step, view_generator(seed, step, 0, "on_step"))
+        sampler.update((geometry or Ball()).density, 1.0, step, view_generator(seed, step, 0, "on_step"))
     return sampler
 
 
@@ -83,9 +83,9 @@ def test_jitter_is_a_function_of_the_batch_and_absent_unless_wanted(make):
 
 def test_culling_drops_exactly_the_samples_in_empty_cells():
     ball, sampler = Ball(size=0.4), occupancy(samples_per_ray=64)
-    everything = sample(sampler, geometry=ball)
+    everything = sample(sampler)
     refresh(sampler, *range(0, 256, 16), geometry=ball)
-    kept = sample(sampler, geometry=ball)
+    kept = sample(sampler)
     density = ball.density(places(everything))[:, 0] > 0
     keys = [list(zip(s.ray_index.tolist(), s.t_start.tolist(), strict=True)) for s in (everything, kept)]
     filled = {key for key, is_full in zip(keys[0], density.tolist(), strict=True) if is_full}

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.geometry.density_init import ACTIVATIONS, BLOBS
 from threefusion.geometry.geometry import BuildContext, HasDensity
-from threefusion.geometry.mlp import plain_network, residual_network
+from threefusion.geometry.network_field import NetworkField
 from threefusion.geometry.normals import central_gradient, downhill
-from threefusion.geometry.settings import DensityFieldConfig
-from threefusion.registry import build
+from threefusion.geometry.settings import DensityConfig
 from threefusion.types import FieldSample
 
 
-class DensityField(HasDensity):
+class DensityField(NetworkField, HasDensity):
     """Density and features of a point from its encoding: density = activation(network + bias + blob)."""
 
-    def __init__(self, cfg: DensityFieldConfig, context: BuildContext) -> None:
+    def __init__(self, cfg: DensityConfig, context: BuildContext) -> None:
         super().__init__(cfg)
-        self.radius = cfg.radius
-        self.encoding = build(cfg.encoding)
-        self.needs_covariance = self.encoding.needs_covariance
-        network = plain_network if cfg.network == "plain" else residual_network
-        self.network = network(self.encoding.width, 1 + context.feature_width, cfg.hidden_width, cfg.hidden_layers)
+        self.build_network(cfg, 1 + context.feature_width)
 
     def forward(self, points: Float[Tensor, "N 3"], normals: bool, covariance: Float[Tensor, "N 3"] | None = None) -> FieldSample:
         """Density and features at points in scene units, with unit outward normals if requested."""
@@ -48,34 +41,12 @@ class DensityField(HasDensity):
         """Density alone, per scene unit of length; 0 outside the ball."""
         return self._density(points, self._raw(points, covariance))
 
-    def features(self, points: Float[Tensor, "N 3"], covariance: Float[Tensor, "N 3"] | None = None) -> Float[Tensor, "N D"]:
-        """Features alone."""
-        return self._raw(points, covariance)[:, 1:].to(points.dtype)
-
-    def _raw(self, points: Tensor, covariance: Tensor | None) -> Tensor:
-        """Outputs of the network: the density's first, then the features."""
-        scaled = None if covariance is None else covariance / self.radius**2
-        encoded = self.encoding(points / self.radius, scaled)
-        with self._precision(encoded):
-            return self.network(encoded)
-
-    def _precision(self, encoded: Tensor) -> AbstractContextManager:
-        """Autocast for the network's products; parameters and their gradients are float32 either way."""
-        return nullcontext() if self.cfg.network_dtype == "float32" else torch.autocast(encoded.device.type, torch.bfloat16)
-
     def _raw_and_gradient(self, points: Tensor, covariance: Tensor | None) -> tuple[Tensor, Tensor]:
         """The network's outputs, and the gradient of the density before its activation.
 
-        The activations grow, so this gradient has the density's direction, and it does not underflow where density does. It is
-        the network's gradient in the encoding, pulled back to the points by the encoding.
+        The activations grow, so this gradient has the density's direction, and it does not underflow where density does.
         """
-        scaled = None if covariance is None else covariance / self.radius**2
-        encoded, pullback = self.encoding.with_pullback(points / self.radius, scaled)
-        with self._precision(encoded):
-            raw, slope = self.network.with_slope(encoded)
-        gradient = pullback(slope) / self.radius
-        if not torch.is_grad_enabled():
-            gradient = gradient.detach()
+        raw, gradient = super()._raw_and_gradient(points, covariance)
         if self.cfg.blob != "none":
             gradient = gradient + BLOBS[self.cfg.blob](points, self.cfg.blob_scale, self.cfg.blob_std)[1]
         return raw, gradient

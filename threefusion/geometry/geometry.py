@@ -76,14 +76,16 @@ class HasDensity(Geometry):
 
 
 class HasDistance(Geometry):
-    """Has a signed distance to its surface: capability `distance`."""
+    """Has a signed distance to its surface at any point of space: capability `distance`."""
 
     radius: float
     """Radius of the ball round the origin that holds the scene, in scene units."""
+    needs_covariance: bool = False
+    """Whether `forward` should get the covariance of the Gaussian that stands for each point's part of a pixel's cone."""
 
     @abstractmethod
     def forward(self, points: Float[Tensor, "N 3"], normals: bool, covariance: Float[Tensor, "N 3"] | None = None) -> FieldSample:
-        """Distance and features at points in scene units, with unit outward normals if requested."""
+        """Distance and features at points in scene units; with `normals` also the distance's gradient and outward normals."""
 
     @abstractmethod
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 1"]:

@@ -23,7 +23,9 @@ def downhill(gradient: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
 
 
 @in_float32  # differences of half-precision numbers are all rounding
-def central_gradient(function: Callable[[Tensor], Tensor], points: Float[Tensor, "N 3"], step: float) -> Float[Tensor, "N 3"]:
+def central_gradient(
+    function: Callable[[Tensor], Tensor], points: Float[Tensor, "N 3"], step: float | Tensor
+) -> Float[Tensor, "N 3"]:
     """Central differences of a scalar function of points, six evaluations in one call."""
     offsets = step * torch.eye(3, device=points.device, dtype=points.dtype)
     around = torch.cat([points[:, None] + offsets, points[:, None] - offsets], 1).reshape(-1, 3)

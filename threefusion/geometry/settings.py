@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from threefusion.config.fields import Settings, bounded, literal, slot
 from threefusion.registry import component
 
 
-@component("geometry", "density-field", "threefusion.geometry.density_field:DensityField", gives=("density",))
 @dataclass(frozen=True)
-class DensityFieldConfig(Settings):
-    """How points become density and features."""
+class NetworkFieldConfig(Settings):
+    """How points become numbers."""
 
     radius: float = bounded(1.0, 0, 1e3, open_low=True)
-    """Radius of the ball round the origin that holds the scene; the density is 0 outside."""
+    """Radius of the ball round the origin that holds the scene."""
     encoding: Settings = slot("encoding", "hash-grid")
     """How points are encoded before the network."""
     network: Literal["plain", "residual"] = "plain"
@@ -26,6 +25,22 @@ class DensityFieldConfig(Settings):
     """Number of hidden layers, 0 for a linear map; DreamFusion has 5."""
     network_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision in which the network multiplies; bfloat16 pays for wide networks, on processors and GPUs that have it."""
+    normal: Literal["analytic", "finite-difference"] = "analytic"
+    """How normals are found: the derivative of the field, or central differences of it, which smooth and cost six
+    evaluations."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network_dtype == "bfloat16" and self.normal == "finite-difference":
+            raise ValueError("network_dtype: not bfloat16 with finite differences, which would be all rounding")
+
+
+@dataclass(frozen=True)
+class DensityConfig(Settings):
+    """How a number becomes a density."""
+
+    radius: float = bounded(1.0, 0, 1e3, open_low=True)
+    """Radius of the ball round the origin that holds the scene; the density is 0 outside."""
     activation: Literal["softplus", "exp", "trunc-exp"] = "softplus"
     """What makes the density positive: `softplus` (Magic3D), `exp` (DreamFusion), `trunc-exp` (exp with a bounded derivative)."""
     bias: float = bounded(0.0, -1e6, 1e6)
@@ -36,15 +51,56 @@ class DensityFieldConfig(Settings):
     """Height of the blob at the origin: 5 in DreamFusion, 10 in Magic3D."""
     blob_std: float = bounded(0.5, 0, 1e6, open_low=True)
     """Size of the blob in scene units: 0.2 in DreamFusion, 0.5 in Magic3D."""
-    normal: Literal["analytic", "finite-difference"] = "analytic"
-    """How normals are found: the derivative of the field, or central differences of it, which smooth and cost six evaluations."""
     difference_step: float = bounded(0.01, 0, 1e3, open_low=True)
     """Distance of the points between which finite differences are taken, to either side, in scene units."""
 
+
+@component("geometry", "density-field", "threefusion.geometry.density_field:DensityField", gives=("density",))
+@dataclass(frozen=True)
+class DensityFieldConfig(DensityConfig, NetworkFieldConfig):
+    """How points become density and features."""
+
+
+@component("geometry", "sdf-field", "threefusion.geometry.sdf_field:SdfField", gives=("distance",))
+@dataclass(frozen=True)
+class SdfFieldConfig(NetworkFieldConfig):
+    """How points become a signed distance and features."""
+
+    axes: tuple[float, float, float] = bounded((0.5, 0.5, 0.5), 0, 1e3, open_low=True)
+    """Semi-axes of the initial ellipsoid along x, y and z, in scene units; a sphere if they are equal."""
+    difference_step: float | None = bounded(None, 0, 1e3, open_low=True)
+    """Distance of the points between which finite differences are taken, to either side, in scene units. If not given, a cell of
+    the encoding's finest grid that counts, as in Neuralangelo (arXiv 2306.03092)."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.network_dtype == "bfloat16" and self.normal == "finite-difference":
-            raise ValueError("network_dtype: not bfloat16 with finite differences, which would be all rounding")
+        grids = ("HashGridConfig", "DenseGridConfig")
+        if self.normal == "finite-difference" and self.difference_step is None and type(self.encoding).__name__ not in grids:
+            raise ValueError("difference_step: has to be given for an encoding that is no grid")
+
+
+@component("geometry", "voxel-grid", "threefusion.geometry.voxel_grid:VoxelGrid", gives=("density",))
+@dataclass(frozen=True)
+class VoxelGridConfig(DensityConfig):
+    """Size of the grid, and the density that it starts with (DVGO, arXiv 2111.11215, without its network)."""
+
+    network_dtype: ClassVar[str] = "float32"
+
+    resolution: int = bounded(64, 2, 512)
+    """Cells per side of the cube round the ball; every vertex holds a density and features."""
+    normal: Literal["analytic", "finite-difference"] = "finite-difference"
+    """How normals are found: the derivative of the interpolation, which jumps between cells, or central differences."""
+    difference_step: float = bounded(0.03, 0, 1e3, open_low=True)
+    """Distance of the points between which finite differences are taken, to either side, in scene units."""
+
+
+@component("geometry", "tri-plane", "threefusion.geometry.density_field:DensityField", gives=("density",))
+@dataclass(frozen=True)
+class TriPlaneFieldConfig(DensityFieldConfig):
+    """A density field on three planes of features (EG3D, arXiv 2112.07945)."""
+
+    encoding: Settings = slot("encoding", "tri-plane")
+    """How points are encoded before the network."""
 
 
 @dataclass(frozen=True)

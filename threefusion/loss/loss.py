@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.component import Component
@@ -28,3 +28,15 @@ class LossTerm(Component):
     @abstractmethod
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""
+
+
+def mean_over_views(values: Float[Tensor, "N"], view_index: Int[Tensor, "N"], views: int) -> Float[Tensor, ""]:
+    """Mean over views of the mean of each view's values, 0 for a view without any.
+
+    >>> import torch
+    >>> mean_over_views(torch.tensor([1.0, 3.0, 10.0]), torch.tensor([0, 0, 1]), 3)
+    tensor(4.)
+    """
+    total = values.new_zeros(views).index_add(0, view_index, values)
+    count = values.new_zeros(views).index_add(0, view_index, values.detach() * 0 + 1)
+    return (total / count.clamp_min(1)).mean()

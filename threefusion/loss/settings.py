@@ -62,3 +62,39 @@ class SdfEntropyConfig(LossConfig):
 
     weight: Schedule = bounded(Schedule(((0, 0.2),)), -1e9, 1e9)
     """Factor of the term in the sum, by optimiser step; nvdiffrec lowers it from 0.2 to 0.01."""
+
+
+@component("loss", "eikonal", "threefusion.loss.eikonal:Eikonal")
+@dataclass(frozen=True)
+class EikonalConfig(LossConfig):
+    """Weight of the term."""
+
+    weight: Schedule = bounded(Schedule(((0, 0.1),)), -1e9, 1e9)
+    """Factor of the term in the sum, by optimiser step; 0.1 in IGR and NeuS."""
+
+
+@component("loss", "z-variance", "threefusion.loss.z_variance:ZVariance")
+@dataclass(frozen=True)
+class ZVarianceConfig(LossConfig):
+    """Weight of the term."""
+
+    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
+    """Factor of the term in the sum, by optimiser step."""
+
+
+@component("loss", "normal-smoothness-2d", "threefusion.loss.normal_smoothness:NormalSmoothness2d")
+@dataclass(frozen=True)
+class NormalSmoothness2dConfig(LossConfig):
+    """Weight of the term."""
+
+    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
+    """Factor of the term in the sum, by optimiser step."""
+
+
+@component("loss", "normal-smoothness-3d", "threefusion.loss.normal_smoothness:NormalSmoothness3d")
+@dataclass(frozen=True)
+class NormalSmoothness3dConfig(LossConfig):
+    """Weight of the term."""
+
+    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
+    """Factor of the term in the sum, by optimiser step."""

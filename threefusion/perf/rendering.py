@@ -23,7 +23,7 @@ SUBDIVISIONS = 5
 def march_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
     """The fixed scene's sampler, for (batch, resolution) in `sizes`; `points` are the steps inside the outer ball."""
     scene, renderer = fixed_scene(device)
-    sampler = partial(renderer.sampler, scene.geometry)
+    sampler = partial(renderer.sampler, scene.geometry.radius)
     for batch, resolution in sizes:
         views = fixed_views(batch, resolution, device)
         rays, steps = camera_rays(views.camera), march_steps(views)
@@ -37,7 +37,7 @@ def march_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> 
 def composite_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Candidate]:
     """Weights and weighted sums of the fixed scene's samples, forward and backward."""
     scene, renderer = fixed_scene(device)
-    sampler = partial(renderer.sampler, scene.geometry)
+    sampler = partial(renderer.sampler, scene.geometry.radius)
     for batch, resolution in sizes:
         views = fixed_views(batch, resolution, device)
         ray_index = sampler(camera_rays(views.camera), views, True).ray_index

@@ -27,7 +27,7 @@ def step_candidates(sizes: Sequence[tuple[int, int]], device: torch.device) -> I
     for case, (batch, resolution) in [(ALBEDO, sizes[0]), (NORMALS, sizes[0]), *((ALBEDO, size) for size in sizes[1:])]:
         scene, renderer = fixed_scene(device)
         views = fixed_views(batch, resolution, device)
-        samples = len(renderer.sampler(scene.geometry, camera_rays(views.camera), views, True).t_start)
+        samples = len(renderer.sampler(scene.geometry.radius, camera_rays(views.camera), views, True).t_start)
         size = {"batch": batch, "resolution": resolution}
         counts = {"rays": batch * resolution**2, "points": samples}
         for name in runnable(device, *OPERATIONS):

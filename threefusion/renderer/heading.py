@@ -55,8 +55,9 @@ def turn_render(render: RenderOutput, angle: Float[Tensor, ""]) -> RenderOutput:
     normal = None if render.normal is None else turn(render.normal, angle)
     samples = render.samples
     if samples is not None:
-        of_sample = None if samples.normal is None else turn(samples.normal, angle)
-        samples = replace(samples, normal=of_sample, direction=turn(samples.direction, angle))
+        directions = ("normal", "direction", "gradient", "nearby_normal")
+        given = {name: value for name in directions if (value := getattr(samples, name)) is not None}
+        samples = replace(samples, **{name: turn(value, angle) for name, value in given.items()})
     return replace(render, normal=normal, samples=samples)
 
 

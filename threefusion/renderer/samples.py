@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -63,7 +65,8 @@ def split_samples(samples: RaySamples, size: int) -> list[RaySamples]:
     return [RaySamples(*part) for part in zip(*columns, strict=True)]
 
 
-def join(parts: list[RenderedSamples]) -> RenderedSamples:
-    """Samples of consecutive parts of the rays as one."""
-    columns = zip(*((part.weights, part.normal, part.direction, part.view_index) for part in parts), strict=True)
-    return RenderedSamples(*(None if column[0] is None else torch.cat(column) for column in columns))
+def join(parts: list[RenderedSamples], size: int) -> RenderedSamples:
+    """Samples of consecutive parts of the rays, `size` rays each, as one."""
+    parts = [replace(part, ray_index=part.ray_index + size * index) for index, part in enumerate(parts)]
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(RenderedSamples)}
+    return RenderedSamples(**{name: None if column[0] is None else torch.cat(column) for name, column in columns.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threefusion.config.fields import Settings, bounded, slot
+from threefusion.config.fields import Schedule, Settings, bounded, slot
 from threefusion.registry import component
 
 
@@ -22,6 +22,30 @@ class VolumeConfig(Settings):
     """Samples evaluated together; training keeps one chunk's activations and recomputes the others'. Bounds the memory."""
     rays_per_chunk: int = bounded(16384, 1, 2**31 - 1)
     """Rays rendered together in evaluation; bounds the memory, not the result."""
+
+
+@component("renderer", "neus", "threefusion.renderer.neus:Neus", needs=("distance",))
+@dataclass(frozen=True)
+class NeusConfig(VolumeConfig):
+    """How rays are sampled, and how sharp the surface is (NeuS, arXiv 2106.10689)."""
+
+    initial_sharpness: float = bounded(20.0, 0, 1e6, open_low=True)
+    """Learned sharpness s at the beginning, per scene unit; the surface is about 4 / s thick."""
+    max_sharpness: float = bounded(2000.0, 0, 1e6, open_low=True)
+    """Sharpness beyond which it does not grow: a surface much thinner than a sample has no gradient."""
+    cos_anneal: Schedule = bounded(Schedule.constant(1.0), 0, 1)
+    """Share of the true slope of the distance along a ray, by step; below 1 samples behind the surface get gradients too."""
+
+
+@component("renderer", "volsdf", "threefusion.renderer.volsdf:Volsdf", needs=("distance",))
+@dataclass(frozen=True)
+class VolsdfConfig(VolumeConfig):
+    """How rays are sampled, and how sharp the surface is (VolSDF, arXiv 2106.12052)."""
+
+    initial_beta: float = bounded(0.1, 0, 1e3, open_low=True)
+    """Learned width of the surface at the beginning, without `min_beta`, in scene units."""
+    min_beta: float = bounded(1e-3, 0, 1e3, open_low=True)
+    """Least width of the surface, in scene units; 1e-4 in VolSDF, whose samples follow the surface."""
 
 
 @component("renderer", "image", "threefusion.renderer.image:Image", needs=("canvas",))

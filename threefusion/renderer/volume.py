@@ -1,4 +1,4 @@
-"""Volume rendering of density fields."""
+"""Volume rendering: of density fields, and the base of renderers of signed distances."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from functools import partial
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.camera.projection import camera_rays
 from threefusion.errors import UserError
-from threefusion.geometry.geometry import Geometry, HasDensity
+from threefusion.geometry.geometry import Geometry, HasDensity, HasDistance
 from threefusion.geometry.normals import downhill
 from threefusion.machine.memory import retry_on_oom
 from threefusion.ops.composite import packed_weights, weighted_sums
@@ -22,16 +23,23 @@ from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.samples import cone_gaussian, join, rays_of, split_rays, split_samples
 from threefusion.renderer.settings import VolumeConfig
 from threefusion.renderer.shading import shade
-from threefusion.types import Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want
+from threefusion.types import FieldSample, Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want
 
 MIN_NORMAL_OPACITY = 0.01
 """Opacity above which a pixel has a normal: where almost nothing is hit, the mean normal is noise."""
+NEARBY = 0.01
+"""Standard deviation of the offset of a point nearby, in radii of the scene (threestudio's is 0.01 scene units)."""
 
 
 class Volume(Renderer):
-    """Emission and absorption along one ray per pixel, composited over the background."""
+    """Emission and absorption along one ray per pixel, composited over the background.
+
+    Subclasses decide how thick each sample is: `thickness`, `probe` and `density` belong together.
+    """
 
     needs: ClassVar[type[Geometry]] = HasDensity
+    reads_gradient: ClassVar[bool] = False
+    """Whether `thickness` reads the gradient of the signed distance."""
 
     def __init__(self, cfg: VolumeConfig) -> None:
         super().__init__(cfg)
@@ -41,8 +49,22 @@ class Volume(Renderer):
 
     def update(self, scene: Scene, step: int, generator: torch.Generator) -> None:
         """Let the sampler follow the density, and decide about pruning."""
-        self.sampler.update(scene.geometry, step, generator)
+        self.sampler.update(partial(self.density, scene.geometry), scene.geometry.radius, step, generator)
         self.pruning.update(step)
+
+    def density(self, geometry: Geometry, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 1"]:
+        """Density by which the sampler finds empty space; without gradients."""
+        return geometry.density(points)
+
+    def thickness(self, field: FieldSample, directions: Float[Tensor, "N 3"], length: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+        """Optical thickness of samples of this length, whose rays travel along `directions`; opacity is 1 - exp(-thickness)."""
+        return field.density[:, 0] * length
+
+    def probe(
+        self, geometry: Geometry, points: Tensor, covariance: Tensor | None, directions: Tensor, length: Tensor
+    ) -> Float[Tensor, "N"]:
+        """Optical thickness of samples as cheaply as it can be had, for pruning; without gradients."""
+        return geometry.density(points, covariance)[:, 0] * length
 
     def after_step(self, render: RenderOutput, step: int) -> None:
         """Remember the share of visible samples."""
@@ -77,7 +99,7 @@ class Volume(Renderer):
             opacity=pixels[..., 3:4],
             depth=pixels[..., 4:5],
             normal=pixels[..., 5:] if want.normals else None,
-            samples=join([samples for _, samples, _ in parts]) if want.samples else None,
+            samples=join([samples for _, samples, _ in parts], size) if want.samples else None,
             visible_share=parts[0][2],
         )
 
@@ -85,13 +107,13 @@ class Volume(Renderer):
         self, scene: Scene, rays: Rays, views: ViewBatch, want: Want
     ) -> tuple[Tensor, RenderedSamples | None, Tensor | None]:
         """Image, opacity, depth and, if wanted, normal of each ray side by side; its samples if wanted; their visible share."""
-        samples, visible_share = self._prune(scene.geometry, rays, self.sampler(scene.geometry, rays, views, want.random))
+        samples, visible_share = self._prune(scene.geometry, rays, self.sampler(scene.geometry.radius, rays, views, want.random))
         ray_index, count = samples.ray_index, len(rays.origins)
-        density, color, normal = self._query_field(scene, rays, samples, views, want.normals).split([1, 3, 3 * want.normals], -1)
-        weights = packed_weights(density[:, 0] * (samples.t_end - samples.t_start), ray_index, count)
+        thickness, color, normal, gradient, nearby = self._query_field(scene, rays, samples, views, want)
+        weights = packed_weights(thickness[:, 0], ray_index, count)
         if not self.pruning.is_active():
             visible_share = self.pruning.measure(weights)
-        channels = torch.cat([color, torch.ones_like(density), samples.t_mid[:, None], normal], -1)
+        channels = torch.cat([color, torch.ones_like(thickness), samples.t_mid[:, None], normal], -1)
         sums = weighted_sums(weights, channels, ray_index, count)
         opacity = sums[:, 3:4]
         image = sums[:, :3] + (1 - opacity) * scene.background(rays.directions, rays.view_index, views, want.random)
@@ -101,40 +123,58 @@ class Volume(Renderer):
         if not want.samples:
             return pixels, None, visible_share
         of_sample = rays_of(rays, ray_index)
-        rendered = RenderedSamples(weights, normal if want.normals else None, of_sample.directions, of_sample.view_index)
-        return pixels, rendered, visible_share
+        normal, gradient, nearby = (value if value.shape[1] else None for value in (normal, gradient, nearby))
+        where = (of_sample.directions, of_sample.view_index, ray_index, samples.t_mid)
+        return pixels, RenderedSamples(weights, normal, *where, gradient, nearby), visible_share
 
-    def _query_field(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, normals: bool) -> Tensor:
-        """Density, colour and, if requested, normal of each sample side by side, one chunk of samples at a time."""
+    def _query_field(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, want: Want) -> tuple[Tensor, ...]:
+        """Thickness, colour, normal, gradient of the distance and normal nearby of each sample, one chunk of samples at a time.
+
+        What is not requested has no columns.
+        """
         parts = split_samples(samples, self.samples.size)
+        queries = [partial(self._query_chunk, scene, rays, part, views, want) for part in parts]
         if len(parts) == 1 or not torch.is_grad_enabled():
-            return torch.cat([self._query_chunk(scene, rays, part, views, normals) for part in parts])
-        queries = [partial(self._query_chunk, scene, rays, part, views, normals) for part in parts]
-        return torch.cat([recomputed(query, scene.geometry, scene.material) for query in queries])
+            columns = torch.cat([query() for query in queries])
+        else:
+            columns = torch.cat([recomputed(query, scene.geometry, scene.material, self) for query in queries])
+        gradient = want.normals and want.samples and issubclass(self.needs, HasDistance)
+        return columns.split([1, 3, 3 * want.normals, 3 * gradient, 3 * (want.samples and want.nearby)], -1)
 
-    def _query_chunk(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, normals: bool) -> Tensor:
+    def _query_chunk(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, want: Want) -> Tensor:
         of_sample = rays_of(rays, samples.ray_index)
         points, covariance = _sample_positions(scene.geometry, of_sample, samples)
-        field = scene.geometry(points, normals, covariance)
-        if normals and field.normal is None:
+        field = scene.geometry(points, want.normals or self.reads_gradient, covariance)
+        if want.normals and field.normal is None:
             raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
         color = shade(scene.material, field, of_sample.directions, of_sample.view_index, views)
-        return torch.cat([field.density, color, field.normal] if normals else [field.density, color], -1)
+        columns = [self.thickness(field, of_sample.directions, samples.t_end - samples.t_start)[:, None], color]
+        if want.normals:
+            columns.append(field.normal)
+        if want.normals and want.samples and issubclass(self.needs, HasDistance):
+            columns.append(field.gradient)
+        if want.samples and want.nearby:
+            near = (
+                NEARBY * scene.geometry.radius * views.randn("nearby", views.camera.height * views.camera.width, 3).flatten(0, 1)
+            )
+            columns.append(scene.geometry(points + near.index_select(0, samples.ray_index), True, covariance).normal)
+        return torch.cat(columns, -1)
 
-    def _prune(self, geometry: HasDensity, rays: Rays, samples: RaySamples) -> tuple[RaySamples, Tensor | None]:
-        """The samples that are visible, by their density alone, and their share; all samples where pruning does not pay."""
+    def _prune(self, geometry: Geometry, rays: Rays, samples: RaySamples) -> tuple[RaySamples, Tensor | None]:
+        """The samples that are visible, by their thickness alone, and their share; all samples where pruning does not pay."""
         if not self.pruning.is_active():
             return samples, None
         with torch.no_grad():
-            points, covariance = _sample_positions(geometry, rays_of(rays, samples.ray_index), samples)
-            density = geometry.density(points, covariance)
-            weights = packed_weights(density[:, 0] * (samples.t_end - samples.t_start), samples.ray_index, len(rays.origins))
+            of_sample = rays_of(rays, samples.ray_index)
+            points, covariance = _sample_positions(geometry, of_sample, samples)
+            thickness = self.probe(geometry, points, covariance, of_sample.directions, samples.t_end - samples.t_start)
+            weights = packed_weights(thickness, samples.ray_index, len(rays.origins))
         kept = (weights >= self.cfg.prune_below).nonzero()[:, 0]
         pruned = RaySamples(samples.t_start[kept], samples.t_end[kept], samples.ray_index[kept])
         return pruned, self.pruning.measure(weights)
 
 
-def _sample_positions(geometry: HasDensity, of_sample: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
+def _sample_positions(geometry: Geometry, of_sample: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
     """Where the geometry is evaluated for each sample, and the covariance of its part of the cone if the geometry reads it."""
     origins, directions = of_sample.origins, of_sample.directions
     if not geometry.needs_covariance:

@@ -176,13 +176,14 @@ class TextTo3D(pl.LightningModule):
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One optimiser over the scene and what the objectives train, with a group per named part.
+        """One optimiser over the scene and what renderer and objectives train, with a group per named part.
 
         Raises:
             UserError: a parameter requires gradients and is in no group.
         """
         critics = nn.ModuleDict({name: objective.trainable() for name, objective in self.guidance.items()})
-        optimizer = self.optimizer_factory.create(nn.ModuleDict({**dict(self.scene.named_children()), "guidance": critics}))
+        trained = {**dict(self.scene.named_children()), "renderer": self.renderer, "guidance": critics}
+        optimizer = self.optimizer_factory.create(nn.ModuleDict(trained))
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         missing = [name for name, value in self.named_parameters() if value.requires_grad and id(value) not in held]
         if missing:

@@ -93,6 +93,10 @@ def synthetic_render(batch: ViewBatch) -> RenderOutput:
         normal=torch.nn.functional.normalize(batch.randn("sample normal", per_view, 3).flatten(0, 1), dim=-1).requires_grad_(),
         direction=torch.nn.functional.normalize(batch.randn("direction", per_view, 3).flatten(0, 1), dim=-1),
         view_index=torch.arange(count).repeat_interleave(per_view),
+        ray_index=torch.arange(count * height * width).repeat_interleave(3),
+        t=1 + batch.rand("t", per_view).flatten(),
+        gradient=batch.randn("gradient", per_view, 3).flatten(0, 1).requires_grad_(),
+        nearby_normal=torch.nn.functional.normalize(batch.randn("nearby", per_view, 3).flatten(0, 1), dim=-1).requires_grad_(),
     )
     ball = small_ball()
     # the same for all views, as that of a scene is

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from threefusion.camera.projection import camera_rays
 from threefusion.config import Settings
-from threefusion.geometry.geometry import BuildContext, Geometry, HasCanvas, HasDensity, HasSurface
-from threefusion.geometry.settings import CanvasConfig
+from threefusion.geometry.geometry import BuildContext, Geometry, HasCanvas, HasDensity, HasDistance, HasSurface
+from threefusion.geometry.settings import CanvasConfig, SdfFieldConfig
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.testing.samples import small_ball, small_scene, views
@@ -125,6 +125,25 @@ def check_density(geometry: HasDensity, make: Callable[[int], HasDensity]) -> No
     assert_state_round_trip(make, lambda made: made.density(points), "geometry")
 
 
+def check_distance(geometry: HasDistance, make: Callable[[int], HasDistance]) -> None:
+    """Points -> signed distance with its gradient, features and unit normals."""
+    points = 0.5 * geometry.radius * cube_points()
+    sample = geometry(points, True)
+    assert sample.features.shape == (POINTS, 3), "geometry: returns feature_width features"
+    shapes = [None if value is None else value.shape for value in (sample.distance, sample.gradient, sample.normal)]
+    assert shapes == [(POINTS, 1), (POINTS, 3), (POINTS, 3)], "geometry: distance, gradient and normals were requested"
+    length = sample.gradient.norm(dim=-1, keepdim=True)
+    assert torch.allclose(sample.normal * length, sample.gradient, atol=1e-3), "geometry: normals are the gradient's directions"
+    assert_finite([sample.features, sample.distance, sample.gradient], "geometry")
+    assert_finite_gradients(geometry, torch.cat([sample.features, sample.distance, sample.normal], -1), "geometry")
+    assert torch.allclose(geometry.distance(points), sample.distance), "geometry: distance() and forward() agree"
+    assert torch.allclose(geometry.features(points), sample.features), "geometry: features() and forward() agree"
+    far = 2 * geometry.radius * unit_vectors()
+    assert (geometry.distance(far) > 0).all(), "geometry: the distance is positive outside the ball"
+    assert geometry(points[:0], True).features.shape == (0, 3), "geometry: empty input"
+    assert_state_round_trip(make, lambda made: made.distance(points), "geometry")
+
+
 def check_surface(geometry: HasSurface, make: Callable[[int], HasSurface]) -> None:
     """A mesh inside the ball, with features at its points."""
     mesh = geometry.mesh()
@@ -139,7 +158,12 @@ def check_surface(geometry: HasSurface, make: Callable[[int], HasSurface]) -> No
     assert_state_round_trip(make, lambda made: made.mesh().vertices, "geometry")
 
 
-CAPABILITIES: dict[type[Geometry], Callable] = {HasCanvas: check_canvas, HasDensity: check_density, HasSurface: check_surface}
+CAPABILITIES: dict[type[Geometry], Callable] = {
+    HasCanvas: check_canvas,
+    HasDensity: check_density,
+    HasDistance: check_distance,
+    HasSurface: check_surface,
+}
 """The contract of each capability."""
 
 
@@ -201,22 +225,22 @@ def check_background(cfg: Settings) -> None:
 
 def check_sampler(cfg: Settings) -> None:
     """Rays -> intervals inside the ball, sorted; none on rays that miss."""
-    geometry = small_scene()[0].geometry
+    radius = 1.3
     sampler = seeded_build(cfg)
     batch = views()
     rays = camera_rays(batch.camera)
     for random in (True, False):
-        samples = sampler(geometry, rays, batch, random)
+        samples = sampler(radius, rays, batch, random)
         assert len(samples.t_start) > 0, "sampler: rays through the middle of the scene have samples"
         assert (samples.t_start < samples.t_end).all(), "sampler: intervals have a positive length"
         order = samples.ray_index.double() * 1e3 + samples.t_start
         assert (order.diff() >= 0).all(), "sampler: sorted by ray, then distance"
         middle = rays.origins[samples.ray_index] + samples.t_mid[:, None] * rays.directions[samples.ray_index]
-        assert (middle.norm(dim=-1) <= geometry.radius * 1.001).all(), "sampler: samples lie in the ball"
-        again = sampler(geometry, rays, batch, random)
+        assert (middle.norm(dim=-1) <= radius * 1.001).all(), "sampler: samples lie in the ball"
+        again = sampler(radius, rays, batch, random)
         assert torch.equal(samples.t_start, again.t_start), "sampler: all randomness comes from the batch"
     away = Rays(3 * rays.directions, rays.directions, rays.radii, rays.view_index)
-    assert len(sampler(geometry, away, batch, False).t_start) == 0, "sampler: rays that miss have no samples"
+    assert len(sampler(radius, away, batch, False).t_start) == 0, "sampler: rays that miss have no samples"
 
 
 def check_renderer(cfg: Settings) -> None:
@@ -267,7 +291,7 @@ def scene_for(cfg: Settings) -> tuple[Scene, Renderer]:
     """A scene that the renderer can render."""
     if seeded_build(cfg).needs is HasCanvas:
         return small_scene(geometry=CanvasConfig(), renderer=cfg)
-    return small_scene(renderer=cfg)
+    return small_scene(geometry=SdfFieldConfig() if seeded_build(cfg).needs is HasDistance else None, renderer=cfg)
 
 
 CONTRACTS: dict[str, Callable[[Settings], None]] = {

@@ -34,6 +34,10 @@ class GridEncoding(Encoding):
         points = points.detach()
         return self(points), lambda cotangent: encode_vjp(points, self.table, self._level_scale(cotangent), self.grid)
 
+    def cell(self) -> float | Float[Tensor, ""]:
+        """Side of a cell of the finest grid that counts, in [-1, 1]^3."""
+        return 2 / self.grid.levels[-1].scale
+
     def _level_scale(self, features: Tensor) -> Tensor:
         """Features, or their cotangent, times what each level counts for."""
         return features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.geometry.encoding.grid import GridEncoding
@@ -26,6 +27,13 @@ class HashGrid(GridEncoding):
         """Let as many grids count as the schedule says."""
         if self.cfg.active_levels is not None:
             self.active.fill_(self.cfg.active_levels(step))
+
+    def cell(self) -> float | Float[Tensor, ""]:
+        """Side of a cell of the finest grid that counts, in [-1, 1]^3."""
+        if self.cfg.active_levels is None:
+            return super().cell()
+        finest = (self.active.ceil() - 1).clamp(0, self.cfg.levels - 1)
+        return 2 / (self.cfg.base_resolution * self.cfg.growth**finest - 1)
 
     def _level_scale(self, features: Tensor) -> Tensor:
         if self.cfg.active_levels is None:

@@ -68,3 +68,14 @@ class DenseGridConfig(Settings):
         super().__post_init__()
         if self.base_resolution * 2 ** (self.levels - 1) > 256:
             raise ValueError("levels: the finest grid may have at most 256 cells a side")
+
+
+@component("encoding", "tri-plane", "threefusion.geometry.encoding.tri_plane:TriPlane")
+@dataclass(frozen=True)
+class TriPlaneConfig(Settings):
+    """Size of the planes (EG3D, arXiv 2112.07945)."""
+
+    resolution: int = bounded(64, 2, 2048)
+    """Vertices per side of each plane; EG3D has 256."""
+    features: int = bounded(16, 1, 256)
+    """Features per vertex; EG3D has 32."""

@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threefusion.geometry.geometry import HasDensity
 from threefusion.machine.tensors import send
 from threefusion.ops.march import march
-from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
+from threefusion.renderer.sampler.sampler import Density, RaySampler, ball_interval, ray_jitter
 from threefusion.renderer.sampler.settings import OccupancyConfig
 from threefusion.types import Rays, RaySamples, ViewBatch
 
@@ -29,13 +28,13 @@ class Occupancy(RaySampler):
         self.register_buffer("peak_density", torch.zeros(cells))
         self.register_buffer("occupied", torch.ones(cells, dtype=torch.bool))
 
-    def step_length(self, geometry: HasDensity) -> float:
+    def step_length(self, radius: float) -> float:
         """Length of one sample, in scene units."""
-        return 2 * geometry.radius / self.cfg.samples_per_ray
+        return 2 * radius / self.cfg.samples_per_ray
 
-    def forward(self, geometry: HasDensity, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
+    def forward(self, radius: float, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
         """Samples sorted by ray, then distance."""
-        radius, length = geometry.radius, self.step_length(geometry)
+        length = self.step_length(radius)
         near, far = ball_interval(rays, radius, views.camera.near)
         shift = ray_jitter(views, 1)[:, 0] if random else torch.full_like(near, 0.5)
         occupied = self.occupied.view((self.cfg.resolution,) * 3)
@@ -43,7 +42,7 @@ class Occupancy(RaySampler):
         return RaySamples(middle - length / 2, middle + length / 2, ray_index)
 
     @torch.no_grad()
-    def update(self, geometry: HasDensity, step: int, generator: torch.Generator) -> None:
+    def update(self, density: Density, radius: float, step: int, generator: torch.Generator) -> None:
         """Probe the density at a random point of each cell, all of them in the warm-up, later a quarter at a time."""
         if step % self.cfg.interval:
             return
@@ -52,9 +51,9 @@ class Occupancy(RaySampler):
         device = self.occupied.device
         cells = torch.arange(turn, len(self.occupied), 1 if warming else _PHASES, device=device)
         inside = send(torch.rand(len(cells), 3, generator=generator), device)
-        density = geometry.density(self._points(cells, inside) * geometry.radius)[:, 0].float()
-        self.peak_density[cells] = torch.maximum(self.peak_density[cells] * self.cfg.decay, density)
-        opacity = -torch.expm1(-self.peak_density * self.step_length(geometry))
+        probed = density(self._points(cells, inside) * radius)[:, 0].float()
+        self.peak_density[cells] = torch.maximum(self.peak_density[cells] * self.cfg.decay, probed)
+        opacity = -torch.expm1(-self.peak_density * self.step_length(radius))
         # a young scene may be thin everywhere: never cull what is half as dense as the average cell
         self.occupied.copy_(opacity >= (0.5 * opacity.mean()).clamp_max(self.cfg.threshold))
 

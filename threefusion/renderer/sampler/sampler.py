@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -10,8 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.geometry.geometry import HasDensity
 from threefusion.types import Rays, RaySamples, ViewBatch
+
+Density = Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N 1"]]
+"""Density at points in scene units, as the renderer sees it."""
 
 
 class RaySampler(Component):
@@ -20,15 +23,15 @@ class RaySampler(Component):
     kind: ClassVar[str] = "sampler"
 
     @abstractmethod
-    def forward(self, geometry: HasDensity, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
-        """Samples sorted by ray, then distance.
+    def forward(self, radius: float, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
+        """Samples in the ball of `radius` round the origin, sorted by ray, then distance.
 
         With `random`, where `rays` are all rays of the views, they are jittered by `views.rand`; without, `rays` may be any part
         of the views'.
         """
 
     @torch.no_grad()
-    def update(self, geometry: HasDensity, step: int, generator: torch.Generator) -> None:
+    def update(self, density: Density, radius: float, step: int, generator: torch.Generator) -> None:
         """Called once before every optimiser step; override for state that follows the density, such as an occupancy grid.
 
         `generator` depends on (seed, step) alone and is the same in every process.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from threefusion.geometry.geometry import HasDensity
 from threefusion.renderer.sampler.sampler import RaySampler, ball_interval, ray_jitter
 from threefusion.renderer.sampler.settings import UniformConfig
 from threefusion.types import Rays, RaySamples, ViewBatch
@@ -15,10 +14,10 @@ class Uniform(RaySampler):
 
     cfg: UniformConfig
 
-    def forward(self, geometry: HasDensity, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
+    def forward(self, radius: float, rays: Rays, views: ViewBatch, random: bool) -> RaySamples:
         """Samples sorted by ray, then distance."""
         count = self.cfg.samples_per_ray
-        near, far = ball_interval(rays, geometry.radius, views.camera.near)
+        near, far = ball_interval(rays, radius, views.camera.near)
         hit = (far > near).nonzero()[:, 0]
         borders = torch.linspace(0, 1, count + 1, device=near.device).expand(len(hit), -1)
         if random:
