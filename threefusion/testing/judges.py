@@ -141,7 +141,7 @@ def differentiable_tensors(render: RenderOutput) -> list[Tensor]:
     """The tensors of a render that a loss can have gradients to."""
     tensors = [render.image, render.opacity, render.depth, render.normal]
     if render.samples is not None:
-        tensors += [render.samples.weights, render.samples.normal]
+        tensors += [render.samples.weights, render.samples.normal, render.samples.gradient, render.samples.nearby_normal]
     tensors += [None if render.mesh is None else render.mesh.vertices, render.edge_distances]
     return [tensor for tensor in tensors if tensor is not None]
 
