@@ -150,15 +150,15 @@ class FieldSample(TensorData):
     density: Float[Tensor, "N 1"] | None = None
     normal: Float[Tensor, "N 3"] | None = None
     """Unit, outward; None unless requested."""
-    distance: Float[Tensor, "N 1"] | None = None
-    """Signed distance to the surface in scene units, negative inside; None for other geometries."""
-    gradient: Float[Tensor, "N 3"] | None = None
-    """Of the signed distance, not normalised; None unless normals were requested."""
     points: Float[Tensor, "N 3"] | None = None
     direction: Float[Tensor, "N 3"] | None = None
     """Unit direction in which the camera ray travels; None where no camera looks, as in baking."""
     camera: Float[Tensor, "N 3 3"] | None = None
     """Rotation from camera to world; None unless the material has `reads_camera`."""
+    distance: Float[Tensor, "N 1"] | None = None
+    """Signed distance to the surface in scene units, negative inside; None for other geometries."""
+    gradient: Float[Tensor, "N 3"] | None = None
+    """Of the signed distance, not normalised; None unless normals were requested."""
 
 
 @dataclass(frozen=True)
