@@ -59,7 +59,7 @@ def marching_tetrahedra(positions: Float[Tensor, "V 3"], distance: Float[Tensor,
         >>> corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
         >>> mesh = marching_tetrahedra(corners, torch.tensor([-1.0, 1, 1, 3]), torch.tensor([[0, 1, 2, 3]]))
         >>> mesh.vertices.tolist(), mesh.faces.tolist()
-        ([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.25]], [[0, 1, 2]])
+        ([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.25]], [[2, 0, 1]])
     """
     with torch.no_grad():
         edges, faces = crossed_edges(distance, tets)

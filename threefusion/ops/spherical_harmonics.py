@@ -17,7 +17,7 @@ def spherical_harmonics(directions: Float[Tensor, "*N 3"], degree: int) -> Float
     Polynomials in x, y and z, without the Condon-Shortley phase.
 
     >>> spherical_harmonics(torch.tensor([0.0, 0.0, 1.0]), 1).tolist()
-    [0.28209480643272400, 0.0, 0.48860251903533936, 0.0]
+    [0.282094806432724, 0.0, 0.48860251903533936, 0.0]
     """
     x, y, z = directions.unbind(-1)
     one = torch.ones_like(x)

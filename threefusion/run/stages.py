@@ -10,12 +10,9 @@ from threefusion.config import RunConfig
 from threefusion.config.stages import stage_index
 from threefusion.errors import UserError, nearest
 from threefusion.machine.files import cannot_write
-from threefusion.run.exported import LIST
 from threefusion.run.folder import latest_checkpoint, read_report, stage_folders, writing, written_by_training
 
 RESUME = "python launch.py train --resume"
-RESULTS = ("report.json", LIST, "mesh", "turntable*.mp4")
-"""What a run folder holds of its last stage's scene; the report comes first, because it marks the run as finished."""
 
 
 def named_stage(config: RunConfig, option: str, name: str) -> int:
@@ -48,13 +45,17 @@ def keep_earlier(run: Path, config: RunConfig, first: int) -> None:
     Raises:
         UserError: a stage before `first` is not finished, or the folder cannot be written.
     """
+    from threefusion.run.exported import LIST
+
     folders = stage_folders(run, config)
     for stage, folder in zip(config.stages[:first], folders, strict=False):
         if not is_finished(folder):
             name = config.stages[first].name
             raise UserError(f"--from-stage {name}: stage {stage.name} is not finished. Finish it first: {RESUME} {run}")
     with writing(run):
-        results = [path for pattern in RESULTS for path in sorted(run.glob(pattern)) if path.is_file() or any(path.iterdir())]
+        # what the run folder holds of the last stage's scene; first the report, which marks the run as finished
+        patterns = ("report.json", LIST, "mesh", "turntable*.mp4")
+        results = [path for pattern in patterns for path in sorted(run.glob(pattern)) if path.is_file() or any(path.iterdir())]
         trained = [folder for folder in reversed(folders[first:]) if folder.is_dir() and any(written_by_training(folder))]
         if not trained:
             return
