@@ -13,10 +13,10 @@ from threefusion.exporter.topology import (
     main_components,
     signed_volume,
     smooth,
-    vertex_normals,
     weld,
 )
 from threefusion.geometry.isosurface import marching_cubes, sample_density
+from threefusion.geometry.normals import vertex_normals
 from threefusion.geometry.tetrahedral_grid import bcc_grid
 from threefusion.ops.marching_tetrahedra import marching_tetrahedra
 from threefusion.types import Mesh

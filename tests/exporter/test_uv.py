@@ -8,9 +8,9 @@ from analytic_scenes import box
 from test_topology import CUBE, ball
 
 from threefusion.exporter import uv as uv_module
-from threefusion.exporter.topology import vertex_normals
 from threefusion.exporter.uv import unwrap
 from threefusion.geometry.isosurface import marching_cubes, sample_density
+from threefusion.geometry.normals import vertex_normals
 from threefusion.types import Mesh
 
 SIZE = 256

@@ -11,10 +11,11 @@ from torch.nn.functional import mse_loss
 from threefusion.background.settings import SolidConfig
 from threefusion.camera.orbit import views_around
 from threefusion.exporter.fidelity import compare, field_views
-from threefusion.exporter.topology import is_watertight, vertex_normals
+from threefusion.exporter.topology import is_watertight
 from threefusion.geometry.encoding.settings import DenseGridConfig, FrequencyConfig, HashGridConfig
 from threefusion.geometry.fixed_mesh import ColoredMesh
 from threefusion.geometry.geometry import BuildContext
+from threefusion.geometry.normals import vertex_normals
 from threefusion.geometry.settings import DensityFieldConfig, FixedMeshConfig, TetrahedraConfig
 from threefusion.material.settings import DiffuseConfig
 from threefusion.registry import build

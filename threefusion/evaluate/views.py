@@ -12,7 +12,8 @@ from torch.nn.functional import avg_pool2d
 
 from threefusion.camera.projection import camera_rays
 from threefusion.exporter.preview import SurfaceViews, rasterised_views
-from threefusion.exporter.topology import is_watertight, vertex_normals, weld
+from threefusion.exporter.topology import is_watertight, weld
+from threefusion.geometry.normals import vertex_normals
 from threefusion.types import Cameras, Mesh
 
 BALL = 0.7

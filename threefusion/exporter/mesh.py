@@ -23,9 +23,10 @@ from threefusion.exporter.fidelity import compare, without_background
 from threefusion.exporter.normal_map import encode, frames, surface_normals, vertex_tangents
 from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.exporter.surface import Surface, cell_covariance, extract, views_of
-from threefusion.exporter.topology import decimate, is_watertight, main_components, smooth, vertex_normals
+from threefusion.exporter.topology import decimate, is_watertight, main_components, smooth
 from threefusion.exporter.uv import unwrap
 from threefusion.exporter.writers import write_mesh
+from threefusion.geometry.normals import vertex_normals
 from threefusion.machine.progress import doing
 from threefusion.renderer.heading import turn_mesh
 from threefusion.renderer.renderer import Renderer

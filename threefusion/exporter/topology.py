@@ -138,13 +138,3 @@ def surface_area(mesh: Mesh) -> float:
     """Total area of the faces."""
     a, b, c = mesh.vertices.double()[mesh.faces].unbind(1)
     return float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2)
-
-
-def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
-    """Unit normals at the vertices: face normals weighted by area."""
-    a, b, c = mesh.vertices[mesh.faces].unbind(1)
-    area = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(mesh.vertices).index_add_(0, mesh.faces.flatten(), area.repeat_interleave(3, 0))
-    upward = total.new_tensor([0.0, 0.0, 1.0]).expand_as(total)
-    length = total.norm(dim=-1, keepdim=True)
-    return torch.where(length > 1e-20, total / length.clamp_min(1e-20), upward)

@@ -1,4 +1,4 @@
-"""Unit normals from gradients."""
+"""Unit normals from gradients and from faces."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.ops.precision import in_float32
+from threefusion.types import Mesh
 
 _SMALLEST = 1e-4
 
@@ -31,3 +32,13 @@ def central_gradient(
     around = torch.cat([points[:, None] + offsets, points[:, None] - offsets], 1).reshape(-1, 3)
     ahead, behind = function(around).reshape(-1, 2, 3).unbind(1)
     return (ahead - behind) / (2 * step)
+
+
+def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
+    """Unit normals at the vertices: face normals weighted by area; upwards at vertices without area."""
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    area = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(mesh.vertices).index_add_(0, mesh.faces.flatten(), area.repeat_interleave(3, 0))
+    upward = total.new_tensor([0.0, 0.0, 1.0]).expand_as(total)
+    length = total.norm(dim=-1, keepdim=True)
+    return torch.where(length > 1e-20, total / length.clamp_min(1e-20), upward)

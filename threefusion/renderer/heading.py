@@ -58,7 +58,8 @@ def turn_render(render: RenderOutput, angle: Float[Tensor, ""]) -> RenderOutput:
         directions = ("normal", "direction", "gradient", "nearby_normal")
         given = {name: value for name in directions if (value := getattr(samples, name)) is not None}
         samples = replace(samples, **{name: turn(value, angle) for name, value in given.items()})
-    return replace(render, normal=normal, samples=samples)
+    mesh = None if render.mesh is None else turn_mesh(render.mesh, angle)
+    return replace(render, normal=normal, samples=samples, mesh=mesh)
 
 
 def turn_mesh(mesh: Mesh, angle: Float[Tensor, ""]) -> Mesh:

@@ -52,3 +52,9 @@ class VolsdfConfig(VolumeConfig):
 @dataclass(frozen=True)
 class ImageConfig(Settings):
     """Nothing to choose: the canvas knows its size."""
+
+
+@component("renderer", "rasterizer", "threefusion.renderer.rasterizer:Rasterizer", needs=("surface",))
+@dataclass(frozen=True)
+class RasterizerConfig(Settings):
+    """Nothing to choose: the cameras know the size."""

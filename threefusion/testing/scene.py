@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from threefusion.camera.projection import camera_rays
 from threefusion.config import Settings
 from threefusion.geometry.geometry import BuildContext, Geometry, HasCanvas, HasDensity, HasDistance, HasSurface
-from threefusion.geometry.settings import CanvasConfig, SdfFieldConfig
+from threefusion.geometry.settings import CanvasConfig, SdfFieldConfig, TetrahedraConfig
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.testing.samples import small_ball, small_scene, views
@@ -289,9 +289,8 @@ def check_heading(scene: Scene, renderer: Renderer) -> None:
 
 def scene_for(cfg: Settings) -> tuple[Scene, Renderer]:
     """A scene that the renderer can render."""
-    if seeded_build(cfg).needs is HasCanvas:
-        return small_scene(geometry=CanvasConfig(), renderer=cfg)
-    return small_scene(geometry=SdfFieldConfig() if seeded_build(cfg).needs is HasDistance else None, renderer=cfg)
+    geometries = {HasCanvas: CanvasConfig(), HasDistance: SdfFieldConfig(), HasSurface: TetrahedraConfig(resolution=16)}
+    return small_scene(geometry=geometries.get(seeded_build(cfg).needs), renderer=cfg)
 
 
 CONTRACTS: dict[str, Callable[[Settings], None]] = {
