@@ -28,6 +28,11 @@ class FixedMesh(HasSurface):
 
     def __init__(self, cfg: FixedMeshConfig, context: BuildContext) -> None:
         super().__init__(cfg)
+        if context.feature_width == 0:
+            raise UserError(
+                "geometry: a fixed-mesh learns the appearance alone, and this material has none to learn. Use another material, "
+                "or the geometry tetrahedra"
+            )
         self.radius = cfg.radius
         mesh = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)) if context.restoring else _given(context)
         self.register_buffer("vertices", mesh.vertices.detach().float().clone())

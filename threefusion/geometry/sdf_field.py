@@ -62,7 +62,8 @@ def ellipsoid_distance(
 
     k0 (k0 - 1) / k1 with k0 = |p / a| and k1 = |p / a^2| (Inigo Quilez, "Ellipsoid - distance").
 
-    >>> ellipsoid_distance(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), (0.5, 0.5, 0.5))[0].flatten().tolist()
+    >>> points = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    >>> ellipsoid_distance(points, (0.5, 0.5, 0.5))[0].flatten().round(decimals=3).tolist()
     [0.5, -0.5]
     """
     a = points.new_tensor(axes)

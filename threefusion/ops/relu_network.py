@@ -154,7 +154,7 @@ def _buffers(x: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 def _first_output(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Gradient of the first output with respect to all outputs: e_1 for every point of a chunk."""
     row = x.new_zeros(len(weights[-1]))
-    row[0] = 1
+    row[:1] = 1  # a network may have no outputs
     return row.expand(_rows(x), -1)
 
 
