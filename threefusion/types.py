@@ -54,6 +54,8 @@ class Cameras(TensorData):
     width: int
     near: float = 0.1
     far: float = 10.0
+    crop: Float[Tensor, "B 4"] | None = None
+    """First row and column within a larger image, and its height and width, to which `fovy` belongs; None: it is the image."""
 
     def __len__(self) -> int:
         return self.c2w.shape[0]

@@ -51,11 +51,17 @@ def camera_rays(cameras: Cameras) -> Rays:
     """
     height, width = cameras.height, cameras.width
     like = cameras.c2w
-    pixel = 2 * (cameras.fovy / 2).tan() / height
+    pixel = 2 * (cameras.fovy / 2).tan() / (height if cameras.crop is None else cameras.crop[:, 2])
     x = torch.arange(width, device=like.device, dtype=like.dtype) + 0.5 - width / 2
     y = height / 2 - torch.arange(height, device=like.device, dtype=like.dtype) - 0.5
     down, across = torch.meshgrid(y, x, indexing="ij")
-    plane = torch.stack([across, down], -1).reshape(1, -1, 2) * pixel[:, None, None]
+    plane = torch.stack([across, down], -1).reshape(1, -1, 2)
+    if cameras.crop is not None:
+        top, left, whole_height, whole_width = cameras.crop.unbind(1)
+        # distance of the centre of the crop from that of the image, in pixels
+        centre = torch.stack([left + (width - whole_width) / 2, (whole_height - height) / 2 - top], -1)
+        plane = plane + centre[:, None]
+    plane = plane * pixel[:, None, None]
     local = torch.cat([plane, -torch.ones_like(plane[..., :1])], -1)
     length = local.norm(dim=-1, keepdim=True)
     directions = (local / length) @ like[:, :3, :3].transpose(1, 2)
@@ -76,6 +82,13 @@ def world_to_clip(cameras: Cameras) -> Float[Tensor, "B 4 4"]:
     projection = torch.zeros_like(cameras.c2w)
     projection[:, 0, 0] = focal * cameras.height / cameras.width
     projection[:, 1, 1] = focal
+    if cameras.crop is not None:
+        top, left, height, width = cameras.crop.unbind(1)
+        projection[:, 0, 0] = focal * height / cameras.width
+        projection[:, 1, 1] = focal * height / cameras.height
+        # times w = -z
+        projection[:, 0, 2] = (2 * left + cameras.width - width) / cameras.width
+        projection[:, 1, 2] = (height - cameras.height - 2 * top) / cameras.height
     projection[:, 2, 2] = -(far + near) / (far - near)
     projection[:, 2, 3] = -2 * far * near / (far - near)
     projection[:, 3, 2] = -1

@@ -177,7 +177,7 @@ def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, .
     """
     run: RunConfig = read(tree, RunConfig, layers, "key of a run", where, ("extends",))
     users = {"exporter" if "exporter" in tree.classes else f"exporter.{name}": run.exporters[name] for name in run.exporters}
-    for path, settings in {"renderer": run.renderer, **users}.items():
+    for path, settings in {**dict(_nested("renderer", run.renderer)), **users}.items():
         if path.partition(".")[0] in checked:
             with collected(tree.errors):
                 _check_capabilities(run, tree, path, settings)
@@ -218,7 +218,7 @@ def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Setting
     geometry, entry = entry_of(run.geometry), entry_of(settings)
     if _fits(entry.needs, geometry.gives):
         return
-    others, found = tree.catalogue.entries(), tree.places[path]
+    others, found = tree.catalogue.entries(), tree.places.get(path, tree.places[path.partition(".")[0]])
     needs = " and ".join(" or ".join(need.rsplit("|", 1)).replace("|", ", ") for need in entry.needs)
     gives = ", ".join(geometry.gives) or "nothing"
     fitting = [e.name for e in others if e.kind == entry.kind and _fits(e.needs, geometry.gives)]
@@ -229,6 +229,14 @@ def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Setting
         f"Use the {entry.kind} {_either(fitting)}, or the geometry {_either(geometries)}",
         found if found.line or found.file == COMMAND_LINE else tree.places["geometry"],
     )
+
+
+def _nested(path: str, settings: Settings) -> Iterator[tuple[str, Settings]]:
+    """A component and those of its kind among its fields, by path."""
+    yield path, settings
+    for inner in fields(settings):
+        if inner.metadata.get("kind") == path.partition(".")[0]:
+            yield from _nested(f"{path}.{inner.name}", getattr(settings, inner.name))
 
 
 def _fits(needs: Iterable[str], gives: Iterable[str]) -> bool:

@@ -23,6 +23,11 @@ def downhill(gradient: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     return torch.where(enough, -gradient / length, torch.zeros_like(gradient))
 
 
+def unit(vectors: Float[Tensor, "*S 3"]) -> Float[Tensor, "*S 3"]:
+    """Vectors of unit length; 0, with a zero derivative, where they all but vanish."""
+    return -downhill(vectors.reshape(-1, 3)).view_as(vectors)
+
+
 @in_float32  # differences of half-precision numbers are all rounding
 def central_gradient(
     function: Callable[[Tensor], Tensor], points: Float[Tensor, "N 3"], step: float | Tensor

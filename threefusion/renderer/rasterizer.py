@@ -12,7 +12,7 @@ from torch import Tensor
 from threefusion.camera.projection import camera_rays, clip_coordinates
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, HasSurface
-from threefusion.geometry.normals import downhill, vertex_normals
+from threefusion.geometry.normals import unit, vertex_normals
 from threefusion.ops.antialias import antialias, mesh_edges
 from threefusion.ops.precision import in_float32
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
@@ -69,7 +69,7 @@ class Rasterizer(Renderer):
             image=image,
             opacity=opacity,
             depth=depth,
-            normal=None if seen.normal is None else _unit(pixels[..., 5:]) * (opacity > MIN_NORMAL_OPACITY),
+            normal=None if seen.normal is None else unit(pixels[..., 5:]) * (opacity > MIN_NORMAL_OPACITY),
             mesh=mesh,
             edge_distances=scene.geometry.edge_distances(),
         )
@@ -94,7 +94,7 @@ def _look(attributes: Tensor, faces: Tensor, cameras: Cameras) -> Visible:
         values = interpolate(attributes, faces, fragments).flatten(0, 2).index_select(0, pixel)
     else:
         values = attributes[:0]
-    normal = _unit(values[:, 3:]) if values.shape[1] > 3 else None
+    normal = unit(values[:, 3:]) if values.shape[1] > 3 else None
     return Visible(clip, fragments, pixel, (~covered).nonzero()[:, 0], values[:, :3], normal)
 
 
@@ -106,8 +106,3 @@ def _foreground(scene: Scene, seen: Visible, rays: Rays, views: ViewBatch) -> Fl
     depth = ((seen.points - rays.origins[seen.pixel]) * direction).sum(-1, keepdim=True)
     columns = [color, torch.ones_like(depth), depth, *([] if seen.normal is None else [seen.normal])]
     return torch.cat(columns, -1)
-
-
-def _unit(vectors: Float[Tensor, "*S 3"]) -> Float[Tensor, "*S 3"]:
-    """Vectors of unit length; 0, with a derivative of 0, where they all but vanish."""
-    return -downhill(vectors.reshape(-1, 3)).view_as(vectors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from threefusion.config.fields import Schedule, Settings, bounded, slot
-from threefusion.registry import component
+from threefusion.registry import component, entry_of
 
 
 @component("renderer", "volume", "threefusion.renderer.volume:Volume", needs=("density",))
@@ -58,3 +58,25 @@ class ImageConfig(Settings):
 @dataclass(frozen=True)
 class RasterizerConfig(Settings):
     """Nothing to choose: the cameras know the size."""
+
+
+@component("renderer", "patch", "threefusion.renderer.patch:Patch", needs=("density|distance|surface",))
+@dataclass(frozen=True)
+class PatchConfig(Settings):
+    """What renders, and how much of the image has full resolution in training."""
+
+    base: Settings = slot("renderer", "volume")
+    """Renderer of both images; geometries need what it needs."""
+    size: int = bounded(128, 1, 2**15)
+    """Height and width of the patch in pixels, at most those of the image."""
+    downsample: int = bounded(4, 1, 1024)
+    """Factor by which the whole image is smaller."""
+    detach_global: bool = False
+    """Let only the patch have gradients."""
+    global_probability: float = bounded(0.0, 0, 1)
+    """Probability that a view has no patch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "canvas" in entry_of(self.base).needs:
+            raise ValueError("base: expected a renderer whose images have the size of the camera")
