@@ -136,7 +136,7 @@ def _screen_ends(clip: Tensor, edges: MeshEdges, chosen: _Silhouettes, size: Seq
     a, b = (clip.reshape(-1, 4).index_select(0, end).double() for end in index.unbind(1))
     with torch.no_grad():  # where the edge is cut does not change the line that it lies on
         before_a, before_b = (end[:, 2] + end[:, 3] for end in (a, b))
-        cut = (before_a / (before_a - before_b)).nan_to_num()[:, None]
+        cut = (before_a / (before_a - before_b)).nan_to_num().clamp(0, 1)[:, None]
     a, b = (
         torch.where(before_a[:, None] < 0, torch.lerp(a, b, cut), a),
         torch.where(before_b[:, None] < 0, torch.lerp(a, b, cut), b),
