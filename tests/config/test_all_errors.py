@@ -31,7 +31,7 @@ child.yaml:6: guidance.type: unknown guidance type 'sdss'. Did you mean 'sds'?
 child.yaml:7: optimizer.lr: expected a value in (0, 1000], got 0.0
 child.yaml:9: loss.zoo.animal: expected one of lion, zebra, okapi, got 'zebbra'. Did you mean 'zebra'?
 child.yaml:9: loss.zoo.count: between 0 and 10, got 11
-child.yaml:9: loss.zoo.encoding: cannot be null. Available: dense-grid, frequency, hash-grid, integrated
+child.yaml:9: loss.zoo.encoding: cannot be null. Available: dense-grid, frequency, hash-grid, integrated, tri-plane
 child.yaml:10: loss.strict-zoo.keeper: a value is required (text). Write it in the YAML, or give loss.strict-zoo.keeper="…"
 child.yaml:11: exporter.resolution: expected a whole number, got 'x'
 child.yaml:12: output.turntable_size: expected an even number, got 33
