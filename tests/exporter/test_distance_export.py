@@ -109,7 +109,7 @@ def test_faces_are_limited_and_floaters_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("distance", "message"),
     [
-        (lambda points: torch.ones_like(points[:, :1]), "nowhere negative"),
+        (lambda points: torch.ones_like(points[:, :1]), "positive everywhere"),
         (lambda points: points[:, :1] / 0, "not finite"),
     ],
 )

@@ -9,9 +9,10 @@ from threefusion.background.solid import Solid
 from threefusion.camera.orbit import orbit_views
 from threefusion.camera.projection import camera_rays
 from threefusion.config.catalogue import settings_class
+from threefusion.geometry.ellipsoid import ellipsoid_distance
 from threefusion.geometry.encoding.settings import DenseGridConfig
 from threefusion.geometry.geometry import BuildContext
-from threefusion.geometry.sdf_field import SdfField, ellipsoid_distance
+from threefusion.geometry.sdf_field import SdfField
 from threefusion.geometry.settings import SdfFieldConfig
 from threefusion.material.diffuse import Diffuse
 from threefusion.material.settings import DiffuseConfig

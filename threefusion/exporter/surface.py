@@ -82,8 +82,8 @@ def _distance_surface(scene: Scene, cfg: MeshExporterConfig) -> Surface:
     mesh = distance_surface(grid)
     if len(mesh.faces) == 0:
         raise UserError(
-            f"the scene is empty: its signed distance is nowhere negative (least {float(grid.distance.min()):.2g}), so there is "
-            "no mesh to write. Train longer, lower loss.sparsity.weight, or start from a larger initial shape"
+            f"the scene is empty: its signed distance is positive everywhere (least {float(grid.distance.min()):.2g}), so "
+            "there is no mesh to write. Train longer, lower loss.sparsity.weight, or start from a larger initial shape"
         )
     return Surface(mesh, None, {"distance_evaluations": grid.evaluations})
 

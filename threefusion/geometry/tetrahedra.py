@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from threefusion.geometry.appearance import Appearance
 from threefusion.geometry.conversion import distance_before
+from threefusion.geometry.ellipsoid import ellipsoid_distance
 from threefusion.geometry.geometry import BuildContext, HasSurface
 from threefusion.geometry.settings import TetrahedraConfig
 from threefusion.geometry.tetrahedral_grid import bcc_grid, cells_of
@@ -43,7 +44,9 @@ class Tetrahedra(HasSurface):
         before = None if context.previous is None else context.previous.geometry
         copied = isinstance(before, Tetrahedra) and before.rest.shape == self.rest.shape
         distance = None if copied else distance_before(context, self.rest)
-        return ellipsoid_distance(self.rest, torch.tensor(self.cfg.shape) * self.radius) if distance is None else distance[:, 0]
+        if distance is None:
+            distance, _ = ellipsoid_distance(self.rest, [self.radius * axis for axis in self.cfg.shape])
+        return distance[:, 0]
 
     def mesh(self) -> Mesh:
         """The closed surface, differentiable in distances and displacements."""
@@ -64,14 +67,3 @@ class Tetrahedra(HasSurface):
     def _bounded(self) -> Float[Tensor, "V"]:
         """The distances, positive at the border."""
         return torch.where(self.border, self.cell, self.distance)
-
-
-def ellipsoid_distance(points: Float[Tensor, "N 3"], semi_axes: Float[Tensor, "3"]) -> Float[Tensor, "N"]:
-    """Approximate signed distance to an ellipsoid round the origin, exact for a sphere and where it is 0.
-
-    >>> ellipsoid_distance(torch.tensor([[0.0, 0, 0], [0, 0, 3]]), torch.tensor([1.0, 1, 2])).tolist()
-    [-1.0, 1.0]
-    """
-    scaled = (points / semi_axes).norm(dim=-1)
-    slope = (points / semi_axes.square()).norm(dim=-1)
-    return torch.where(slope > 0, scaled * (scaled - 1) / slope.clamp_min(1e-20), -semi_axes.min())

@@ -78,23 +78,14 @@ class EikonalConfig(LossConfig):
 class ZVarianceConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
-    """Factor of the term in the sum, by optimiser step."""
-
 
 @component("loss", "normal-smoothness-2d", "threefusion.loss.normal_smoothness:NormalSmoothness2d")
 @dataclass(frozen=True)
 class NormalSmoothness2dConfig(LossConfig):
     """Weight of the term."""
 
-    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
-    """Factor of the term in the sum, by optimiser step."""
-
 
 @component("loss", "normal-smoothness-3d", "threefusion.loss.normal_smoothness:NormalSmoothness3d")
 @dataclass(frozen=True)
 class NormalSmoothness3dConfig(LossConfig):
     """Weight of the term."""
-
-    weight: Schedule = bounded(Schedule(((0, 1.0),)), -1e9, 1e9)
-    """Factor of the term in the sum, by optimiser step."""
