@@ -13,6 +13,7 @@ from threefusion.config import ConfigError
 HEAD = "config: run.yaml\nvariants: {a: {}, b: {}}\nprompts: [a red ball]\n"
 WRONG = {
     "missing file": (None, "compare.yaml: no such file. Did you mean 'toy.yaml'?"),
+    "empty file": ("", "compare.yaml:1: an empty file: expected a benchmark, see configs/bench/quick.yaml"),
     "unknown key": (HEAD + "promts: []\n", "compare.yaml:4: promts: unknown key of a benchmark. Did you mean 'prompts'?"),
     "no variants": (
         "prompts: [a]\n",

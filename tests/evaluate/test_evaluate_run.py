@@ -19,6 +19,7 @@ from threefusion.evaluate.keys import JANUS_KEYS, SECTIONS
 from threefusion.evaluate.report import MEASURED
 from threefusion.evaluate.specimens import truth_mesh
 from threefusion.exporter.writers import encode_glb, write_files
+from threefusion.run.results import export
 from threefusion.system.scene import build_scene
 from threefusion.toyworld.objects import ToyObject
 
@@ -30,9 +31,9 @@ REPORT = {
 }  # fmt: skip
 
 
-def make_run(folder, seed=3, prompt="a red ball", mesh=True, checkpoint=True, report=REPORT):
+def make_run(folder, seed=3, prompt="a red ball", mesh=True, checkpoint=True, report=REPORT, overrides=()):
     """A run folder whose mesh is the ground truth, without training."""
-    config = load_config(TINY, [f"seed={seed}", f"prompt.text={prompt}"])
+    config = load_config(TINY, [f"seed={seed}", f"prompt.text={prompt}", *overrides])
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.yaml").write_text(config_to_yaml(config))
     if checkpoint:
@@ -113,6 +114,20 @@ def test_an_unreadable_checkpoint_counts_as_missing(content, tmp_path):
     notes = {}
     assert module._read_field(spoiled, 4, notes) is None
     assert "step-000012.ckpt: cannot be read" in notes["fidelity"]
+
+
+def test_a_mesh_is_compared_with_a_scene_that_is_a_surface(tmp_path):
+    settings = [
+        "geometry.type=tetrahedra",
+        "geometry.resolution=24",
+        "renderer.type=rasterizer",
+        "loss=null",
+        "exporter.type=mesh",
+    ]
+    run = make_run(tmp_path / "surface", mesh=False, overrides=settings)
+    export(run, load_config(run / "config.yaml", []), None)
+    fidelity = evaluate_run(run, views=4)["fidelity"]
+    assert fidelity["silhouette_iou"] > 0.97 and fidelity["psnr"] > 25
 
 
 def test_a_field_that_diverged_leaves_no_invalid_numbers(tmp_path):

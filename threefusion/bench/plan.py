@@ -114,6 +114,8 @@ def load_plan(path: Path, overrides: list[str], anyway: bool = False) -> Plan:
     """
     path = find_config(path)
     document = read_file(path).value
+    if not document:
+        raise ConfigError("an empty file: expected a benchmark, see configs/bench/quick.yaml", Place(str(path), 1))
     known = [*(key.name for key in fields(Benchmark)), *RUN_KEYS]
     for key, node in document.items():
         if key not in known:

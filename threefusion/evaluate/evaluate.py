@@ -20,7 +20,7 @@ from threefusion.evaluate.truth import compare_with_truth
 from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
 from threefusion.exporter.preview import SurfaceViews, load_glb
-from threefusion.geometry.geometry import HasDensity
+from threefusion.geometry.geometry import HasCanvas
 from threefusion.machine.files import read_json, write_json
 from threefusion.machine.progress import doing
 from threefusion.run.exported import ExportedFiles
@@ -221,8 +221,8 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
         problem = f"{type(error).__name__}: {first_line(error)}"
         notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({problem})"
         return None
-    if not isinstance(scene.geometry, HasDensity):
-        notes["fidelity"] = "the scene is an image, without a density field"
+    if isinstance(scene.geometry, HasCanvas):
+        notes["fidelity"] = "the scene is an image, without a shape"
         return None
     doing("views of the field")
     return render_field(renderer, scene, views)
