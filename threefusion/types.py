@@ -182,7 +182,7 @@ class Want:
     """What a render has to contain beside image, opacity and depth.
 
     >>> Want(normals=True) | Want(samples=True)
-    Want(normals=True, samples=True, random=False, nearby=False)
+    Want(normals=True, samples=True, random=False, nearby=False, edge_distances=False)
     """
 
     normals: bool = False
@@ -194,11 +194,11 @@ class Want:
 
     nearby: bool = False
     """With samples, the normal of a point next to each: for smoothness."""
+    edge_distances: bool = False
+    """Signed distances at the ends of the grid's edges, where the geometry has such a grid."""
 
     def __or__(self, other: Want) -> Want:
-        return Want(
-            self.normals or other.normals, self.samples or other.samples, self.random or other.random, self.nearby or other.nearby
-        )
+        return Want(**{name: wanted or getattr(other, name) for name, wanted in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class RenderOutput(TensorData):
     mesh: Mesh | None = None
     """The surface in world space, part of the graph; None where no mesh is rendered."""
     edge_distances: Float[Tensor, "E 2"] | None = None
-    """Signed distances at the ends of the edges of a geometry's grid, part of the graph; None for geometries without a grid."""
+    """Signed distances at the ends of the edges of a grid, part of the graph; None unless wanted, and where there is no grid."""
 
 
 @dataclass(frozen=True)

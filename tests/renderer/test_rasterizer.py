@@ -153,8 +153,9 @@ def test_nothing_to_see_is_the_background_with_a_graph(lit):
 def test_mesh_and_edge_distances_are_part_of_the_render_and_turn_with_the_scene():
     rendered = rasterized(Shell(subdivisions=1))
     rendered.scene.geometry.distances = torch.ones(5, 2)
-    render = rendered(circle(8))
+    render = rendered(circle(8), edge_distances=True)
     assert torch.equal(render.mesh.vertices, rendered.scene.geometry.vertices) and len(render.edge_distances) == 5
+    assert rendered(circle(8)).edge_distances is None
     rendered.scene.heading.fill_(torch.pi)
     turned = rendered(circle(8)).mesh.vertices
     torch.testing.assert_close(turned, render.mesh.vertices * torch.tensor([-1.0, -1, 1]))

@@ -14,7 +14,7 @@ from threefusion.geometry.ellipsoid import ellipsoid_distance
 from threefusion.geometry.geometry import BuildContext, HasSurface
 from threefusion.geometry.settings import TetrahedraConfig
 from threefusion.geometry.tetrahedral_grid import bcc_grid, cells_of
-from threefusion.ops.marching_tetrahedra import crossed_edges, marching_tetrahedra
+from threefusion.ops.marching_tetrahedra import crossed_edges, crossings
 from threefusion.types import Mesh
 
 DISPLACEMENT = 0.25 / sqrt(3)
@@ -32,7 +32,7 @@ class Tetrahedra(HasSurface):
         cells = cells_of(cfg.resolution)
         rest, tets = bcc_grid(cells)
         self.cell = 2 * cfg.radius / cells
-        for name, value in (("rest", rest * cfg.radius), ("tets", tets)):
+        for name, value in (("rest", rest * cfg.radius), ("tets", tets.int())):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("border", self.rest.norm(dim=-1) > cfg.radius - BORDER * self.cell, persistent=False)
         self.distance = nn.Parameter(self._initial(context), requires_grad=cfg.train_shape)
@@ -50,8 +50,10 @@ class Tetrahedra(HasSurface):
 
     def mesh(self) -> Mesh:
         """The closed surface, differentiable in distances and displacements."""
-        positions = self.rest + DISPLACEMENT * self.cell * self.displacement.tanh()
-        return marching_tetrahedra(positions, self._bounded(), self.tets)
+        distance = self._bounded()
+        edges, faces = crossed_edges(distance, self.tets)
+        ends = self.rest[edges] + DISPLACEMENT * self.cell * self.displacement[edges].tanh()
+        return Mesh(crossings(ends, distance[edges]), faces)
 
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
         """Features at points."""
@@ -60,9 +62,7 @@ class Tetrahedra(HasSurface):
     def edge_distances(self) -> Float[Tensor, "E 2"]:
         """Signed distances at the ends of the edges that the surface crosses."""
         distance = self._bounded()
-        with torch.no_grad():
-            edges, _ = crossed_edges(distance, self.tets)
-        return distance[edges]
+        return distance[crossed_edges(distance, self.tets)[0]]
 
     def _bounded(self) -> Float[Tensor, "V"]:
         """The distances, positive at the border."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from threefusion.errors import UserError
 from threefusion.loss.loss import LossTerm
-from threefusion.types import Mesh, RenderOutput, ViewBatch
+from threefusion.types import Mesh, RenderOutput, ViewBatch, Want
 
 
 def mesh_of(render: RenderOutput, name: str) -> Mesh:
@@ -69,6 +71,8 @@ class SdfEntropy(LossTerm):
 
     Equation 2 of nvdiffrec (Munkberg et al., arXiv 2111.12503): it takes away floaters and inner surfaces, which nothing sees.
     """
+
+    wants: ClassVar[Want] = Want(edge_distances=True)
 
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted; the same for every view.

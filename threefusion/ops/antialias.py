@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threefusion.machine.tensors import TensorData
+from threefusion.ops.backend import kernels
 from threefusion.ops.precision import in_float32
 from threefusion.ops.rasterize import Fragments
 
@@ -39,22 +40,7 @@ def mesh_edges(faces: Int[Tensor, "F 3"]) -> MeshEdges:
         >>> edges.ends.tolist(), edges.half.tolist()
         ([[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]], [[1, -1], [0, -1], [1, 2], [3, -1], [2, -1]])
     """
-    start, end = faces, faces.roll(-1, 1)
-    along = start < end
-    keys = torch.where(along, start, end) << 32 | torch.where(along, end, start)
-    half = 2 * torch.arange(len(faces), device=faces.device)[:, None] + along
-    keys, order = keys.reshape(-1).sort(stable=True)
-    half = half.reshape(-1)[order]
-    first = torch.ones_like(keys, dtype=torch.bool)
-    first[1:] = keys[1:] != keys[:-1]
-    index = torch.arange(len(keys), device=keys.device)
-    # position among the faces of the same edge: those at even positions open a pair
-    rank = index - torch.where(first, index, 0).cummax(0).values
-    opens = (rank % 2 == 0).nonzero()[:, 0]
-    partner = (opens + 1).clamp_max(max(len(keys) - 1, 0))
-    paired = keys[partner].eq(keys[opens]) & (partner > opens)
-    ends = torch.stack([keys[opens] >> 32, keys[opens] & 0xFFFFFFFF], -1)
-    return MeshEdges(ends, torch.stack([half[opens], torch.where(paired, half[partner], -1)], -1))
+    return MeshEdges(*kernels("topology", faces.device).mesh_edges(faces))
 
 
 @in_float32

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from threefusion.machine.tensors import send
+from threefusion.ops.backend import kernels
 from threefusion.types import Mesh
 
 EDGES = tuple(combinations(range(4), 2))
@@ -61,28 +61,19 @@ def marching_tetrahedra(positions: Float[Tensor, "V 3"], distance: Float[Tensor,
         >>> mesh.vertices.tolist(), mesh.faces.tolist()
         ([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.25]], [[2, 0, 1]])
     """
-    with torch.no_grad():
-        edges, faces = crossed_edges(distance, tets)
-    start, end = positions[edges].unbind(1)
-    first, second = distance[edges].unbind(1)
-    change = second - first
-    # of either sign; an edge that is hardly crossed at all would have a derivative without bound
-    change = torch.where(change.abs() < SMALLEST, torch.where(change < 0, -SMALLEST, SMALLEST), change)
-    return Mesh(torch.lerp(start, end, (-first / change)[:, None]), faces)
+    edges, faces = crossed_edges(distance, tets)
+    return Mesh(crossings(positions[edges], distance[edges]), faces)
 
 
 def crossed_edges(distance: Float[Tensor, "V"], tets: Int[Tensor, "T 4"]) -> tuple[Int[Tensor, "E 2"], Int[Tensor, "F 3"]]:
     """The edges whose ends lie on different sides, each once, and the triangles between them."""
-    inside = (distance < 0).to(torch.uint8)
-    corners = inside.index_select(0, tets.reshape(-1)).view(-1, 4)
-    case = corners[:, 0] + 2 * corners[:, 1] + 4 * corners[:, 2] + 8 * corners[:, 3]
-    active = ((case > 0) & (case < 15)).nonzero()[:, 0]
-    case, ends = case[active].long(), tets[active]
-    table, count = send(TRIANGLES, distance.device)[case], send(COUNT, distance.device)[case]
-    used = torch.cat([table[:, 0], table[count == 2, 1]])
-    owner = torch.cat([ends, ends[count == 2]])
-    pairs = send(torch.tensor(EDGES), distance.device)[used]
-    corner = owner[:, None].expand(-1, 3, -1).gather(2, pairs)
-    keys = corner.amin(-1) * len(distance) + corner.amax(-1)
-    unique, faces = torch.unique(keys, return_inverse=True)
-    return torch.stack([unique // len(distance), unique % len(distance)], -1), faces
+    return kernels("topology", distance.device).crossed_edges(distance.detach() < 0, tets)
+
+
+def crossings(ends: Float[Tensor, "E 2 3"], distance: Float[Tensor, "E 2"]) -> Float[Tensor, "E 3"]:
+    """Where the surface crosses edges with these ends and distances there."""
+    first, second = distance.unbind(1)
+    change = second - first
+    # of either sign; an edge that is hardly crossed at all would have a derivative without bound
+    change = torch.where(change.abs() < SMALLEST, torch.where(change < 0, -SMALLEST, SMALLEST), change)
+    return torch.lerp(ends[:, 0], ends[:, 1], (-first / change)[:, None])

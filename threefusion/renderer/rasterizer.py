@@ -71,7 +71,7 @@ class Rasterizer(Renderer):
             depth=depth,
             normal=None if seen.normal is None else unit(pixels[..., 5:]) * (opacity > MIN_NORMAL_OPACITY),
             mesh=mesh,
-            edge_distances=scene.geometry.edge_distances(),
+            edge_distances=scene.geometry.edge_distances() if want.edge_distances else None,
         )
 
 
