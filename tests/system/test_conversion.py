@@ -17,7 +17,7 @@ from threefusion.geometry.fixed_mesh import ColoredMesh
 from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.normals import vertex_normals
 from threefusion.geometry.settings import DensityFieldConfig, FixedMeshConfig, TetrahedraConfig
-from threefusion.material.settings import DiffuseConfig
+from threefusion.material.settings import DiffuseConfig, NormalConfig
 from threefusion.registry import build
 from threefusion.renderer.settings import VolumeConfig
 from threefusion.system.conversion import base_color, hand_over_appearance, surface_of
@@ -88,6 +88,15 @@ def test_encoding_and_network_are_copied_where_they_fit_and_only_there() -> None
         state = {name: value.clone() for name, value in geometry.appearance.state_dict().items()}
         assert not geometry.appearance.copy_from(previous.geometry)
         assert all(torch.equal(value, state[name]) for name, value in geometry.appearance.state_dict().items())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_surface_without_features_takes_over_the_shape_alone() -> None:
+    before = field()
+    geometry = build(TetrahedraConfig(encoding=DENSE), BuildContext(0, before, surface=lambda: surface_of(before)))
+    scene = Scene(geometry, build(NormalConfig()), build(SolidConfig()))
+    hand_over_appearance(scene, before, seed=1)
+    assert len(scene.geometry.mesh().faces) and geometry.features(torch.zeros(2, 3)).shape == (2, 0)
 
 
 def test_a_colored_mesh_becomes_tetrahedra_and_a_fixed_mesh() -> None:

@@ -52,6 +52,8 @@ def hand_over_appearance(scene: Scene, previous: Scene, seed: int) -> None:
     appearance, before = getattr(scene.geometry, "appearance", None), previous.geometry
     if not isinstance(appearance, Appearance) or not hasattr(before, "features") or previous.material is None:
         return
+    if scene.material.feature_width == 0:  # such as normals as the image: nothing to fit
+        return
     same = type(scene.material) is type(previous.material)
     if same and scene.material.feature_width == previous.material.feature_width and appearance.copy_from(before):
         return
