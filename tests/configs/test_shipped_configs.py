@@ -13,18 +13,34 @@ from threefusion.cli.main import run
 from threefusion.config import RunConfig, Schedule, config_to_yaml, load_config
 from threefusion.guidance.prior.models import MODELS
 from threefusion.registry import entry_of
+from threefusion.run.folder import stage_folders
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("plugins/*/configs/**/*.yaml")])
 WHOLE = [path for path in SHIPPED if path.parent.name not in ("base", "bench")]
 BENCHMARKS = [path for path in SHIPPED if path.parent.name == "bench"]
 PARTS = [path for path in SHIPPED if path.parent.name == "base"]
-REAL = {"dreamfusion-if": "pixel", "dreamfusion-sd": "latent", "dreamfusion-paper": "pixel"}
+REAL = {
+    "dreamfusion-if": ["pixel"],
+    "dreamfusion-sd": ["latent"],
+    "dreamfusion-paper": ["pixel"],
+    "magic3d": ["pixel", "latent"],
+    "fantasia3d": ["latent", "latent"],
+    "textmesh": ["pixel", "latent"],
+}
+"""The prior of each stage."""
 
-ONE_STEP = ["trainer.max_steps=1", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "exporter=null"]
+ONE_STEP = ["trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "exporter=null"]
 ONE_STEP += ["output.image_size=8", "output.turntable_size=8", "output.turntable_frames=1"]
-SMALLER = {"dreamfusion-paper": ["camera.height=8", "camera.width=8"]}
-"""What is changed beside the model: four pictures of 64 x 64 through a residual network take too long on one core for a test."""
+TETRAHEDRA = ["camera.height=32", "camera.width=32", "geometry.resolution=24"]
+SMALLER = {
+    ("dreamfusion-paper", 0): ["camera.height=8", "camera.width=8"],
+    ("magic3d", 1): TETRAHEDRA,
+    ("fantasia3d", 0): TETRAHEDRA,
+    ("fantasia3d", 1): TETRAHEDRA[:2],
+    ("textmesh", 1): TETRAHEDRA[:2],
+}
+"""What is changed in a stage beside the model, because it takes too long on one core for a test."""
 
 
 def name(path: Path) -> str:
@@ -53,11 +69,11 @@ def test_a_shipped_benchmark_is_right_in_every_cell(path: Path) -> None:
 
 
 def test_every_config_that_is_said_to_run_a_real_model_does_so() -> None:
-    for config, prior in REAL.items():
-        chosen = load_config(ROOT / "configs" / f"{config}.yaml", []).guidance["guidance"].prior
-        model = MODELS[chosen.model]
-        assert entry_of(chosen).name == model.prior == prior
-        assert model.sources
+    for config, priors in REAL.items():
+        chosen = [stage.guidance["guidance"].prior for stage in load_config(ROOT / "configs" / f"{config}.yaml", []).parts]
+        models = [MODELS[prior.model] for prior in chosen]
+        assert [entry_of(prior).name for prior in chosen] == [model.prior for model in models] == priors
+        assert all(model.sources for model in models)
 
 
 PAPER = {
@@ -79,12 +95,21 @@ def test_the_papers_config_has_the_numbers_that_its_page_says(kind: str) -> None
     assert {name: getattr(chosen, name) for name in PAPER[kind]} == PAPER[kind]
 
 
-def test_threestudios_guidance_scales_are_converted() -> None:
-    scales = {
-        name: load_config(ROOT / "configs" / f"dreamfusion-{name}.yaml", []).guidance["guidance"].guidance_scale
-        for name in ("if", "sd")
-    }
-    assert scales == {"if": Schedule.constant(20 + 1), "sd": Schedule.constant(100 + 1)}
+THREESTUDIO = {
+    "dreamfusion-if": [20],
+    "dreamfusion-sd": [100],
+    "magic3d": [20, 100],
+    "fantasia3d": [100, 100],
+    "textmesh": [20],
+}
+"""Guidance scales of threestudio's configs, by stage; it has no second stage of TextMesh."""
+
+
+@pytest.mark.parametrize("config", THREESTUDIO)
+def test_threestudios_guidance_scales_are_converted(config: str) -> None:
+    stages = load_config(ROOT / "configs" / f"{config}.yaml", []).parts
+    scales = [stage.guidance["guidance"].guidance_scale for stage in stages[: len(THREESTUDIO[config])]]
+    assert scales == [Schedule.constant(scale + 1) for scale in THREESTUDIO[config]]
 
 
 @pytest.fixture(scope="module")
@@ -97,19 +122,29 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"pixel": tiny.save_tiny_if(folder / "if"), "latent": tiny.save_tiny_sd(folder / "sd")}
 
 
+def one_step(config: str, models: dict[str, Path]) -> list[str]:
+    """Overrides of a run of one step per stage, with the models replaced by `models`."""
+    staged = bool(load_config(ROOT / "configs" / f"{config}.yaml", []).stages)
+    words = list(ONE_STEP)
+    for index, prior in enumerate(REAL[config]):
+        changed = [f"guidance.prior.model={models[prior]}", *SMALLER.get((config, index), [])]
+        changed += ["steps=1" if staged else "trainer.max_steps=1"]
+        words += [f"stages.{index}.{word}" for word in changed] if staged else changed
+    return words
+
+
 @pytest.mark.parametrize("config", REAL)
 def test_a_real_models_config_takes_a_step_with_the_model_replaced(
     config: str, tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THREEFUSION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    folder = tmp_path / "run"
-    model = f"guidance.prior.model={tiny_models[REAL[config]]}"
-    words = ["train", "--config", str(ROOT / "configs" / f"{config}.yaml"), "--out", str(folder), model]
-    words += [*ONE_STEP, *SMALLER.get(config, [])]
-    assert run(words) == 0
-    (row,) = csv.DictReader((folder / "metrics.csv").open())
-    assert float(row["grad_nonfinite"]) == 0
-    assert float(row["grad_norm"]) > 0
+    folder, words = tmp_path / "run", one_step(config, tiny_models)
+    assert run(["train", "--config", str(ROOT / "configs" / f"{config}.yaml"), "--out", str(folder), *words]) == 0
     written = load_config(folder / "config.yaml", [])
-    assert written.guidance == load_config(ROOT / "configs" / f"{config}.yaml", [model]).guidance
+    for stage in stage_folders(folder, written):
+        (row,) = csv.DictReader((stage / "metrics.csv").open())
+        assert float(row["grad_nonfinite"]) == 0
+        assert float(row["grad_norm"]) > 0
+    expected = load_config(ROOT / "configs" / f"{config}.yaml", words)
+    assert [stage.guidance for stage in written.parts] == [stage.guidance for stage in expected.parts]
