@@ -5,7 +5,7 @@ import torch
 
 from threefusion.geometry.tetrahedral_grid import bcc_grid
 from threefusion.ops.antialias import mesh_edges
-from threefusion.ops.backend import backend
+from threefusion.ops.backend import backend, kernels
 from threefusion.ops.marching_tetrahedra import crossed_edges
 from threefusion.ops.parallel import use_threads
 
@@ -63,3 +63,17 @@ def test_edges_of_meshes_are_the_same_on_every_backend():
 def test_corners_that_do_not_exist_are_refused(corner):
     with backend("numba"), pytest.raises(IndexError, match="4"):
         crossed_edges(torch.tensor([-1.0, 1, 1, 1]), torch.tensor([[0, 1, 2, 3], [0, 1, 2, corner]]))
+
+
+def test_silhouettes_are_the_same_on_every_backend():
+    generator = torch.Generator().manual_seed(2)
+    for faces in meshes():
+        # vertices behind the camera too
+        clip = torch.randn(3, int(faces.max()) + 1 if len(faces) else 4, 4, generator=generator)
+        half = mesh_edges(faces).half
+        with backend("torch"):
+            expected = kernels("topology", clip.device).silhouettes(clip, faces, half)
+        for threads in (1, 3):
+            with backend("numba"), use_threads(threads):
+                found = kernels("topology", clip.device).silhouettes(clip, faces, half)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -7,21 +7,25 @@ import torch
 import trimesh
 from scenes import Ball, Rendered, volume
 from torch import nn
+from torch.nn.functional import normalize
 
 from threefusion.background.environment import Environment
 from threefusion.background.settings import EnvironmentConfig, SolidConfig
 from threefusion.background.solid import Solid
 from threefusion.camera.orbit import orbit_views
-from threefusion.camera.projection import camera_rays
+from threefusion.camera.projection import camera_rays, clip_coordinates
 from threefusion.errors import UserError
 from threefusion.exporter.preview import rasterised_views
 from threefusion.geometry.geometry import HasSurface
 from threefusion.geometry.normals import vertex_normals
 from threefusion.material.diffuse import Diffuse
 from threefusion.material.settings import DiffuseConfig
+from threefusion.ops.antialias import antialias, mesh_edges
+from threefusion.ops.rasterize import interpolate, rasterize
 from threefusion.renderer.rasterizer import Rasterizer
 from threefusion.renderer.settings import RasterizerConfig
-from threefusion.types import Mesh, Scene, Shading
+from threefusion.renderer.shading import shade
+from threefusion.types import FieldSample, Mesh, Scene, Shading
 
 
 class Shell(HasSurface):
@@ -187,3 +191,44 @@ def test_half_precision_does_not_move_the_surface():
     full = rendered(circle(), normals=True)
     assert torch.equal(mixed.opacity, full.opacity)
     torch.testing.assert_close(mixed.image, full.image, atol=0.03, rtol=0)
+
+
+def plainly(scene, views):
+    """Image, opacity, depth and normal of whole images, pixel by pixel, antialiased and then normalised."""
+    mesh, rays, camera = scene.geometry.mesh(), camera_rays(views.camera), views.camera
+    clip = clip_coordinates(mesh.vertices, camera)
+    fragments = rasterize(clip, mesh.faces, camera.height, camera.width)
+    seen = (fragments.face >= 0).flatten()[:, None]
+    values = interpolate(torch.cat([mesh.vertices, vertex_normals(mesh)], -1), mesh.faces, fragments).flatten(0, 2)
+    points, normal = values[:, :3], normalize(values[:, 3:], dim=-1)
+    field = FieldSample(scene.geometry.features(points), normal=normal, points=points)
+    color = shade(scene.material, field, rays.directions, rays.view_index, views)
+    behind = scene.background(rays.directions, rays.view_index, views, True)
+    depth = ((points - rays.origins) * rays.directions).sum(-1, keepdim=True)
+    columns = torch.cat([torch.where(seen, color, behind), seen.float(), torch.where(seen, depth, 0), normal], -1)
+    pixels = antialias(columns.view(*fragments.face.shape, -1), fragments, clip, mesh.faces, mesh_edges(mesh.faces))
+    image, opacity, depth, normal = pixels.split([3, 1, 1, 3], -1)
+    return image, opacity, depth, normalize(normal, dim=-1) * (opacity > 0.01)
+
+
+@pytest.mark.parametrize(
+    "background", [Solid(SolidConfig(learned=True, random_probability=0.5)), Environment(EnvironmentConfig())]
+)
+def test_agrees_with_whole_images_and_their_gradients(background):
+    """The renderer works on covered pixels and on those along silhouettes; the second shell is seen in front of the first."""
+    rendered, views = rasterized(Shell(subdivisions=3), background), replace(circle(40), seed=3)
+    geometry = rendered.scene.geometry
+    geometry.vertices = nn.Parameter(
+        torch.cat([geometry.vertices, 0.5 * geometry.vertices + torch.tensor([0.5, 0.1, 0.2])]).detach()
+    )
+    geometry.triangles = torch.cat([geometry.triangles, geometry.triangles + len(geometry.vertices) // 2])
+    render = rendered(views, normals=True, random=True)
+    found = render.image, render.opacity, render.depth, render.normal
+    expected, gradients = plainly(rendered.scene, views), []
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(part.shape, generator=generator) for part in expected]
+    for parts in (found, expected):
+        total = sum((part * weight).sum() for part, weight in zip(parts, weights, strict=True))
+        gradients.append(torch.autograd.grad(total, list(rendered.scene.parameters())))
+    for a, b in zip((*found, *gradients[0]), (*expected, *gradients[1]), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5 * float(b.detach().abs().max()), rtol=0)

@@ -17,6 +17,8 @@ class Background(Component):
     """The colour behind the scene, a function of the ray's direction."""
 
     kind: ClassVar[str] = "background"
+    reads_directions: ClassVar[bool] = True
+    """Whether `forward` reads the directions; where it does not, they may be zeros."""
 
     @abstractmethod
     def forward(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,8 @@ from threefusion.types import ViewBatch
 
 class Solid(Background):
     """One colour: fixed, learned, or random per view in training."""
+
+    reads_directions: ClassVar[bool] = False
 
     def __init__(self, cfg: SolidConfig) -> None:
         super().__init__(cfg)
@@ -30,5 +33,7 @@ class Solid(Background):
     ) -> Float[Tensor, "R 3"]:
         """The same colour along every direction of a view."""
         color = self.logits.sigmoid() if self.cfg.learned else self.color
-        color = color.expand_as(directions)
-        return self.sometimes_flat(color, view_index, views, self.cfg.random_probability) if random else color
+        if not random or self.cfg.random_probability == 0:
+            return color.expand_as(directions)
+        each = torch.arange(len(views), device=view_index.device)
+        return self.sometimes_flat(color.expand(len(views), 3), each, views, self.cfg.random_probability)[view_index]

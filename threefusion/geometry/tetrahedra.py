@@ -52,8 +52,11 @@ class Tetrahedra(HasSurface):
         """The closed surface, differentiable in distances and displacements."""
         distance = self._bounded()
         edges, faces = crossed_edges(distance, self.tets)
-        ends = self.rest[edges] + DISPLACEMENT * self.cell * self.displacement[edges].tanh()
-        return Mesh(crossings(ends, distance[edges]), faces)
+        edge = edges.flatten()
+        # index_select: several times as fast as an index in brackets
+        moved = DISPLACEMENT * self.cell * self.displacement.index_select(0, edge).tanh()
+        ends = (self.rest.index_select(0, edge) + moved).view(-1, 2, 3)
+        return Mesh(crossings(ends, distance.index_select(0, edge).view(-1, 2)), faces)
 
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
         """Features at points."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from threefusion.machine.tensors import TensorData
 from threefusion.ops.backend import kernels
@@ -68,15 +70,58 @@ def antialias(
     Returns:
         The image. Of several silhouettes between two pixels the nearest counts; what is thinner than a pixel gets none.
     """
-    channels = color.shape[-1]
+    return blend(color, silhouettes(fragments, clip, faces, edges))
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How pixels are mixed along silhouettes: `into` receives `amount` times the colour of `below` minus that of `above`."""
+
+    amount: Float[Tensor, "N"]
+    """Differentiable in the clip coordinates."""
+    into: Int[Tensor, "N"]
+    below: Int[Tensor, "N"]
+    above: Int[Tensor, "N"]
+
+
+@in_float32
+def silhouettes(fragments: Fragments, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], edges: MeshEdges) -> Blend:
+    """What `antialias` mixes; indices are those of pixels in the flat batch."""
     with torch.no_grad():
         crossings = _crossings(clip, fragments, edges, _silhouettes(clip, faces, edges))
-    u = _crossed_at(clip, edges, crossings, color.shape[1:3])[0]
-    beyond = (u - crossings.between).to(color.dtype)
-    into = torch.where(beyond > 0, crossings.above, crossings.below)
-    flat = color.reshape(-1, channels)
-    change = flat.index_select(0, crossings.below) - flat.index_select(0, crossings.above)
-    return flat.index_add(0, into, beyond[:, None] * change).reshape(color.shape)
+    u = _crossed_at(clip, edges, crossings, fragments.face.shape[1:])[0]
+    beyond = u - crossings.between
+    return Blend(beyond, torch.where(beyond > 0, crossings.above, crossings.below), crossings.below, crossings.above)
+
+
+@in_float32
+def blend(color: Float[Tensor, "B H W C"], mixed: Blend) -> Float[Tensor, "B H W C"]:
+    """The image with silhouettes blended; differentiable once."""
+    return _Blend.apply(color, mixed.amount.to(color.dtype), mixed.into, mixed.below, mixed.above)
+
+
+class _Blend(Function):
+    """Linear in the colours, and in the amounts: touches the pixels along silhouettes only."""
+
+    @staticmethod
+    def forward(ctx, color, amount, into, below, above):
+        flat = color.reshape(-1, color.shape[-1])
+        change = flat.index_select(0, below) - flat.index_select(0, above)
+        ctx.save_for_backward(amount, change, into, below, above)
+        return flat.index_add(0, into, amount[:, None] * change).view(color.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        amount, change, into, below, above = ctx.saved_tensors
+        flat = gradient.reshape(-1, gradient.shape[-1])
+        received = flat.index_select(0, into)
+        for_amount = (received * change).sum(-1) if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[0]:
+            return None, for_amount, None, None, None
+        received = amount[:, None] * received
+        for_color = flat.index_add(0, below, received).index_add_(0, above, received, alpha=-1)
+        return for_color.view(gradient.shape), for_amount, None, None, None
 
 
 @dataclass(frozen=True)
@@ -107,13 +152,7 @@ class _Crossings(_Silhouettes):
 
 def _silhouettes(clip: Tensor, faces: Tensor, edges: MeshEdges) -> _Silhouettes:
     """The silhouettes of every view; ends may be behind the camera."""
-    corners = clip[:, :, [0, 1, 3]].double()[:, faces]
-    # the sign of this determinant is that of the area where w is positive, and right for the visible part of faces that reach
-    # behind the camera
-    towards = (torch.linalg.cross(corners[:, :, 0], corners[:, :, 1]) * corners[:, :, 2]).sum(-1) > 0
-    left = torch.stack([towards.index_select(1, half.clamp_min(0) >> 1) == (half & 1).bool() for half in edges.half.unbind(1)])
-    view, edge = ((left[0] == left[1]) | (edges.half[:, 1] < 0)).nonzero(as_tuple=True)
-    return _Silhouettes(view, edge, left[0, view, edge])
+    return _Silhouettes(*kernels("topology", clip.device).silhouettes(clip, faces, edges.half))
 
 
 def _screen_ends(clip: Tensor, edges: MeshEdges, chosen: _Silhouettes, size: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -8,17 +8,18 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from threefusion.camera.projection import camera_rays, clip_coordinates
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, HasSurface
 from threefusion.geometry.normals import unit, vertex_normals
-from threefusion.ops.antialias import antialias, mesh_edges
+from threefusion.ops.antialias import blend, mesh_edges, silhouettes
 from threefusion.ops.precision import in_float32
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.shading import shade
-from threefusion.types import Cameras, FieldSample, Mesh, Rays, RenderOutput, Scene, ViewBatch, Want
+from threefusion.types import Cameras, FieldSample, Mesh, RenderOutput, Scene, ViewBatch, Want
 
 MIN_NORMAL_OPACITY = 0.01
 """Opacity above which a pixel has a normal."""
@@ -55,21 +56,17 @@ class Rasterizer(Renderer):
         """
         if want.samples:
             raise UserError("renderer: 'rasterizer' has no samples along rays; leave out the losses that need them")
-        mesh, rays = scene.geometry.mesh(), camera_rays(views.camera)
+        mesh = scene.geometry.mesh()
         seen = look(mesh, views.camera, want.normals or scene.material.needs_normal(views.shading))
-        foreground = _foreground(scene, seen, rays, views)
-        background = scene.background(rays.directions[seen.empty], rays.view_index[seen.empty], views, want.random)
-        background = torch.cat([background, background.new_zeros(len(background), foreground.shape[1] - 3)], -1)
-        pixels = foreground.new_zeros(len(rays.origins), foreground.shape[1])
-        pixels = pixels.index_copy(0, torch.cat([seen.pixel, seen.empty]), torch.cat([foreground, background.to(pixels)]))
-        pixels = pixels.view(*seen.fragments.face.shape, -1)
-        pixels = antialias(pixels, seen.fragments, seen.clip, mesh.faces, mesh_edges(mesh.faces))
-        image, opacity, depth = pixels[..., :3], pixels[..., 3:4], pixels[..., 4:5]
+        pixels = _filled(seen, _foreground(scene, seen, views), _background(scene, seen, views, want.random))
+        mixed = silhouettes(seen.fragments, seen.clip, mesh.faces, mesh_edges(mesh.faces))
+        # one derivative for all parts: those of slices would each be as large as the whole
+        image, opacity, depth, *normal = blend(pixels, mixed).split([3, 1, 1, *([] if seen.normal is None else [3])], -1)
         return RenderOutput(
             image=image,
             opacity=opacity,
             depth=depth,
-            normal=None if seen.normal is None else unit(pixels[..., 5:]) * (opacity > MIN_NORMAL_OPACITY),
+            normal=_unit_again(normal[0], opacity, mixed.into.unique()) if normal else None,
             mesh=mesh,
             edge_distances=scene.geometry.edge_distances() if want.edge_distances else None,
         )
@@ -90,19 +87,49 @@ def _look(attributes: Tensor, faces: Tensor, cameras: Cameras) -> Visible:
     fragments = rasterize(clip, faces, cameras.height, cameras.width)
     covered = (fragments.face >= 0).reshape(-1)
     pixel = covered.nonzero()[:, 0]
+    values = attributes[:0]
     if len(faces):
-        values = interpolate(attributes, faces, fragments).flatten(0, 2).index_select(0, pixel)
-    else:
-        values = attributes[:0]
+        # of covered pixels alone, in one row
+        row = Fragments(*(part.flatten(0, 2).index_select(0, pixel)[None, None] for part in vars(fragments).values()))
+        values = interpolate(attributes, faces, row)[0, 0]
     normal = unit(values[:, 3:]) if values.shape[1] > 3 else None
     return Visible(clip, fragments, pixel, (~covered).nonzero()[:, 0], values[:, :3], normal)
 
 
-def _foreground(scene: Scene, seen: Visible, rays: Rays, views: ViewBatch) -> Float[Tensor, "N C"]:
+def _foreground(scene: Scene, seen: Visible, views: ViewBatch) -> Float[Tensor, "N C"]:
     """Colour, opacity, depth and, if seen, normal of the covered pixels side by side."""
-    direction, view_index = rays.directions[seen.pixel], rays.view_index[seen.pixel]
+    camera = views.camera
+    view_index = seen.pixel // (camera.height * camera.width)
+    offset = seen.points - camera.position.index_select(0, view_index)
+    depth = offset.norm(dim=-1, keepdim=True)
     field = FieldSample(scene.geometry.features(seen.points), normal=seen.normal, points=seen.points)
-    color = shade(scene.material, field, direction, view_index, views).float()
-    depth = ((seen.points - rays.origins[seen.pixel]) * direction).sum(-1, keepdim=True)
+    color = shade(scene.material, field, (offset / depth).detach(), view_index, views).float()
     columns = [color, torch.ones_like(depth), depth, *([] if seen.normal is None else [seen.normal])]
     return torch.cat(columns, -1)
+
+
+def _background(scene: Scene, seen: Visible, views: ViewBatch, random: bool) -> Float[Tensor, "R 3"]:
+    """Colours of the other pixels."""
+    camera = views.camera
+    if scene.background.reads_directions:
+        directions = camera_rays(camera).directions.index_select(0, seen.empty)
+    else:
+        directions = camera.c2w.new_zeros(1, 3).expand(len(seen.empty), 3)
+    return scene.background(directions, seen.empty // (camera.height * camera.width), views, random)
+
+
+def _filled(seen: Visible, foreground: Float[Tensor, "N C"], background: Float[Tensor, "R 3"]) -> Float[Tensor, "B H W C"]:
+    """The image of both, empty but for the colour where the background is."""
+    background = pad(background.to(foreground), (0, foreground.shape[1] - 3))
+    pixels = foreground.new_zeros(len(foreground) + len(background), foreground.shape[1])
+    pixels.index_copy_(0, torch.cat([seen.pixel, seen.empty]), torch.cat([foreground, background]))
+    return pixels.view(*seen.fragments.face.shape, -1)
+
+
+def _unit_again(
+    normal: Float[Tensor, "B H W 3"], opacity: Float[Tensor, "B H W 1"], mixed: Int[Tensor, "N"]
+) -> Float[Tensor, "B H W 3"]:
+    """Normals of unit length in the pixels that were mixed with others; 0 where hardly anything is seen."""
+    flat = normal.reshape(-1, 3)
+    seen = opacity.reshape(-1, 1).index_select(0, mixed) > MIN_NORMAL_OPACITY
+    return flat.index_copy(0, mixed, unit(flat.index_select(0, mixed)) * seen).view(normal.shape)

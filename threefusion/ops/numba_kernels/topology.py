@@ -6,7 +6,7 @@ from typing import no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threefusion.ops.marching_tetrahedra import COUNT, EDGES, TRIANGLES
@@ -18,6 +18,8 @@ Faces = Int[Tensor, "F 3"]
 
 OUT_OF_RANGE = 16
 """Case of a tetrahedron with a corner that does not exist."""
+LEFT, RIGHT = 1, 2
+"""The side on which a silhouette has its faces."""
 _ENDS = np.array(EDGES)[TRIANGLES.numpy()]
 """The two corners at the ends of each edge of each triangle of each case, [16 2 3 2]."""
 _COUNT = COUNT.numpy()
@@ -44,6 +46,44 @@ def mesh_edges(faces: Faces) -> tuple[Pairs, Pairs]:
     ends, half = (np.empty((3 * len(faces), 2), np.int64) for _ in range(2))
     count = _pair_faces(array(faces), vertices, ends, half)
     return torch.from_numpy(ends[:count].copy()), torch.from_numpy(half[:count].copy())
+
+
+def silhouettes(clip: Float[Tensor, "B V 4"], faces: Faces, half: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """View and edge of the edges with all their faces on one side, and whether that is the left."""
+    check_indices(faces, clip.shape[1])
+    check_indices(half, 2 * len(faces), -1)
+    towards, left = np.empty((len(clip), len(faces)), np.bool_), np.empty((len(clip), len(half)), np.int8)
+    run(_facing, array(clip), array(faces), towards)
+    run(_sides, towards, array(half), left)
+    view, edge = np.nonzero(left)
+    return torch.from_numpy(view), torch.from_numpy(edge), torch.from_numpy(left[view, edge] == LEFT)
+
+
+@compiled
+@no_type_check
+def _facing(part, parts, clip, faces, towards):
+    """Whether each face shows its front."""
+    total = len(faces)
+    for view in range(len(clip)):
+        for face in range(total * part // parts, total * (part + 1) // parts):
+            i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+            ax, ay, aw = np.float64(clip[view, i, 0]), np.float64(clip[view, i, 1]), np.float64(clip[view, i, 3])
+            bx, by, bw = np.float64(clip[view, j, 0]), np.float64(clip[view, j, 1]), np.float64(clip[view, j, 3])
+            cx, cy, cw = np.float64(clip[view, k, 0]), np.float64(clip[view, k, 1]), np.float64(clip[view, k, 3])
+            towards[view, face] = (ay * bw - aw * by) * cx + (aw * bx - ax * bw) * cy + (ax * by - ay * bx) * cw > 0
+
+
+@compiled
+@no_type_check
+def _sides(part, parts, towards, half, left):
+    """LEFT or RIGHT for silhouettes, 0 for other edges."""
+    total = len(half)
+    for view in range(len(towards)):
+        for edge in range(total * part // parts, total * (part + 1) // parts):
+            first, second = half[edge, 0], half[edge, 1]
+            side = towards[view, first >> 1] == (first & 1)
+            silhouette = second < 0 or side == (towards[view, max(second, 0) >> 1] == (second & 1))
+            left[view, edge] = (LEFT if side else RIGHT) if silhouette else 0
 
 
 @compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from threefusion.machine.tensors import send
@@ -46,3 +46,14 @@ def mesh_edges(faces: Faces) -> tuple[Pairs, Pairs]:
     paired = keys[partner].eq(keys[opens]) & (partner > opens)
     ends = torch.stack([keys[opens] >> 32, keys[opens] & 0xFFFFFFFF], -1)
     return ends, torch.stack([half[opens], torch.where(paired, half[partner], -1)], -1)
+
+
+def silhouettes(clip: Float[Tensor, "B V 4"], faces: Faces, half: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """View and edge of the edges with all their faces on one side, and whether that is the left."""
+    a, b, c = (clip[:, :, [0, 1, 3]].double().index_select(1, corner) for corner in faces.unbind(1))
+    # the sign of this determinant is that of the area where w is positive, and right for the visible part of faces that reach
+    # behind the camera
+    towards = (torch.linalg.cross(a, b) * c).sum(-1) > 0
+    left = torch.stack([towards.index_select(1, side.clamp_min(0) >> 1) == (side & 1).bool() for side in half.unbind(1)])
+    view, edge = ((left[0] == left[1]) | (half[:, 1] < 0)).nonzero(as_tuple=True)
+    return view, edge, left[0, view, edge]
