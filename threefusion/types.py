@@ -155,8 +155,8 @@ class FieldSample(TensorData):
     points: Float[Tensor, "N 3"] | None = None
     direction: Float[Tensor, "N 3"] | None = None
     """Unit direction in which the camera ray travels; None where no camera looks, as in baking."""
-    camera: Float[Tensor, "N 3 3"] | None = None
-    """Rotation from camera to world; None unless the material has `reads_camera`."""
+    axes: Float[Tensor, "N 3 3"] | None = None
+    """Columns: the axes of the camera or of the world, as the material's `reads_axes` says; None where it says nothing."""
     distance: Float[Tensor, "N 1"] | None = None
     """Signed distance to the surface in scene units, negative inside; None for other geometries."""
     gradient: Float[Tensor, "N 3"] | None = None

@@ -6,7 +6,8 @@ import torch
 from scenes import Ball, volume
 
 from threefusion.camera.orbit import orbit_views
-from threefusion.renderer.heading import turn, turn_views
+from threefusion.ops.rotation import turn
+from threefusion.renderer.heading import turn_views
 from threefusion.renderer.views import to_image
 from threefusion.types import RenderOutput, Shading
 

@@ -202,7 +202,7 @@ def plainly(scene, views):
     values = interpolate(torch.cat([mesh.vertices, vertex_normals(mesh)], -1), mesh.faces, fragments).flatten(0, 2)
     points, normal = values[:, :3], normalize(values[:, 3:], dim=-1)
     field = FieldSample(scene.geometry.features(points), normal=normal, points=points)
-    color = shade(scene.material, field, rays.directions, rays.view_index, views)
+    color = shade(scene, field, rays.directions, rays.view_index, views)
     behind = scene.background(rays.directions, rays.view_index, views, True)
     depth = ((points - rays.origins) * rays.directions).sum(-1, keepdim=True)
     columns = torch.cat([torch.where(seen, color, behind), seen.float(), torch.where(seen, depth, 0), normal], -1)

@@ -5,11 +5,13 @@ from math import cos, sin
 
 import pytest
 import torch
-from scenes import small_field, volume
+from scenes import Ball, small_field, volume
 
 from threefusion.background.environment import Environment
 from threefusion.background.settings import EnvironmentConfig
 from threefusion.camera.orbit import orbit_views
+from threefusion.material.settings import NormalConfig, PbrConfig
+from threefusion.registry import build
 from threefusion.types import Shading
 
 
@@ -37,3 +39,26 @@ def test_a_turned_scene_under_turned_cameras_and_lights_is_the_same_image(sample
     assert torch.allclose(rays["turned"], rotation[:3, :3] @ rays["plain"], atol=1e-3)
     if angle == 0:
         assert torch.equal(turned.image, plain.image)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        PbrConfig(environment="sky", rotation_deg=20.0, normal_strength=0.0),
+        NormalConfig(space="world"),
+        NormalConfig(space="camera"),
+    ],
+)
+@pytest.mark.parametrize("environment_turn", [None, 0.4])
+def test_light_and_axes_belong_to_the_world(settings, environment_turn):
+    """A ball looks the same from everywhere, so that its heading is invisible."""
+    views = orbit_views(3, 0.3, 2.2, 0.8, 8, 8, shading=Shading.LIT)
+    if environment_turn is not None:
+        views = replace(views, light=replace(views.light, turn=torch.full((3,), environment_turn)))
+    material = build(settings)
+    rendered = volume(Ball(features=lambda points: points.new_full((len(points), material.feature_width), 1.0)))
+    rendered.scene.material = material
+    plain = rendered(views).image
+    rendered.scene.heading.fill_(0.7)
+    assert torch.allclose(rendered(views).image, plain, atol=1e-3)
+    assert settings == NormalConfig(space="camera") or (plain[0] - plain[1]).abs().max() > 0.1

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from threefusion.renderer.heading import turn
+from threefusion.ops.rotation import turn
 from threefusion.types import Mesh
 
 YAWS = 36

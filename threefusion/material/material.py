@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,8 +18,8 @@ class Material(Component):
     kind: ClassVar[str] = "material"
     feature_width: int
     """How many features the geometry has to provide."""
-    reads_camera: bool = False
-    """Whether `forward` reads `sample.camera`."""
+    reads_axes: Literal["camera", "world"] | None = None
+    """The axes that `forward` reads from `sample.axes`. Everything else it sees is in the axes of the geometry."""
 
     @abstractmethod
     def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:

@@ -19,7 +19,7 @@ class NormalMaterial(Material):
 
     def __init__(self, cfg: NormalConfig) -> None:
         super().__init__(cfg)
-        self.reads_camera = cfg.space == "camera"
+        self.reads_axes = cfg.space
 
     def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
         """Always."""
@@ -29,10 +29,7 @@ class NormalMaterial(Material):
         """The normal as a colour, grey where there is none."""
         if sample.normal is None:
             return self._grey(sample)
-        normal = sample.normal
-        if self.reads_camera:
-            normal = (sample.camera * normal[:, :, None]).sum(1)  # the columns are the camera's axes
-        return 0.5 * normal + 0.5
+        return 0.5 * (sample.axes * sample.normal[:, :, None]).sum(1) + 0.5
 
     def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
         """Grey: the shape has no colour yet."""

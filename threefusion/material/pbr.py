@@ -24,6 +24,7 @@ from threefusion.material.microfacet import (
 )
 from threefusion.material.settings import PbrConfig
 from threefusion.ops.color import decode_srgb, encode_srgb, shoulder
+from threefusion.ops.rotation import turn
 from threefusion.types import FieldSample, Lights, Shading
 
 _NONMETAL = -2.0
@@ -112,10 +113,10 @@ class Pbr(Material):
         lobe = specular_lobe(self.lobes, n_dot_v, surface.roughness)
         reflectance = self.reflectance(surface, lobe)
         mirrored = sample.direction + 2 * n_dot_v * normal
-        turn = radians(self.cfg.rotation_deg) + (0.0 if light.turn is None else light.turn[:, None])
-        around = self.environment.irradiance(_turned(normal, turn)) * reflectance.diffuse
+        back = -radians(self.cfg.rotation_deg) - (normal.new_zeros(()) if light.turn is None else light.turn)
+        around = self.environment.irradiance(turn(normal, back)) * reflectance.diffuse
         for lean in lobe.lean:
-            middle = _turned(normalize(torch.lerp(mirrored, normal, lean), dim=-1), turn)
+            middle = turn(normalize(torch.lerp(mirrored, normal, lean), dim=-1), back)
             around = around + self.environment.reflection(middle, lobe.width) * reflectance.specular / 2
         towards = normalize(light.position - sample.points, dim=-1)
         n_dot_l = (normal * towards).sum(-1, keepdim=True).clamp_min(0)
@@ -170,13 +171,3 @@ class Pbr(Material):
         if sample.normal is not None and self.cfg.normal_strength > 0:
             maps["normal"] = self.shading_normal(sample.normal, sample.features)
         return maps
-
-
-def _turned(vectors: Float[Tensor, "N 3"], turn: Float[Tensor, "N 1"] | float) -> Float[Tensor, "N 3"]:
-    """Vectors as an environment that is turned about +z by `turn` radians sees them."""
-    if isinstance(turn, float) and turn == 0.0:
-        return vectors
-    x, y, z = vectors.split(1, -1)
-    angle = torch.as_tensor(turn, dtype=vectors.dtype, device=vectors.device)
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.cat([cosine * x + sine * y, cosine * y - sine * x, z], -1)

@@ -51,4 +51,4 @@ class NormalConfig(Settings):
     """Axes of the normals."""
 
     space: Literal["world", "camera"] = "world"
-    """`world`: axes of the geometry; `camera`: x right, y up, z towards the camera, as priors for normal maps expect."""
+    """`world`: of the world, not of the scene that turns; `camera`: x right, y up, z backwards, as priors of normals expect."""

@@ -9,24 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.camera.projection import wrap_angle
+from threefusion.ops.rotation import turn
 from threefusion.types import Mesh, RenderOutput, ViewBatch
 
 
-def turn(vectors: Float[Tensor, "*S 3"], angle: Float[Tensor, ""]) -> Float[Tensor, "*S 3"]:
-    """Vectors turned about +z by `angle` radians, counterclockwise seen from above.
-
-    Sums of products instead of a matrix product: an angle of 0 changes no bit, and autocast has no say.
-
-    >>> turn(torch.tensor([1.0, 0.0, 2.0]), torch.tensor(torch.pi / 2)).round().tolist()
-    [-0.0, 1.0, 2.0]
-    """
-    x, y, z = vectors.unbind(-1)
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], -1)
-
-
 def turn_views(views: ViewBatch, angle: Float[Tensor, ""]) -> ViewBatch:
-    """Cameras and lights turned about the vertical axis.
+    """Cameras and lights, the environment light included, turned about the vertical axis.
 
     >>> from threefusion.camera.orbit import orbit_views
     >>> front = orbit_views(1, elevation=0.0, distance=2.0, fovy=0.8, height=4, width=4)
@@ -37,10 +25,11 @@ def turn_views(views: ViewBatch, angle: Float[Tensor, ""]) -> ViewBatch:
     # the axes and the position are the columns of c2w
     c2w = torch.cat([turn(camera.c2w[:, :3].mT, angle).mT, camera.c2w[:, 3:]], 1)
     azimuth = wrap_angle(camera.azimuth + angle)
+    of_environment = angle.expand(len(views)) if light.turn is None else light.turn + angle
     return replace(
         views,
         camera=replace(camera, c2w=c2w, azimuth=azimuth),
-        light=replace(light, position=turn(light.position, angle)),
+        light=replace(light, position=turn(light.position, angle), turn=of_environment),
     )
 
 

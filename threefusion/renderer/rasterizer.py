@@ -103,7 +103,7 @@ def _foreground(scene: Scene, seen: Visible, views: ViewBatch) -> Float[Tensor, 
     offset = seen.points - camera.position.index_select(0, view_index)
     depth = offset.norm(dim=-1, keepdim=True)
     field = FieldSample(scene.geometry.features(seen.points), normal=seen.normal, points=seen.points)
-    color = shade(scene.material, field, (offset / depth).detach(), view_index, views).float()
+    color = shade(scene, field, (offset / depth).detach(), view_index, views).float()
     columns = [color, torch.ones_like(depth), depth, *([] if seen.normal is None else [seen.normal])]
     return torch.cat(columns, -1)
 

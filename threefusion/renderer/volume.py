@@ -147,7 +147,7 @@ class Volume(Renderer):
         field = scene.geometry(points, want.normals or self.reads_gradient, covariance)
         if want.normals and field.normal is None:
             raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
-        color = shade(scene.material, field, of_sample.directions, of_sample.view_index, views)
+        color = shade(scene, field, of_sample.directions, of_sample.view_index, views)
         columns = [self.thickness(field, of_sample.directions, samples.t_end - samples.t_start)[:, None], color]
         if want.normals:
             columns.append(field.normal)

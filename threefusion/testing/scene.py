@@ -174,7 +174,7 @@ def check_material(cfg: Settings) -> None:
     normal = unit_vectors().requires_grad_()
     axes = torch.linalg.qr(torch.randn(POINTS, 3, 3, generator=seeded(4)))[0]
     density, points, direction = torch.ones(POINTS, 1), 0.5 * cube_points(), unit_vectors(seed=5)
-    sample = FieldSample(features, density, normal, points, direction=direction, camera=axes if material.reads_camera else None)
+    sample = FieldSample(features, density, normal, points, direction=direction, axes=axes if material.reads_axes else None)
     light = Lights(2 * unit_vectors(seed=3), torch.full((POINTS, 3), 0.9), torch.full((POINTS, 3), 0.1))
     for shading in Shading:
         modes = torch.full((POINTS,), int(shading))
