@@ -213,9 +213,11 @@ class RenderedSamples(TensorData):
     """Unit ray direction of each sample, world space."""
     view_index: Int[Tensor, "N"]
     ray_index: Int[Tensor, "N"]
-    """Ray of each sample: its pixel, counted view by view, row by row."""
+    """Ray of each sample: its pixel in the images that the renderer sampled, counted view by view, row by row."""
     t: Float[Tensor, "N"]
     """Distance of each sample's middle from the camera."""
+    rays: int
+    """Rays of all views, as many in each, those without samples included."""
     gradient: Float[Tensor, "N 3"] | None = None
     """Of the signed distance, world space; None without normals, and for geometries without a distance."""
     nearby_normal: Float[Tensor, "N 3"] | None = None

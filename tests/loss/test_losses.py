@@ -47,15 +47,15 @@ def render(views=2, seed=0, per_view=30):
     gradient, nearby = torch.randn(2, views * per_view, 3, generator=generator).requires_grad_()
     where = (direction, torch.arange(views).repeat_interleave(per_view), ray_index.flatten())
     t = 1 + torch.rand(views * per_view, generator=generator)
-    samples = RenderedSamples(weights, normal.requires_grad_(), *where, t, gradient, nearby)
+    samples = RenderedSamples(weights, normal.requires_grad_(), *where, t, 12 * views, gradient, nearby)
     image = torch.nn.functional.normalize(torch.randn(views, 3, 4, 3, generator=generator), dim=-1).requires_grad_()
     return RenderOutput(torch.zeros(views, 3, 4, 3), opacity, opacity, image, samples=samples)
 
 
 def one_view(whole, view):
     part = whole.samples.view_index == view
-    samples = RenderedSamples(**{name: value[part] for name, value in vars(whole.samples).items()})
-    samples = replace(samples, view_index=0 * samples.view_index, ray_index=samples.ray_index - 12 * view)
+    samples = whole.samples.select(part.nonzero()[:, 0])
+    samples = replace(samples, view_index=0 * samples.view_index, ray_index=samples.ray_index - 12 * view, rays=12)
     cut = slice(view, view + 1)
     return RenderOutput(whole.image[cut], whole.opacity[cut], whole.depth[cut], whole.normal[cut], samples=samples)
 

@@ -11,6 +11,7 @@ from threefusion.camera.orbit import orbit_views
 from threefusion.camera.projection import camera_rays
 from threefusion.config import ConfigError, load_config
 from threefusion.errors import UserError
+from threefusion.loss.settings import NormalSmoothness3dConfig, OrientationConfig, ZVarianceConfig
 from threefusion.registry import build
 from threefusion.renderer.settings import ImageConfig, PatchConfig, RasterizerConfig
 from threefusion.types import Shading, Want
@@ -117,11 +118,51 @@ def test_a_patch_larger_than_the_image_is_the_image():
     torch.testing.assert_close(renderer(whole.scene, views(), Want(random=True)).image, whole(views(), random=True).image)
 
 
-def test_samples_are_refused_in_training():
-    rendered = patched(BASES["volume"]())
-    assert rendered(views(), samples=True).samples is not None
-    with pytest.raises(UserError, match="'patch' gives no samples"):
-        rendered(views(), samples=True, random=True)
+def test_samples_are_those_of_the_whole_image_at_low_resolution():
+    whole, batch = BASES["volume"](), views()
+    small = whole(replace(batch, camera=replace(batch.camera, height=10, width=14)), samples=True, random=True).samples
+    samples = patched(whole)(batch, samples=True, random=True).samples
+    assert samples.rays == small.rays == 3 * 10 * 14
+    for name in ("weights", "t", "ray_index", "view_index"):
+        assert torch.equal(getattr(samples, name), getattr(small, name))
+
+
+def test_samples_are_those_of_the_patches_where_these_alone_have_gradients():
+    batch = views(8)
+    rendered = patched(BASES["volume"](), detach_global=True, global_probability=0.5)
+    render = rendered(batch, samples=True, random=True)
+    drawn = batch.rand("patch", 3)
+    with_patch = (drawn[:, 2] >= 0.5).nonzero()[:, 0]
+    samples = render.samples
+    assert samples.rays == 8 * SIZE**2 and 0 < len(with_patch) < 8
+    assert set(samples.view_index.tolist()) <= set(with_patch.tolist())
+    assert torch.equal(samples.ray_index // SIZE**2, samples.view_index)
+    # their weights add up to the opacity of the patch, row by row
+    opacity = torch.zeros(samples.rays).index_add(0, samples.ray_index, samples.weights).view(8, SIZE, SIZE)
+    for b in with_patch.tolist():
+        top, left = (int(drawn[b, axis] * (size - SIZE + 1)) for axis, size in enumerate((40, 56)))
+        patch = render.opacity[b, top : top + SIZE, left : left + SIZE, 0]
+        torch.testing.assert_close(opacity[b], patch, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("loss", [OrientationConfig(), ZVarianceConfig(), NormalSmoothness3dConfig()])
+def test_losses_on_samples_are_means_over_the_rays_that_were_sampled(loss, detach):
+    """With a patch as large as the image, and a low resolution that is the full one, both are the base's."""
+    whole, batch = BASES["volume"](), views()
+    cfg = PatchConfig(base=whole.renderer.cfg, size=500, downsample=1, detach_global=detach)
+    term = build(loss)
+    values = []
+    for renderer in (build(cfg), whole.renderer):
+        render = renderer(whole.scene, batch, replace(term.wants, random=True))
+        values.append(term(render, batch).detach())
+    torch.testing.assert_close(*values)
+    assert values[0] > 0
+
+
+def test_samples_of_a_base_without_them_are_refused():
+    with pytest.raises(UserError, match="'rasterizer' has no samples"):
+        patched(BASES["rasterizer"]())(views(), samples=True, random=True)
 
 
 def test_its_needs_are_those_of_its_base(tmp_path):

@@ -232,3 +232,9 @@ def test_agrees_with_whole_images_and_their_gradients(background):
         gradients.append(torch.autograd.grad(total, list(rendered.scene.parameters())))
     for a, b in zip((*found, *gradients[0]), (*expected, *gradients[1]), strict=True):
         torch.testing.assert_close(a, b, atol=2e-5 * float(b.detach().abs().max()), rtol=0)
+
+
+def test_out_of_memory_names_what_a_surface_has_to_lower():
+    with pytest.raises(UserError, match=r"Lower camera.batch_size.*patch") as error:
+        Rasterizer(RasterizerConfig()).reduce_memory()
+    assert "samples" not in str(error.value)

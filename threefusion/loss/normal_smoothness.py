@@ -60,4 +60,4 @@ class NormalSmoothness3d(LossTerm):
             raise UserError("loss: 'normal-smoothness-3d' needs a renderer that gives normals of samples, such as 'volume'")
         difference = (samples.normal - samples.nearby_normal).abs().mean(-1)
         # all views have as many rays, so one sum over the batch is the mean over views of means over rays
-        return (samples.weights.detach() * difference).sum() / render.opacity.numel()
+        return (samples.weights.detach() * difference).sum() / samples.rays

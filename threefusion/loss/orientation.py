@@ -32,4 +32,4 @@ class Orientation(LossTerm):
         samples = render.samples
         away = (samples.normal * samples.direction).sum(-1).clamp_min(0).square()
         # all views have as many rays, so one sum over the batch is the mean over views of means over rays
-        return (samples.weights.detach() * away).sum() / render.opacity.numel()
+        return (samples.weights.detach() * away).sum() / samples.rays

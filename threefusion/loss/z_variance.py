@@ -32,10 +32,10 @@ class ZVariance(LossTerm):
         if samples is None:
             raise UserError("loss: 'z-variance' needs a renderer that gives samples along rays, such as 'volume'")
         weights, rays = samples.weights, samples.ray_index
-        empty = weights.new_zeros(render.opacity.numel())
+        empty = weights.new_zeros(samples.rays)
         total = empty.index_add(0, rays, weights)
         mean = empty.index_add(0, rays, weights * samples.t) / total.clamp_min(1e-6)
         spread = weights * (samples.t - mean.index_select(0, rays)).square()
         variance = empty.index_add(0, rays, spread) / total.clamp_min(1e-6)
         opaque = (total > _OPAQUE).nonzero()[:, 0]
-        return mean_over_views(variance[opaque], opaque // (len(empty) // len(views)), len(views))
+        return mean_over_views(variance[opaque], opaque // (samples.rays // len(views)), len(views))

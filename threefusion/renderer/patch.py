@@ -9,13 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from threefusion.errors import UserError
 from threefusion.geometry.normals import unit
 from threefusion.machine.tensors import send
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.settings import PatchConfig
-from threefusion.types import RenderOutput, Scene, ViewBatch, Want
+from threefusion.types import RenderedSamples, RenderOutput, Scene, ViewBatch, Want
 
 
 class Patch(Renderer):
@@ -45,13 +44,10 @@ class Patch(Renderer):
     def render(self, scene: Scene, views: ViewBatch, want: Want) -> RenderOutput:
         """Images of the views; with `want.random` a patch at full resolution in each.
 
-        Raises:
-            UserError: samples are wanted in training: those of the two renders have different weights.
+        Samples are then those of the whole images at low resolution, or of the patches if these alone have gradients.
         """
         if not want.random:
             return self.base.render(scene, views, want)
-        if want.samples:
-            raise UserError("renderer: 'patch' gives no samples along rays in training; leave out the losses that need them")
         camera = views.camera
         # on the CPU, where the host decides by them what has to be rendered
         drawn = torch.stack([torch.rand(3, generator=generator) for generator in views.generators("patch")])
@@ -59,14 +55,16 @@ class Patch(Renderer):
         size = torch.tensor([min(self.cfg.size, camera.height), min(self.cfg.size, camera.width)])
         whole = torch.tensor([camera.height, camera.width])
         corner = (drawn[patched, :2] * (whole - size + 1)).long()
-        coarse = self._enlarged(scene, views, want)
+        detached = self.cfg.detach_global
+        coarse = self._enlarged(scene, views, replace(want, samples=want.samples and not (detached and len(patched))))
         if not len(patched):
             return coarse
         part = views.select(patched)
         crop = send(torch.cat([corner, whole.expand_as(corner)], -1).to(camera.c2w.dtype), camera.c2w.device)
         fine = replace(part, camera=replace(part.camera, height=int(size[0]), width=int(size[1]), crop=crop))
-        pasted = _pasted(coarse, self.base.render(scene, fine, want), patched, corner)
-        return replace(coarse, **pasted)
+        render = self.base.render(scene, fine, replace(want, samples=want.samples and detached))
+        samples = coarse.samples if render.samples is None else _of_batch(render.samples, patched, len(views))
+        return replace(coarse, **_pasted(coarse, render, patched, corner), samples=samples)
 
     def _enlarged(self, scene: Scene, views: ViewBatch, want: Want) -> RenderOutput:
         """The base's render at low resolution, interpolated to the size of the views."""
@@ -98,3 +96,11 @@ def _pasted(
     columns = corner[:, 1, None, None] + torch.arange(width)
     index = tuple(send(part, fine.image.device) for part in (view[:, None, None], rows, columns))
     return {name: getattr(coarse, name).index_put(index, image) for name, image in _images(fine).items()}
+
+
+def _of_batch(samples: RenderedSamples, view: Int[Tensor, "P"], count: int) -> RenderedSamples:
+    """Samples of the views `view` of a batch of `count`, as samples of the batch, whose other views have none."""
+    per_view = samples.rays // len(view)
+    of_sample = send(view, samples.view_index.device).index_select(0, samples.view_index)
+    ray_index = samples.ray_index + (of_sample - samples.view_index) * per_view
+    return replace(samples, view_index=of_sample, ray_index=ray_index, rays=count * per_view)

@@ -48,6 +48,15 @@ class Rasterizer(Renderer):
 
     needs: ClassVar[type[Geometry]] = HasSurface
 
+    def reduce_memory(self) -> None:
+        """There are no chunks: what a step keeps are a few images and the points that they show.
+
+        Raises:
+            UserError: always.
+        """
+        advice = "Lower camera.batch_size, camera.height and camera.width, or set renderer={type: patch, base: rasterizer}"
+        raise UserError(f"out of memory. {advice}")
+
     def render(self, scene: Scene, views: ViewBatch, want: Want) -> RenderOutput:
         """Images of the views.
 

@@ -69,4 +69,6 @@ def join(parts: list[RenderedSamples], size: int) -> RenderedSamples:
     """Samples of consecutive parts of the rays, `size` rays each, as one."""
     parts = [replace(part, ray_index=part.ray_index + size * index) for index, part in enumerate(parts)]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(RenderedSamples)}
-    return RenderedSamples(**{name: None if column[0] is None else torch.cat(column) for name, column in columns.items()})
+    rays = sum(columns.pop("rays"))
+    joined = {name: None if column[0] is None else torch.cat(column) for name, column in columns.items()}
+    return RenderedSamples(**joined, rays=rays)

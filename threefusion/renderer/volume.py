@@ -124,7 +124,7 @@ class Volume(Renderer):
             return pixels, None, visible_share
         of_sample = rays_of(rays, ray_index)
         normal, gradient, nearby = (value if value.shape[1] else None for value in (normal, gradient, nearby))
-        where = (of_sample.directions, of_sample.view_index, ray_index, samples.t_mid)
+        where = (of_sample.directions, of_sample.view_index, ray_index, samples.t_mid, count)
         return pixels, RenderedSamples(weights, normal, *where, gradient, nearby), visible_share
 
     def _query_field(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, want: Want) -> tuple[Tensor, ...]:

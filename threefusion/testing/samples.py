@@ -95,6 +95,7 @@ def synthetic_render(batch: ViewBatch) -> RenderOutput:
         view_index=torch.arange(count).repeat_interleave(per_view),
         ray_index=torch.arange(count * height * width).repeat_interleave(3),
         t=1 + batch.rand("t", per_view).flatten(),
+        rays=count * height * width,
         gradient=batch.randn("gradient", per_view, 3).flatten(0, 1).requires_grad_(),
         nearby_normal=torch.nn.functional.normalize(batch.randn("nearby", per_view, 3).flatten(0, 1), dim=-1).requires_grad_(),
     )
