@@ -4,8 +4,9 @@
 
 Gradient: a row per mesh and size; median and largest relative error, in percent, of the derivatives of a weighted sum of
 coverage in five directions (scale, shifts along the axes, a smooth field), against central differences of a hard render with
-8 x 8 samples per pixel. Fit: intersection over union of silhouettes before and after. Time: milliseconds on one grid, of coverage
-alone, the minimum of seven.
+8 x 8 samples per pixel. Fit: intersection over union of silhouettes before and after. Time: milliseconds of processor time on one
+grid, the minimum of seven: steps on coverage alone, then whole steps of the renderer with lit colours and normals, and what of
+these the colour network (with its encoding) and the material take by themselves.
 """
 
 from __future__ import annotations
@@ -21,19 +22,32 @@ import trimesh
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from threefusion.background.settings import SolidConfig
+from threefusion.background.solid import Solid
 from threefusion.camera.orbit import orbit_views
 from threefusion.camera.projection import clip_coordinates
+from threefusion.config import Settings
+from threefusion.geometry.encoding.settings import DenseGridConfig, HashGridConfig
+from threefusion.geometry.geometry import BuildContext
+from threefusion.geometry.settings import TetrahedraConfig
+from threefusion.geometry.tetrahedra import Tetrahedra
 from threefusion.geometry.tetrahedral_grid import bcc_grid
+from threefusion.material.diffuse import Diffuse
+from threefusion.material.settings import DiffuseConfig
 from threefusion.ops.antialias import antialias, mesh_edges
 from threefusion.ops.marching_tetrahedra import marching_tetrahedra
 from threefusion.ops.rasterize import rasterize
-from threefusion.types import Cameras, Mesh
+from threefusion.renderer.rasterizer import Rasterizer, look
+from threefusion.renderer.settings import RasterizerConfig
+from threefusion.renderer.shading import shade
+from threefusion.types import Cameras, FieldSample, Mesh, Scene, Shading, Want
 
 SAMPLES = 8
 DIFFERENCE = 1e-2
 """Step of the central differences, in scene units: smaller ones see single samples change."""
 CELLS, VIEWS, FIT_SIZE, STEPS = 40, 24, 128, 150
 REPEATS = 7
+ENCODINGS: dict[str, Settings] = {"dense-grid": DenseGridConfig(levels=2), "hash-grid": HashGridConfig()}
 
 
 def ball(subdivisions: int) -> Mesh:
@@ -147,10 +161,38 @@ def step_times(size: int) -> dict[str, float]:
     return {"faces": len(mesh.faces), **times}
 
 
+def shaded_times(size: int, encoding: str) -> dict[str, float]:
+    """Milliseconds of a whole step of the rasterizer, and of its parts: marching, visibility, colour network and material."""
+    cfg = TetrahedraConfig(radius=1.0, resolution=100, shape=[0.62] * 3, encoding=ENCODINGS[encoding])
+    material = Diffuse(DiffuseConfig())
+    scene = Scene(Tetrahedra(cfg, BuildContext(material.feature_width)), material, Solid(SolidConfig(random_probability=1.0)))
+    renderer, views = Rasterizer(RasterizerConfig()), orbit_views(1, 0.3, 2.2, 0.8, size, size, Shading.LIT)
+    mesh = scene.geometry.mesh()
+    clip = clip_coordinates(mesh.vertices.detach(), views.camera)
+    points = look(mesh, views.camera, False).points.detach().requires_grad_()
+    features, normal = scene.geometry.features(points).detach().requires_grad_(), points.detach().clone().requires_grad_()
+    index = torch.zeros(len(points), dtype=torch.int64)
+    field = FieldSample(features, normal=normal, points=points)
+
+    def step() -> None:
+        render = renderer(scene, views, Want(normals=True, random=True))
+        sum(part.square().sum() for part in (render.image, render.opacity, render.normal)).backward()
+
+    work: dict[str, Callable[[], object]] = {
+        "marching": scene.geometry.mesh,
+        "visibility": lambda: rasterize(clip, mesh.faces, size, size),
+        "network": lambda: scene.geometry.features(points).sum().backward(),
+        "material": lambda: shade(scene, field, points.detach(), index, views).sum().backward(),
+        "step": step,
+    }
+    times = {name: min(_milliseconds(run) for _ in range(REPEATS)) for name, run in work.items()}
+    return {"faces": len(mesh.faces), **times}
+
+
 def _milliseconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     run()
-    return 1000 * (time.perf_counter() - started)
+    return 1000 * (time.process_time() - started)
 
 
 def main() -> None:
@@ -171,6 +213,14 @@ def main() -> None:
         ratio = times["step"] / (times["marching"] + times["visibility"])
         print(
             f"{size} px, {times.pop('faces')} faces: {', '.join(f'{k} {v:.1f}' for k, v in times.items())} ms; ratio {ratio:.2f}"
+        )
+    for encoding in ENCODINGS:
+        times = shaded_times(512, encoding)
+        base = times["marching"] + times["visibility"]
+        rest = times["step"] - times["network"] - times["material"]
+        print(
+            f"512 px, {times.pop('faces')} faces, {encoding}: {', '.join(f'{k} {v:.1f}' for k, v in times.items())} ms; "
+            f"ratio {times['step'] / base:.2f}, without network and material {rest / base:.2f}"
         )
     if not arguments.skip_fit:
         before, after = fit()
