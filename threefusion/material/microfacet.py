@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from math import pi
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,9 +23,20 @@ MAX_WIDTH = 1.5
 _TABLE_SIZE = 32
 _TABLE_BITS = 11
 _SMALLEST = 1e-4
-_SPLIT, _SHIFT = 0.7, 0.3
-"""How far apart the two lobes are, and how far they move towards the mirror direction, in standard deviations. Fitted to
-panoramas: GGX's tails, which carry most of the variance, matter less for an image than its peak."""
+
+_FIT = (
+    (1.360, 0.713, -0.459, -0.743, 1.696, 1.703),
+    (0.155, 0.058, 0.369, -0.044, -0.744, -1.088),
+    (-0.089, -0.063, -0.033, 0.143, 0.009, 0.214),
+    (0.602, 0.140, -0.342, -0.222, 0.001, 0.798),
+    (-0.476, -0.805, 0.417, 0.086, 1.236, -1.980),
+    (-0.610, 0.821, 0.279, 0.222, -1.177, -0.076),
+    (0.032, 0.874, 0.461, 0.358, -2.586, 0.169),
+    (0.329, 0.192, 0.268, -0.060, 0.473, 0.246),
+    (0.255, -1.122, 0.272, 0.501, 0.852, 0.505),
+    (0.470, -1.667, -0.016, 0.300, 1.460, 1.286),
+)
+"""Constants of `fitted_lobes`: rows are features, columns are outputs. From `python -m benchmarks.lobes`."""
 
 
 def distribution(sine2: Float[Tensor, "*#N"], alpha: Float[Tensor, "*#N"]) -> Float[Tensor, "..."]:
@@ -54,62 +64,71 @@ def schlick(v_dot_h: Float[Tensor, "*#N"]) -> Float[Tensor, "..."]:
 
 @dataclass(frozen=True)
 class Lobe:
-    """The specular lobe of a rough surface, seen at an angle: two symmetric lobes, side by side in the plane of incidence."""
+    """The specular lobe of a rough surface at an angle: two symmetric lobes in the plane of incidence, and a cosine lobe."""
 
     scale: Float[Tensor, "N 1"]
     bias: Float[Tensor, "N 1"]
     """f0 scale + bias is the reflected share of uniform light."""
     lean: tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]
-    """The lobes' middles are the directions of (1 - lean) mirrored + lean normal."""
-    width: Float[Tensor, "N 1"]
-    """Roughness of both (`symmetric_lobe`)."""
+    """The symmetric lobes' middles are the directions of (1 - lean) mirrored + lean normal."""
+    width: tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]
+    """Their roughnesses (`symmetric_lobe`)."""
+    share: tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"], Float[Tensor, "N 1"]]
+    """Of the two, and of the cosine lobe round the normal, in the reflected light; they sum to 1."""
 
 
 @cache
-def lobe_table() -> Float[Tensor, "1 5 T T"]:
-    """Scale, bias, both leans and width of `Lobe` on a grid of roughness (rows) and n.v (columns) from 0 to 1.
+def lobe_table() -> Float[Tensor, "1 9 T T"]:
+    """The fields of `Lobe` in their order, on a grid of roughness (rows) and n.v (columns) from 0 to 1."""
+    axis = torch.linspace(0, 1, _TABLE_SIZE)
+    roughness, n_dot_v = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.cat([lobe_integrals(), fitted_lobes(n_dot_v, roughness, torch.tensor(_FIT)).movedim(-1, 0)])[None]
 
-    Scale and bias are the second half of Karis's split sum ("Real Shading in Unreal Engine 4", 2013), by importance sampling of
-    the microfacet normals. Karis takes the lobe for a symmetric one round the mirror direction. Two symmetric lobes, set by the
-    true one's mean direction and its variances along and across the plane of incidence, halve the error on rough metals.
+
+@cache
+def lobe_integrals() -> Float[Tensor, "2 T T"]:
+    """Scale and bias on the grid of `lobe_table`.
+
+    The second half of Karis's split sum ("Real Shading in Unreal Engine 4", 2013), by importance sampling of the microfacet
+    normals.
     """
     axis = torch.linspace(0, 1, _TABLE_SIZE, dtype=torch.float64)
     alpha = axis[:, None, None].square().clamp_min(_SMALLEST)
-    n_dot_v = axis[None, :, None].clamp(1e-3, 1 - 1e-6)
-    n_dot_h, h_x, h_y = _microfacet_normals(alpha)
-    v_x = (1 - n_dot_v * n_dot_v).sqrt()
-    v_dot_h = (v_x * h_x + n_dot_v * n_dot_h).clamp_min(0)
+    n_dot_v = axis[None, :, None].clamp(1e-3, 1)
+    n_dot_h, h_x = _microfacet_normals(alpha)
+    v_dot_h = ((1 - n_dot_v * n_dot_v).sqrt() * h_x + n_dot_v * n_dot_h).clamp_min(0)
     n_dot_l = (2 * v_dot_h * n_dot_h - n_dot_v).clamp_min(0)
     # f (n.l) over the density of l, D (n.h) / (4 v.h)
     weight = visibility(n_dot_l, n_dot_v, alpha) * n_dot_l * 4 * v_dot_h / n_dot_h
     white = schlick(v_dot_h)
-    share = weight / weight.sum(-1, keepdim=True)
-    away = v_x - 2 * v_dot_h * h_x
-    middle = torch.atan2((share * away).sum(-1), (share * n_dot_l).sum(-1))
-    sideways = away * middle.cos()[..., None] - n_dot_l * middle.sin()[..., None]
-    along, across = (share * sideways.square()).sum(-1), (share * (2 * v_dot_h * h_y).square()).sum(-1)
-    width = _width_of_variance(torch.where(along > across, across, (along + across) / 2))
-    half = ((along - across).clamp_min(0) / (1 - 3 * across)).clamp(0, 0.9).sqrt().asin()
-    mirror = n_dot_v[..., 0].acos()
-    middle = middle + _SHIFT * half
-    leans = [
-        (mirror - angle).sin() / ((mirror - angle).sin() + angle.sin())
-        for angle in (middle - _SPLIT * half, middle + _SPLIT * half)
-    ]
-    table = torch.stack([(weight * (1 - white)).mean(-1), (weight * white).mean(-1), *leans, width])
-    table[2:4, :, -1] = table[2:4, :, -2]  # seen along the normal, the directions are all one
-    return table[None].float()
+    return torch.stack([(weight * (1 - white)).mean(-1), (weight * white).mean(-1)]).float()
 
 
-def _microfacet_normals(alpha: Float[Tensor, "T 1 1"]) -> tuple[Tensor, Tensor, Tensor]:
-    """(n.h) and both tangential components of microfacet normals, distributed as D (n.h), on a Hammersley sequence."""
+def fitted_lobes(n_dot_v: Float[Tensor, "*N"], roughness: Float[Tensor, "*N"], constants: Float[Tensor, "10 6"]) -> Tensor:
+    """Both leans, both widths and the three shares of `Lobe` [*N 7].
+
+    Karis takes the lobe for a symmetric one round the mirror direction; of rough surfaces the horizon cuts it, and it leans
+    towards the normal. Two symmetric lobes, which can be prefiltered, and a cosine lobe, which ends at the horizon, approximate
+    it. Their parameters are quadratic in roughness, n.v and n.v / (n.v + alpha), which tells how grazing the view is.
+    Everything becomes Karis's lobe as roughness vanishes.
+    """
+    grazing = n_dot_v / (n_dot_v + roughness.square()).clamp_min(_SMALLEST)
+    terms = torch.stack([torch.ones_like(n_dot_v), roughness, n_dot_v, grazing], -1)
+    row, column = torch.triu_indices(4, 4)
+    lean, width, share = ((terms[..., row] * terms[..., column]) @ constants).split(2, -1)
+    roughness = roughness[..., None]
+    shares = torch.cat([share, torch.zeros_like(share[..., :1])], -1).softmax(-1)
+    return torch.cat([roughness.square() * lean, (roughness * width.exp()).clamp_max(MAX_WIDTH), shares], -1)
+
+
+def _microfacet_normals(alpha: Float[Tensor, "T 1 1"]) -> tuple[Tensor, Tensor]:
+    """(n.h) and the component in the plane of incidence of microfacet normals, distributed as D (n.h): a Hammersley sequence."""
     count = 1 << _TABLE_BITS
     index = torch.arange(count)
     turn = 2 * pi * (index + 0.5) / count
     u = sum((index >> bit & 1) * 0.5 ** (bit + 1) for bit in range(_TABLE_BITS)).double() + 0.5 / count
     cosine2 = (1 - u) / (1 + (alpha * alpha - 1) * u)
-    sine = (1 - cosine2).sqrt()
-    return cosine2.sqrt(), sine * turn.cos(), sine * turn.sin()
+    return cosine2.sqrt(), (1 - cosine2).sqrt() * turn.cos()
 
 
 def symmetric_lobe(cosine: Float[Tensor, "*#N"], roughness: Float[Tensor, "*#N"]) -> Float[Tensor, "..."]:
@@ -117,21 +136,12 @@ def symmetric_lobe(cosine: Float[Tensor, "*#N"], roughness: Float[Tensor, "*#N"]
     return distribution((1 - cosine) / 2, roughness.square()) * cosine.clamp_min(0)
 
 
-def _width_of_variance(variance: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
-    """The roughness whose symmetric lobe has this variance along each of two axes across its middle."""
-    roughness = torch.linspace(0.02, MAX_WIDTH, 256, dtype=torch.float64)
-    cosine = 1 - torch.linspace(0, 1, 4097, dtype=torch.float64).square()  # dense round the middle
-    lobe = symmetric_lobe(cosine, roughness[:, None])
-    variances = torch.trapezoid(lobe * (1 - cosine.square()) / 2, cosine) / torch.trapezoid(lobe, cosine)
-    return torch.from_numpy(np.interp(variance.numpy(), variances.numpy(), roughness.numpy()))
-
-
-def specular_lobe(table: Float[Tensor, "1 5 T T"], n_dot_v: Float[Tensor, "N 1"], roughness: Float[Tensor, "N 1"]) -> Lobe:
+def specular_lobe(table: Float[Tensor, "1 9 T T"], n_dot_v: Float[Tensor, "N 1"], roughness: Float[Tensor, "N 1"]) -> Lobe:
     """The lobe at points, linear between the table's entries and differentiable in both arguments."""
     grid = torch.cat([n_dot_v, roughness], -1)[None, None] * 2 - 1
     fields = grid_sample(table.to(grid.dtype), grid, align_corners=True, padding_mode="border")[0, :, 0]
-    scale, bias, *leans, width = fields[:, :, None]
-    return Lobe(scale, bias, tuple(leans), width)
+    scale, bias, *rest = fields[:, :, None]
+    return Lobe(scale, bias, lean=tuple(rest[:2]), width=tuple(rest[2:4]), share=tuple(rest[4:]))
 
 
 def compensation(lobe: Lobe, f0: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

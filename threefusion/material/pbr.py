@@ -64,7 +64,7 @@ class Pbr(Material):
         super().__init__(cfg)
         self.feature_width = 5 + 3 * (cfg.normal_strength > 0)
         self.environment = Environment(cfg.environment)
-        self.lobes: Float[Tensor, "1 5 T T"]
+        self.lobes: Float[Tensor, "1 9 T T"]
         self.register_buffer("lobes", lobe_table(), persistent=False)
 
     def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
@@ -114,10 +114,12 @@ class Pbr(Material):
         reflectance = self.reflectance(surface, lobe)
         mirrored = sample.direction + 2 * n_dot_v * normal
         back = -radians(self.cfg.rotation_deg) - (normal.new_zeros(()) if light.turn is None else light.turn)
-        around = self.environment.irradiance(turn(normal, back)) * reflectance.diffuse
-        for lean in lobe.lean:
+        irradiance = self.environment.irradiance(turn(normal, back))
+        reflected = lobe.share[2] * irradiance
+        for lean, width, share in zip(lobe.lean, lobe.width, lobe.share[:2], strict=True):
             middle = turn(normalize(torch.lerp(mirrored, normal, lean), dim=-1), back)
-            around = around + self.environment.reflection(middle, lobe.width) * reflectance.specular / 2
+            reflected = reflected + share * self.environment.reflection(middle, width)
+        around = irradiance * reflectance.diffuse + reflected * reflectance.specular
         towards = normalize(light.position - sample.points, dim=-1)
         n_dot_l = (normal * towards).sum(-1, keepdim=True).clamp_min(0)
         # a light of colour c gives pi c of irradiance, so that white matte surfaces show c
