@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,8 +36,7 @@ def read_mesh(path: Path, radius: float) -> Mesh:
 
     try:
         loaded = trimesh.load(path, process=False)
-        parts = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
-        parts = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+        parts = [part for part in _parts(loaded) if isinstance(part, trimesh.Trimesh) and len(part.faces)]
         meshes = [_converted(part, path.suffix.lower(), textured=len(parts) == 1) for part in parts]
     except Exception as error:  # trimesh's parsers raise anything
         raise UserError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {first_line(error)})") from error
@@ -59,6 +58,21 @@ def fitted(vertices: Float[Tensor, "V 3"], radius: float) -> Float[Tensor, "V 3"
     return centred * (FITTED * radius / centred.norm(dim=-1).max().clamp_min(1e-12))
 
 
+def _parts(loaded: Any) -> list[Any]:
+    """What a file holds, moved to its place in the scene; not `dump`, whose copies lose the vertex colours beside a material."""
+    if not hasattr(loaded, "geometry"):
+        return [loaded]
+    parts = []
+    for node in loaded.graph.nodes_geometry:
+        transform, name = loaded.graph[node]
+        part = loaded.geometry[name].copy()
+        attributes = getattr(loaded.geometry[name].visual, "vertex_attributes", {})
+        if "color" in attributes:
+            part.visual.vertex_attributes["color"] = attributes["color"]
+        parts.append(part.apply_transform(transform))
+    return parts
+
+
 def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
     """In scene axes: GLB and OBJ have +y up."""
     vertices = torch.from_numpy(np.array(part.vertices, np.float32))
@@ -67,10 +81,27 @@ def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
     image, uv = _texture(part), getattr(part.visual, "uv", None)
     if textured and image is not None and uv is not None and len(uv) == len(vertices):
         return replace(mesh, uv=torch.from_numpy(np.array(uv, np.float32)), textures={"base_color": image})
-    visual = part.visual.to_color() if part.visual.kind == "texture" else part.visual
-    colors = torch.from_numpy(np.array(visual.vertex_colors[:, :3], np.float32)) / 255
-    # glTF's vertex colours are linear, a texture's are not
-    return replace(mesh, colors=to_srgb(colors) if suffix == ".glb" and image is None else colors)
+    sampled = image is not None and uv is not None
+    colors = _numbers(part.visual.to_color().vertex_colors) if sampled else _plain_colors(part)
+    # glTF's vertex colours and factors are linear, a texture's colours are not
+    return replace(mesh, colors=to_srgb(colors) if suffix == ".glb" and not sampled else colors)
+
+
+def _plain_colors(part: trimesh.Trimesh) -> Float[Tensor, "V 3"]:
+    """Colours of the vertices, of the material, or their product, as in glTF."""
+    if part.visual.kind != "texture":
+        return _numbers(part.visual.vertex_colors)
+    material, given = part.visual.material, part.visual.vertex_attributes.get("color")
+    factor = material.baseColorFactor if hasattr(material, "baseColorFactor") else material.main_color
+    flat = torch.ones(3) if factor is None else _numbers(factor)
+    return flat.expand(len(part.vertices), 3) if given is None else flat * _numbers(given)
+
+
+def _numbers(colors: np.ndarray) -> Float[Tensor, "*V 3"]:
+    """Red, green and blue in [0, 1] of floats or normalised integers."""
+    colors = np.asarray(colors)[..., :3]
+    largest = np.iinfo(colors.dtype).max if np.issubdtype(colors.dtype, np.integer) else 1
+    return torch.from_numpy(colors.astype(np.float32) / np.float32(largest))
 
 
 def _texture(part: trimesh.Trimesh) -> Float[Tensor, "H W 3"] | None:
