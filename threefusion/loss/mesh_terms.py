@@ -47,7 +47,7 @@ class NormalConsistency(LossTerm):
 class Laplacian(LossTerm):
     """Mean over the vertices of the distance to the middle of their neighbours.
 
-    The uniform Laplacian (Nealen et al., GRAPHITE 2006), as PyTorch3D and nvdiffrec have it for meshes.
+    The uniform Laplacian (Nealen et al., GRAPHITE 2006) as PyTorch3D has it; nvdiffrec takes the mean square.
     """
 
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:

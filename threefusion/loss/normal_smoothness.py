@@ -17,7 +17,7 @@ _OPAQUE = 0.5
 class NormalSmoothness2d(LossTerm):
     """Squared difference of the normals of neighbouring pixels that are both opaque, averaged over the pairs of a view.
 
-    Formula of threestudio's `lambda_2d_normal_smooth`; pairs across a silhouette are left out.
+    Formula of threestudio's `lambda_normal_smooth`; pairs across a silhouette are left out, and the two directions share a mean.
     """
 
     wants: ClassVar[Want] = Want(normals=True)

@@ -17,7 +17,7 @@ _OPAQUE = 0.5
 class ZVariance(LossTerm):
     """Variance of the distance along a ray under its weights, averaged over the pixels of a view whose opacity exceeds 0.5.
 
-    HiFA, arXiv 2305.18766, section 3.3.
+    HiFA (arXiv 2305.18766), with threestudio's threshold of opacity. There the weights are not normalised by opacity.
     """
 
     wants: ClassVar[Want] = Want(samples=True)

@@ -13,7 +13,7 @@ _PLANES = ((0, 1), (0, 2), (1, 2))
 
 
 class TriPlane(Encoding):
-    """Sum of the features of a point's projections to the planes xy, xz and yz, interpolated bilinearly (EG3D, section 4.1)."""
+    """Sum of the features of a point's projections to the planes xy, xz and yz, interpolated bilinearly (EG3D, section 3)."""
 
     def __init__(self, cfg: TriPlaneConfig) -> None:
         super().__init__(cfg)
