@@ -257,19 +257,6 @@ class RenderOutput(TensorData):
 
 
 @dataclass(frozen=True)
-class Rewrite:
-    """A new set of rows for parameters that hold one row per primitive: some rows are kept, new ones are appended.
-
-    The optimiser keeps its state of the kept rows and starts the new ones from zero.
-    """
-
-    keep: Int[Tensor, "K"]
-    """Rows that stay, in their new order."""
-    new: dict[str, Float[Tensor, "M *shape"]]
-    """Rows to append, by the parameter's name in the geometry; all parameters listed keep the same rows."""
-
-
-@dataclass(frozen=True)
 class GuidanceOutput:
     """The loss of one objective on a batch of views."""
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from threefusion.config import Schedule
 from threefusion.errors import UserError
+from threefusion.geometry.geometry import Rewrite
 from threefusion.optimizer.optimizer import Adam
 from threefusion.optimizer.settings import AdamConfig
-from threefusion.types import Rewrite
 
 
 @pytest.fixture

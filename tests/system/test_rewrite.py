@@ -8,12 +8,12 @@ from threefusion.background.settings import SolidConfig
 from threefusion.background.solid import Solid
 from threefusion.camera.projection import clip_coordinates
 from threefusion.config import load_config
-from threefusion.geometry.geometry import Geometry
+from threefusion.geometry.geometry import Geometry, Rewrite
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.build import build_system
 from threefusion.system.scene import restore_scene
 from threefusion.system.text_to_3d import TextTo3D
-from threefusion.types import RenderedPrimitives, RenderOutput, Rewrite, Scene
+from threefusion.types import RenderedPrimitives, RenderOutput, Scene
 
 CHANGE_AT = 3
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.types import FieldSample, Mesh, RenderOutput, Rewrite, Scene
+from threefusion.types import FieldSample, Mesh, RenderOutput, Scene
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ class BuildContext:
     """Extracts the surface of `previous`, on the CPU, in the geometry's own frame; None if there is nothing to convert."""
     restoring: bool = False
     """Whether parameters and buffers are about to be loaded from a checkpoint, so that initial values do not matter."""
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A new set of rows for parameters that hold one row per primitive: some rows are kept, new ones are appended.
+
+    The optimiser keeps its state of the kept rows and starts the new ones from zero.
+    """
+
+    keep: Int[Tensor, "K"]
+    """Rows that stay, in their new order."""
+    new: dict[str, Float[Tensor, "M *shape"]]
+    """Rows to append, by the parameter's name in the geometry; all parameters listed keep the same rows."""
 
 
 class Geometry(Component):

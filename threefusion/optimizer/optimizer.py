@@ -10,8 +10,8 @@ from torch import nn
 
 from threefusion.component import Component
 from threefusion.errors import UserError
+from threefusion.geometry.geometry import Rewrite
 from threefusion.optimizer.settings import AdamConfig
-from threefusion.types import Rewrite
 
 
 class OptimizerFactory(Component):

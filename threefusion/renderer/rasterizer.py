@@ -17,12 +17,9 @@ from threefusion.geometry.normals import unit, vertex_normals
 from threefusion.ops.antialias import blend, mesh_edges, silhouettes
 from threefusion.ops.precision import in_float32
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
-from threefusion.renderer.renderer import Renderer
+from threefusion.renderer.renderer import MIN_NORMAL_OPACITY, Renderer
 from threefusion.renderer.shading import shade
 from threefusion.types import Cameras, FieldSample, Mesh, RenderOutput, Scene, ViewBatch, Want
-
-MIN_NORMAL_OPACITY = 0.01
-"""Opacity above which a pixel has a normal."""
 
 
 @dataclass(frozen=True)

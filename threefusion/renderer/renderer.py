@@ -15,6 +15,8 @@ from threefusion.types import RenderOutput, Scene, ViewBatch, Want
 
 PLAIN = Want()
 """Image, opacity and depth, without random numbers."""
+MIN_NORMAL_OPACITY = 0.01
+"""Opacity above which a pixel has a normal: where almost nothing is hit, the mean normal is noise."""
 
 
 class Renderer(Component):

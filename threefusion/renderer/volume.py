@@ -19,14 +19,12 @@ from threefusion.ops.composite import packed_weights, weighted_sums
 from threefusion.registry import build
 from threefusion.renderer.memory import Chunk, recomputed
 from threefusion.renderer.pruning import VisibilityPruning
-from threefusion.renderer.renderer import Renderer
+from threefusion.renderer.renderer import MIN_NORMAL_OPACITY, Renderer
 from threefusion.renderer.samples import cone_gaussian, join, rays_of, split_rays, split_samples
 from threefusion.renderer.settings import VolumeConfig
 from threefusion.renderer.shading import shade
 from threefusion.types import FieldSample, Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want
 
-MIN_NORMAL_OPACITY = 0.01
-"""Opacity above which a pixel has a normal: where almost nothing is hit, the mean normal is noise."""
 NEARBY = 0.01
 """Standard deviation of the offset of a point nearby, in radii of the scene (threestudio's is 0.01 scene units)."""
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from threefusion.config import Settings
 from threefusion.guidance.prior.conditioning import Prediction
 from threefusion.registry import build
-from threefusion.testing.samples import image_render, sample_guidance, sample_prompt, small_scene, synthetic_render, views
-from threefusion.testing.scene import assert_finite, seeded
+from threefusion.testing.samples import image_render, sample_guidance, sample_prompt, seeded, small_scene, synthetic_render, views
+from threefusion.testing.scene import assert_finite
 from threefusion.types import RenderOutput, ViewBatch
 
 

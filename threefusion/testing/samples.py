@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from threefusion.background.settings import SolidConfig
 from threefusion.camera.orbit import orbit_views
@@ -26,6 +27,30 @@ from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.settings import VolumeConfig
 from threefusion.types import Mesh, RenderedSamples, RenderOutput, Scene, Shading, ViewBatch, ViewTexts
+
+POINTS = 12
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator for made-up input."""
+    return torch.Generator().manual_seed(seed)
+
+
+def cube_points(count: int = POINTS) -> Tensor:
+    """Points in [-1, 1]^3."""
+    return 2 * torch.rand(count, 3, generator=seeded(0)) - 1
+
+
+def unit_vectors(count: int = POINTS, seed: int = 1) -> Tensor:
+    """Directions all round."""
+    return nn.functional.normalize(torch.randn(count, 3, generator=seeded(seed)), dim=-1)
+
+
+def seeded_build(cfg: Settings, *dependencies: object, seed: int = 0) -> Any:
+    """A component with initial parameters that follow from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(cfg, *dependencies)
 
 
 def views(

@@ -12,34 +12,9 @@ from threefusion.camera.projection import camera_rays
 from threefusion.config import Settings
 from threefusion.geometry.geometry import BuildContext, Geometry, HasCanvas, HasDensity, HasDistance, HasSurface
 from threefusion.geometry.settings import CanvasConfig, SdfFieldConfig, TetrahedraConfig
-from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
-from threefusion.testing.samples import small_ball, small_scene, views
+from threefusion.testing.samples import POINTS, cube_points, seeded, seeded_build, small_ball, small_scene, unit_vectors, views
 from threefusion.types import FieldSample, Lights, Rays, Scene, Shading, Want
-
-POINTS = 12
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A generator for made-up input."""
-    return torch.Generator().manual_seed(seed)
-
-
-def cube_points(count: int = POINTS) -> Tensor:
-    """Points in [-1, 1]^3."""
-    return 2 * torch.rand(count, 3, generator=seeded(0)) - 1
-
-
-def unit_vectors(count: int = POINTS, seed: int = 1) -> Tensor:
-    """Directions all round."""
-    return nn.functional.normalize(torch.randn(count, 3, generator=seeded(seed)), dim=-1)
-
-
-def seeded_build(cfg: Settings, *dependencies: object, seed: int = 0) -> Any:
-    """A component with initial parameters that follow from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(cfg, *dependencies)
 
 
 def assert_finite(values: Iterable[Tensor | None], what: str) -> None:
