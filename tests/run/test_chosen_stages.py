@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+from states import is_same
 
 from threefusion.cli.main import run as command
 from threefusion.config import load_config
@@ -32,28 +29,10 @@ FOLDERS = ("1-coarse", "2-middle", "3-fine")
 
 
 @pytest.fixture
-def three_stages(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def three_stages(staged_folder: Path) -> str:
     """A config whose second stage has another geometry."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("THREEFUSION_RUN", raising=False)
-    (tmp_path / "plugins").mkdir()
-    shutil.copy(Path(__file__).parent / "stage_plugins.py", tmp_path / "plugins" / "toy_stages.py")
-    shutil.copy(tiny, tmp_path / "tiny.yaml")
-    (tmp_path / "stages.yaml").write_text(TEXT)
-    yield "stages.yaml"
-    sys.modules.pop("toy_stages", None)
-
-
-def state(folder: Path) -> dict[str, torch.Tensor]:
-    """The newest parameters and buffers."""
-    return torch.load(latest_checkpoint(folder), weights_only=True)["state_dict"]
-
-
-def is_same(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same parameters."""
-    expected, got = state(one), state(other)
-    return expected.keys() == got.keys() and all(torch.equal(expected[name], got[name]) for name in expected)
+    Path("stages.yaml").write_text(TEXT)
+    return "stages.yaml"
 
 
 def files(folder: Path) -> dict[str, bytes]:

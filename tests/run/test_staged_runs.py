@@ -9,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from states import is_same
 
 from threefusion.config import RunConfig, load_config
 from threefusion.errors import UserError
@@ -53,18 +53,11 @@ stages:
 
 
 @pytest.fixture
-def two_stages(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def two_stages(staged_folder: Path) -> Path:
     """A config with a stage whose geometry starts from another one's."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("THREEFUSION_RUN", raising=False)
-    (tmp_path / "plugins").mkdir()
-    shutil.copy(Path(__file__).parent / "stage_plugins.py", tmp_path / "plugins" / "toy_stages.py")
-    shutil.copy(tiny, tmp_path / "tiny.yaml")
-    path = tmp_path / "stages.yaml"
+    path = staged_folder / "stages.yaml"
     path.write_text(TEXT)
-    yield path
-    sys.modules.pop("toy_stages", None)
+    return path
 
 
 def process(*arguments: str, die_at: str = "") -> int:
@@ -82,18 +75,6 @@ def begin(path: Path, run: str, *overrides: str) -> tuple[RunConfig, Path]:
     return config, new_run_folder(config, Path(run))
 
 
-def state(folder: Path) -> dict[str, torch.Tensor]:
-    """The newest parameters and buffers."""
-    return torch.load(latest_checkpoint(folder), weights_only=True)["state_dict"]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Two folders hold the same parameters."""
-    expected, got = state(one), state(other)
-    assert expected.keys() == got.keys()
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
-
-
 def test_a_run_killed_in_either_stage_ends_as_if_it_had_not_been(two_stages: Path) -> None:
     process("--config", str(two_stages), "--out", "whole")
     assert process("--config", str(two_stages), "--out", "killed", die_at="coarse 3") == -9
@@ -104,7 +85,7 @@ def test_a_run_killed_in_either_stage_ends_as_if_it_had_not_been(two_stages: Pat
     assert latest_checkpoint(fine).name == "step-000002.ckpt"
     assert process("--resume", "killed") == 0
     for stage in ("1-coarse", "2-fine"):
-        assert_same(Path("whole/stages") / stage, Path("killed/stages") / stage)
+        assert is_same(Path("whole/stages") / stage, Path("killed/stages") / stage)
     assert latest_checkpoint(coarse).stat().st_mtime_ns == ended
     rows = [[int(row["step"]) for row in csv.DictReader((folder / "metrics.csv").open())] for folder in (coarse, fine)]
     assert rows == [list(range(5)), list(range(4))]
@@ -153,7 +134,7 @@ def test_ctrl_c_in_a_stage_saves_and_goes_on(
     assert train(config, run) == 0
     whole, other = begin(two_stages, "whole")
     assert train(whole, other) == 0
-    assert_same(run, other)
+    assert is_same(run, other)
 
 
 def test_a_finished_run_goes_on_in_its_last_stage(two_stages: Path) -> None:
