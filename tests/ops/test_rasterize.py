@@ -227,6 +227,13 @@ def test_only_what_is_needed_is_differentiated():
         assert clip.grad.isfinite().all()
 
 
+def test_a_face_at_the_far_plane_hides_nothing(each_backend):
+    corners = torch.tensor([[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]])
+    far = corners + torch.tensor([0.0, 0, 1, 0])
+    clip, faces = torch.cat([far, corners])[None], torch.tensor([[0, 1, 2], [3, 4, 5]])
+    assert (rasterize(clip, faces, 2, 2).face == 1).all() and (rasterize(clip, faces[:1], 2, 2).face == 0).all()
+
+
 def test_texture_space_is_covered_once_with_its_coordinates():
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])

@@ -1,5 +1,8 @@
 """NeuS and VolSDF on a sphere whose silhouette and depth are known."""
 
+from dataclasses import replace
+from math import exp
+
 import pytest
 import torch
 from scenes import Rendered
@@ -64,9 +67,15 @@ def test_thickness_of_neus_is_that_of_the_plain_formula():
     for sharpness in (1.0, 20.0, 200.0):
         alpha = 1 - (-neus_thickness(torch.tensor(sharpness).double(), distance, slope, length)).exp()
         for d, c, got in zip(distance.tolist(), slope.tolist(), alpha.tolist(), strict=True):
-            before, after = (1 / (1 + torch.tensor(-sharpness * (d + end * c * 0.05 / 2)).exp().item()) for end in (-1, 1))
-            expected = max((before - after) / before, 0.0) if before > 1e-30 else None
-            assert expected is None or abs(got - expected) < 2e-3
+            before, after = (1 / (1 + exp(-sharpness * (d + end * c * 0.05 / 2))) for end in (-1, 1))
+            assert abs(got - max((before - after) / before, 0.0)) < 1e-7
+
+
+def test_the_step_of_finite_differences_is_a_cell_in_scene_units():
+    settings = SdfFieldConfig(radius=2.0, normal="finite-difference", encoding=DenseGridConfig(levels=2, base_resolution=8))
+    field = build(settings, BuildContext(3))
+    assert float(field.difference_step()) == pytest.approx(2 * 2.0 / 16)
+    assert build(replace(settings, difference_step=0.01), BuildContext(3)).difference_step() == 0.01
 
 
 def test_weights_of_neus_are_highest_at_the_surface():

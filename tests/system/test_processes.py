@@ -36,6 +36,18 @@ OrbitalCameras.sample = awkward
 main(sys.argv[1:])
 """
 
+SURFACE = ["geometry.type=sdf-field", "renderer.type=neus", "loss.eikonal.weight=0.1"]
+RUNS = {
+    "one stage": ["trainer.max_steps=3"],
+    "two stages": ["stages=[{steps: 2}, {steps: 3, camera: {height: 8, width: 8}}]"],
+    "renderer with a parameter": [
+        "trainer.max_steps=3",
+        "geometry.type=sdf-field",
+        "renderer.type=neus",
+        "loss.eikonal.weight=0.1",
+    ],
+}
+
 
 def run(tmp_path: Path, config: Path, name: str, *overrides: str) -> dict[str, torch.Tensor]:
     """Train with `overrides`; the parameters at the end."""
@@ -61,10 +73,10 @@ def run(tmp_path: Path, config: Path, name: str, *overrides: str) -> dict[str, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", ["trainer.max_steps=3", "stages=[{steps: 2}, {steps: 3, camera: {height: 8, width: 8}}]"])
-def test_two_processes_take_the_same_steps_as_one(tiny: Path, tmp_path: Path, steps: str) -> None:
+@pytest.mark.parametrize("overrides", [*RUNS.values()], ids=[*RUNS])
+def test_two_processes_take_the_same_steps_as_one(tiny: Path, tmp_path: Path, overrides: list[str]) -> None:
     # With a large eps Adam is linear in the gradients; else it would turn round-off in a zero gradient into a whole step.
-    linear = [steps, "optimizer.eps=1.0"]
+    linear = [*overrides, "optimizer.eps=1.0"]
     one = run(tmp_path, tiny, "one", *linear)
     two = run(tmp_path, tiny, "two", "trainer.devices=2", *linear)
     assert one.keys() == two.keys()
