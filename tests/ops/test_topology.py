@@ -26,6 +26,9 @@ def meshes():
         yield crossed_edges(distance, tets)[1]
     # many faces at an edge, of either winding, and faces with two corners at one vertex
     yield torch.randint(9, (60, 3), generator=generator)
+    # a fan: many edges at one vertex
+    rim = torch.randperm(200, generator=generator) + 1
+    yield torch.stack([torch.zeros_like(rim), rim, rim % 200 + 1], 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])

@@ -20,6 +20,8 @@ OUT_OF_RANGE = 16
 """Case of a tetrahedron with a corner that does not exist."""
 LEFT, RIGHT = 1, 2
 """The side on which a silhouette has its faces."""
+FEW = 64
+"""Edges of a vertex up to which insertion is the faster sort; it is quadratic, and the hub of a fan has one per face."""
 _ENDS = np.array(EDGES)[TRIANGLES.numpy()]
 """The two corners at the ends of each edge of each triangle of each case, [16 2 3 2]."""
 _COUNT = COUNT.numpy()
@@ -199,7 +201,11 @@ def _pair_faces(faces, vertices, ends, half):
 @compiled
 @no_type_check
 def _sort(keys, values, first, last):
-    """Insertion sort, stable: a vertex has few edges."""
+    """Sort, stable; by insertion where a vertex has few edges, as most have."""
+    if last - first > FEW:
+        order = first + np.argsort(keys[first:last], kind="mergesort")
+        keys[first:last], values[first:last] = keys[order], values[order]
+        return
     for i in range(first + 1, last):
         key, value, j = keys[i], values[i], i
         while j > first and keys[j - 1] > key:
