@@ -20,6 +20,7 @@ from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.geometry.encoding.settings import FrequencyConfig
 from threefusion.geometry.settings import DensityFieldConfig
 from threefusion.material.material import Material
+from threefusion.material.settings import PbrConfig
 from threefusion.registry import build
 from threefusion.testing import small_scene
 from threefusion.types import FieldSample, Lights
@@ -57,13 +58,15 @@ class Painted(Material):
         return {"base_color": color, "metallic_roughness": color, "normal": lean}
 
 
-CASES: dict[str, tuple[bool, dict[str, Any]]] = {
+CASES: dict[str, tuple[bool | PbrConfig, dict[str, Any]]] = {
     "base colour": (False, {}),
     "vertex colours": (False, {"texture": "vertex"}),
     "normal map of the fine surface": (False, {"normal_map": True, "max_faces": 400}),
     "every texture": (True, {}),
     "every texture on charts of two faces": (True, {"unwrap_seconds": 1e-3}),
     "factors": (True, {"texture": "vertex"}),
+    "physically based": (PbrConfig(), {}),
+    "physically based, vertex colours": (PbrConfig(), {"texture": "vertex"}),
 }
 
 
@@ -71,8 +74,9 @@ CASES: dict[str, tuple[bool, dict[str, Any]]] = {
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The GLB of an untrained scene of the shipped components: Magic3D's blob in arbitrary colours."""
     painted, settings = CASES[request.param]
-    scene, renderer = small_scene(geometry=DensityFieldConfig(encoding=FrequencyConfig()))
-    if painted:
+    material = painted if isinstance(painted, PbrConfig) else None
+    scene, renderer = small_scene(geometry=DensityFieldConfig(encoding=FrequencyConfig()), material=material)
+    if painted is True:
         scene.material = Painted()
     small = {"resolution": 48, "texture_size": 128, "max_faces": 3000, "views": 3, "view_size": 24}
     exporter = build(MeshExporterConfig(**small | settings))
