@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Entry:
     gives: tuple[str, ...]
     """What a geometry offers: density, canvas, ..."""
     needs: tuple[str, ...]
-    """What a renderer or an exporter must be given by the geometry."""
+    """What a renderer or an exporter must be given by the geometry, and a geometry by the one that it starts from."""
     file: Path
     """Where it was declared."""
 
@@ -141,6 +141,15 @@ def entry_of(settings: type | object) -> Entry:
     if cls not in _by_settings:
         raise RegistryError(f"{cls.__name__} is not registered: decorate it with @component, or its component with @register")
     return _by_settings[cls]
+
+
+def meets(needs: Iterable[str], gives: Iterable[str]) -> bool:
+    """Whether every need, which may be a choice such as `density|surface`, is met.
+
+    >>> meets(["density|surface"], ["surface"]), meets(["density"], [])
+    (True, False)
+    """
+    return all(set(need.split("|")) & set(gives) for need in needs)
 
 
 def is_component(settings: object) -> bool:

@@ -295,6 +295,8 @@ class Scene(nn.Module):
         self.background = background
         self.heading: Float[Tensor, ""]
         self.register_buffer("heading", torch.zeros(()))
+        self.origin = ""
+        """What it has started from, in words; empty if from nothing."""
 
     @property
     def device(self) -> torch.device:

@@ -27,6 +27,7 @@ from threefusion.plan.plan import measure, shortened
 from threefusion.plan.worst_step import needs_normals, worst_step
 from threefusion.registry import build
 from threefusion.system.build import build_system
+from threefusion.system.start import Source
 
 LARGE_EXPORT = ["exporter=mesh", "exporter.resolution=64", "exporter.texture_size=1536", "trainer.max_steps=2"]
 PEAK = """
@@ -255,7 +256,7 @@ def test_a_stage_whose_geometry_is_converted_from_an_untrained_one_can_be_planne
     stages = f"stages=[{{steps: 3, geometry: {{bias: -5}}}}, {{steps: 6, {picky}}}, {{steps: 2, {picky}}}]"
     config = load_config(tiny, [stages])
     with pytest.raises(UserError, match="no surface"):
-        build_system(config.stages[1], build_system(config.stages[0]).scene)
+        build_system(config.stages[1], Source(build_system(config.stages[0]).scene, None, "stage-1"))
     plan = measure(config, tmp_path / "plan")
     assert [stage.name for stage in plan.stages] == ["stage-1", "stage-2", "stage-3"]
     assert len({stage.parameters for stage in plan.stages[1:]}) == 1

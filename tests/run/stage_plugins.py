@@ -30,6 +30,8 @@ class VoxelsConfig(Settings):
 class Voxels(HasDensity):
     """Density and features at the nodes of a grid, at first those of the stage before."""
 
+    takes_shape = "built"
+
     def __init__(self, cfg: VoxelsConfig, context: BuildContext) -> None:
         super().__init__()
         self.cfg, self.radius = cfg, cfg.radius
@@ -39,6 +41,9 @@ class Voxels(HasDensity):
         with torch.no_grad():
             values = torch.cat([before.density(nodes), before.features(nodes)], -1)
         self.values = nn.Parameter(values.T.reshape(1, -1, *[cfg.resolution] * 3).contiguous())
+
+    def copy_features(self, before):
+        return True  # the constructor has
 
     def _at(self, points):
         where = (points / self.radius).flip(-1).reshape(1, -1, 1, 1, 3)

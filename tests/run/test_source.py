@@ -12,7 +12,7 @@ from trimesh.visual.material import PBRMaterial
 
 from threefusion.config import load_config
 from threefusion.errors import ConfigError, UserError
-from threefusion.exporter.mesh_files import read_mesh
+from threefusion.exporter.mesh_files import fitted, read_mesh
 from threefusion.exporter.writers import write_mesh
 from threefusion.geometry.settings import FixedMeshConfig
 from threefusion.ops.color import encode_srgb
@@ -33,7 +33,7 @@ def write(path, scale=1.0, shift=0.0):
 
 def scene(tiny, path):
     config = load_config(tiny, [])
-    return starting_scene(replace(config, geometry=FixedMeshConfig(init_from=str(path))))
+    return starting_scene(replace(config, geometry=FixedMeshConfig(init_from=str(path)))).scene
 
 
 @pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
@@ -59,7 +59,7 @@ def test_colors_of_a_material_without_texture_and_of_vertices_multiply(tmp_path,
     (tmp_path / "ball.glb").write_bytes(plain.replace(b'"_COLOR_0"', b' "COLOR_0"'))
     linear = torch.ones(3) if factor is None else torch.tensor(factor[:3]) / 255
     expected = encode_srgb(linear * half[0] if colored else linear)
-    mesh = read_mesh(tmp_path / "ball.glb", radius=1.0)
+    mesh = read_mesh(tmp_path / "ball.glb")
     assert torch.allclose(mesh.colors, expected.expand(len(ball.vertices), 3), atol=0.01)
 
 
@@ -68,14 +68,15 @@ def test_a_mesh_exported_with_vertex_colors_is_read(tmp_path):
     colors = 0.5 + ball.vertices / 2
     write_mesh(replace(ball, normals=ball.vertices, colors=colors), tmp_path, ["glb", "obj", "ply"])
     for path in sorted(tmp_path.glob("model.*")):
-        mesh = read_mesh(path, radius=1.0)
+        mesh = read_mesh(path)
         order = torch.cdist(mesh.vertices, ball.vertices).argmin(1)
         assert torch.allclose(mesh.colors, colors[order], atol=0.01), path
 
 
 def test_a_foreign_mesh_is_fitted_into_the_ball(tmp_path):
     for scale, shift in ((100.0, 7.0), (0.001, 0.0), (1.0, 3.0)):
-        mesh = read_mesh(write(tmp_path / "far.ply", scale, shift), radius=2.0)
+        mesh, factor = fitted(read_mesh(write(tmp_path / "far.ply", scale, shift)), radius=2.0)
+        assert factor * scale == pytest.approx(3.0, rel=0.05)
         assert mesh.vertices.norm(dim=-1).max().item() == pytest.approx(1.5, rel=1e-4)
         assert mesh.vertices.mean(0).abs().max() < 0.02
 
@@ -97,4 +98,4 @@ def test_a_config_names_the_line_of_a_missing_source(tiny, tmp_path):
         config.write_text(f"extends: {tiny}\ngeometry:\n  type: fixed-mesh\n  init_from: {tmp_path / name}\n")
         with pytest.raises(ConfigError) as error:
             load_config(config, [])
-        assert any(f"mine.yaml:4: geometry.init_from: '{tmp_path / name}' {problem}" in str(one) for one in error.value.all)
+        assert any(f"mine.yaml:4: geometry.init_from: {tmp_path / name} {problem}" in str(one) for one in error.value.all)

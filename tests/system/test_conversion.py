@@ -20,7 +20,8 @@ from threefusion.geometry.settings import DensityFieldConfig, FixedMeshConfig, T
 from threefusion.material.settings import DiffuseConfig, NormalConfig
 from threefusion.registry import build
 from threefusion.renderer.settings import VolumeConfig
-from threefusion.system.conversion import base_color, hand_over_appearance, surface_of
+from threefusion.system.conversion import base_color
+from threefusion.system.start import Source, context_of, start_from
 from threefusion.testing.samples import small_ball
 from threefusion.types import Mesh, Scene
 
@@ -45,8 +46,10 @@ def field() -> Scene:
 
 def converted(cfg, previous: Scene) -> Scene:
     torch.manual_seed(5)
-    scene = scene_of(build(cfg, BuildContext(3, previous, surface=lambda: surface_of(previous))))
-    hand_over_appearance(scene, previous, seed=1)
+    source = Source(previous, build(VolumeConfig()), "stage coarse")
+    context = context_of(3, source, 1, restoring=False)
+    scene = scene_of(build(cfg, context))
+    start_from(scene, source, context, seed=1)
     return scene
 
 

@@ -34,6 +34,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Check the whole config, then train and export."""
     from threefusion.config import load_config
     from threefusion.run.folder import open_run
+    from threefusion.run.source import refuse_lost_sources
 
     given = [text for text in arguments.overrides if not is_override(text)]
     if given:
@@ -45,6 +46,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         raise UserError("--resume RUN takes its config and its folder from RUN: omit --config and --out")
     config = load_config(arguments.config, overrides) if arguments.config else open_run(arguments.resume, overrides)
     again, until = stages_of(config, arguments)
+    refuse_lost_sources(config, arguments.resume, again)
     if not arguments.resume:  # a resumed run passed this check when it started
         from threefusion.guidance.prior.vocabulary import prompt_warnings
 

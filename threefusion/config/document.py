@@ -55,6 +55,11 @@ class Place:
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
+    def located(self, name: str) -> Path:
+        """The file or folder that is called `name` here: relative to this file, on the command line to the working directory."""
+        folder = Path() if self.file == COMMAND_LINE else Path(self.file).parent
+        return folder / Path(name).expanduser()
+
 
 @dataclass
 class Node:

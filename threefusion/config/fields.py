@@ -151,6 +151,12 @@ def literal(default: Any) -> Any:
     return _default(default, {"literal": True})
 
 
+def located(default: str) -> Any:
+    """A field with the name of a file or a folder, characters as written. A relative one starts where the file lies that names
+    it, on the command line in the working directory; it is kept in full."""
+    return _default(default, {"literal": True, "located": True})
+
+
 def check_folder_name(field: str, text: str) -> None:
     """Refuse a text that a folder is named after, and that would lead elsewhere or can be no name.
 

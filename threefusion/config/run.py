@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +13,12 @@ from threefusion.config.fields import Settings, bounded, check_folder_name, key_
 from threefusion.config.overrides import apply_overrides, find
 from threefusion.config.resolve import read
 from threefusion.config.sections import FacingConfig, OpsConfig, OutputConfig, TrainerConfig
+from threefusion.config.source import SOURCE, refuse_missing_source, source_of
 from threefusion.config.stages import LAID_OVER, StageConfig, refuse_max_steps, stage_layers, stage_seed, without
 from threefusion.config.tree import Tree
 from threefusion.config.values import escaped
 from threefusion.errors import ConfigError, collected
-from threefusion.registry import entry_of
+from threefusion.registry import entry_of, meets
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,11 @@ NAMED = {key: about["default"] for key, about in _kinds.items() if "named" in ab
 SECTIONS: dict[str, type] = {"trainer": TrainerConfig, "output": OutputConfig, "ops": OpsConfig, "facing": FacingConfig}
 
 
-MESHES = ".glb, .obj, .ply"
-"""Files that `geometry.init_from` can name."""
-
-
-def load_config(path: Path, overrides: list[str]) -> RunConfig:
+def load_config(path: Path, overrides: list[str], started: bool = False) -> RunConfig:
     """The config in a YAML file and those that it extends, with overrides, checked as a whole.
 
-    Overrides are `key=value`, `+key=value` for a new entry, and `~key` to drop an entry.
+    Overrides are `key=value`, `+key=value` for a new entry, and `~key` to drop an entry. What a run that has `started` was begun
+    from need not exist any more: its checkpoints hold it.
 
     Raises:
         ConfigError: in one line, what is wrong where, what was expected, and the nearest valid name; with all other errors.
@@ -105,10 +103,16 @@ def load_config(path: Path, overrides: list[str]) -> RunConfig:
     base = [{"name": Node("", file, escaped(path.stem))}, *without(layers, "stages", "plugins")]
     with collected(errors):
         config = _read(tree, base, file, () if stages else ("renderer", "exporter"))
+    if config and not stages:
+        with collected(errors):
+            refuse_missing_source(config.geometry, None, tree, started)
     for index, stage in enumerate(stages):
         wrong: list[ConfigError] = []
         with collected(wrong, f"stages[{index}]."):
-            parts.append(_stage(tree.catalogue, base, stage, index, is_last=index == len(stages) - 1))
+            part, of_part = _stage(tree, base, stage, index, is_last=index == len(stages) - 1)
+            if len(parts) == index:  # no stage before it is wrong
+                refuse_missing_source(part.geometry, parts[-1].geometry if parts else None, of_part, started)
+            parts.append(part)
         errors += [error for error in wrong if not any(error.problem.endswith(f".{known.problem}") for known in errors)]
     with collected(errors):
         _check_added(added, tree, files)
@@ -137,33 +141,43 @@ def _listed_folders(layers: list[Entries]) -> Iterator[Path]:
         if not isinstance(node.value, list) or not all(item.text for item in node.value):
             raise ConfigError(f"plugins: expected a list of folders, got {got(node.value)}", node.place)
         for item in node.value:
-            folder = Path(item.text).expanduser()
-            folder = folder if node.place.file == COMMAND_LINE else Path(node.place.file).parent / folder
+            folder = node.place.located(item.text)
             if not folder.is_dir():
                 raise ConfigError(f"plugins: {item.text!r} is not a directory", node.place)
             yield folder.resolve()
 
 
-def _stage(catalogue: Catalogue, base: list[Entries], layers: list[Entries], index: int, is_last: bool) -> RunConfig:
-    """Stage `index` as a run: what it sets is laid over the run's own parts.
+def _stage(of_run: Tree, base: list[Entries], layers: list[Entries], index: int, is_last: bool) -> tuple[RunConfig, Tree]:
+    """Stage `index` as a run, and where its values were written: what it sets is laid over the run's own parts.
+
+    The source that the run itself names is that of the first stage alone.
 
     Raises:
         ConfigError: as `load_config`, with paths from the top of the stage.
     """
-    file, errors = base[0]["name"].place, []
+    file, catalogue, errors = base[0]["name"].place, of_run.catalogue, []
     where = next((node.place for entries in layers for node in entries.values()), file)
     with collected(errors):
         stage = read(Tree(catalogue), StageConfig, without(layers, *LAID_OVER), "key of a stage", where, LAID_OVER)
     with collected(errors):
         own = [{key: entries[key] for key in LAID_OVER if key in entries} for entries in layers]
-        run = _read(Tree(catalogue), base + own, file, ("renderer", "exporter") if is_last else ("renderer",))
+        tree = Tree(catalogue)
+        run = _read(tree, base + own, file, ("renderer", "exporter") if is_last else ("renderer",))
     if errors:
         raise ConfigError.of(errors)
+    if index and tree.places.get(SOURCE) == of_run.places.get(SOURCE):
+        run = _started_by_stage_before(run)
     trainer = replace(run.trainer, max_steps=stage.steps)
-    return replace(run, name=stage.name or f"stage-{index + 1}", seed=stage_seed(run.seed, index), trainer=trainer)
+    return replace(run, name=stage.name or f"stage-{index + 1}", seed=stage_seed(run.seed, index), trainer=trainer), tree
+
+
+def _started_by_stage_before(run: RunConfig) -> RunConfig:
+    """Without a source of its own."""
+    return replace(run, geometry=replace(run.geometry, init_from="")) if source_of(run.geometry) else run
 
 
 def _with_stages(run: RunConfig, stages: list[RunConfig]) -> RunConfig:
+    run = _started_by_stage_before(run)
     steps = sum(stage.trainer.max_steps for stage in stages)
     plugins = sorted({folder for stage in stages for folder in (*run.plugins, *stage.plugins)})
     return replace(run, stages=tuple(stages), plugins=tuple(plugins), trainer=replace(run.trainer, max_steps=steps))
@@ -184,29 +198,9 @@ def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, .
     for name in run.losses.keys() & run.guidance.keys():
         problem = f"loss.{name}: a guidance has that name too; their metrics need different ones"
         tree.errors.append(ConfigError(problem, tree.places[f"loss.{name}"]))
-    with collected(tree.errors):
-        _check_source(run, tree, where)
     if tree.errors:
         raise ConfigError.of(tree.errors)
     return replace(run, plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))))
-
-
-def _check_source(run: RunConfig, tree: Tree, where: Place) -> None:
-    """Refuse a `geometry.init_from` that does not exist; a run's own config may name one that its checkpoint has made needless.
-
-    Raises:
-        ConfigError: it is neither a run folder nor a file.
-    """
-    name = getattr(run.geometry, "init_from", "")
-    if not name or Path(where.file).with_name("environment.json").is_file():
-        return
-    path, place = Path(name).expanduser(), tree.places.get("geometry.init_from", where)
-    if not path.exists():
-        raise ConfigError(f"geometry.init_from: {name!r} does not exist; expected a run folder or a {MESHES} file", place)
-    if path.is_dir() and not (path / "config.yaml").is_file():
-        raise ConfigError(f"geometry.init_from: {name!r} is no run folder (it has no config.yaml)", place)
-    if not path.is_dir() and path.suffix.lower() not in MESHES.split(", "):
-        raise ConfigError(f"geometry.init_from: {name!r} is no mesh; expected a run folder or a {MESHES} file", place)
 
 
 def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Settings) -> None:
@@ -216,13 +210,13 @@ def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Setting
         ConfigError: it names what fits.
     """
     geometry, entry = entry_of(run.geometry), entry_of(settings)
-    if _fits(entry.needs, geometry.gives):
+    if meets(entry.needs, geometry.gives):
         return
     others, found = tree.catalogue.entries(), tree.places.get(path, tree.places[path.partition(".")[0]])
     needs = " and ".join(" or ".join(need.rsplit("|", 1)).replace("|", ", ") for need in entry.needs)
     gives = ", ".join(geometry.gives) or "nothing"
-    fitting = [e.name for e in others if e.kind == entry.kind and _fits(e.needs, geometry.gives)]
-    geometries = [e.name for e in others if e.kind == "geometry" and _fits(entry.needs, e.gives)]
+    fitting = [e.name for e in others if e.kind == entry.kind and meets(e.needs, geometry.gives)]
+    geometries = [e.name for e in others if e.kind == "geometry" and meets(entry.needs, e.gives)]
     fitting += ["null"] if entry.kind == "exporter" else []
     raise ConfigError(
         f"{path}: the {entry.kind} {entry.name!r} needs a geometry that gives {needs}, and {geometry.name!r} gives {gives}. "
@@ -237,11 +231,6 @@ def _nested(path: str, settings: Settings) -> Iterator[tuple[str, Settings]]:
     for inner in fields(settings):
         if inner.metadata.get("kind") == path.partition(".")[0]:
             yield from _nested(f"{path}.{inner.name}", getattr(settings, inner.name))
-
-
-def _fits(needs: Iterable[str], gives: Iterable[str]) -> bool:
-    """Whether every need, which may be a choice such as `density|surface`, is met."""
-    return all(set(need.split("|")) & set(gives) for need in needs)
 
 
 def _either(names: list[str]) -> str:

@@ -137,7 +137,10 @@ class Tree:
         if given:
             try:
                 node = added_up(given) if typing.get_origin(hint) is dict else given[-1]
-                value = self.given[path] = convert(node, hint, bool(field.metadata.get("literal")))
+                value = convert(node, hint, bool(field.metadata.get("literal")))
+                if field.metadata.get("located") and value:
+                    value = str(node.place.located(value).absolute())
+                self.given[path] = value
                 return value
             except Misfit as misfit:
                 raise ConfigError(f"{path}{misfit.below}: {misfit}", self.places[path]) from None

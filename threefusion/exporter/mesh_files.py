@@ -24,8 +24,8 @@ FITTED = 0.75
 """How far any other one reaches, after it was centred and scaled."""
 
 
-def read_mesh(path: Path, radius: float) -> Mesh:
-    """The triangles of a file with a base-colour texture or vertex colours if it has any, inside the ball of `radius`.
+def read_mesh(path: Path) -> Mesh:
+    """The triangles of a file with a base-colour texture or vertex colours if it has any, of the size that they have there.
 
     A texture is kept if the file holds one mesh; of several meshes the colours at vertices are.
 
@@ -46,16 +46,18 @@ def read_mesh(path: Path, radius: float) -> Mesh:
     faces = mesh.faces
     if not mesh.vertices.isfinite().all() or not 0 <= int(faces.min()) <= int(faces.max()) < len(mesh.vertices):
         raise UserError(f"{path}: damaged; its vertices are not finite, or it has faces of vertices that it lacks")
-    return replace(mesh, vertices=fitted(mesh.vertices, radius))
+    return mesh
 
 
-def fitted(vertices: Float[Tensor, "V 3"], radius: float) -> Float[Tensor, "V 3"]:
-    """Vertices inside the ball of `radius`: as they are if they suit it, otherwise centred and scaled."""
+def fitted(mesh: Mesh, radius: float) -> tuple[Mesh, float | None]:
+    """A mesh inside the ball of `radius`: as it is if it suits it, otherwise centred and scaled by the second value."""
+    vertices = mesh.vertices
     reach = float(vertices.norm(dim=-1).max()) / radius
     if KEPT[0] <= reach <= KEPT[1]:
-        return vertices
+        return mesh, None
     centred = vertices - (vertices.amin(0) + vertices.amax(0)) / 2
-    return centred * (FITTED * radius / centred.norm(dim=-1).max().clamp_min(1e-12))
+    scale = FITTED * radius / float(centred.norm(dim=-1).max().clamp_min(1e-12))
+    return replace(mesh, vertices=centred * scale), scale
 
 
 def _parts(loaded: Any) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from threefusion.config import Settings
+from threefusion.config import Schedule, Settings
 from threefusion.geometry.mlp import plain_network
 from threefusion.registry import build
 
@@ -42,13 +44,22 @@ class Appearance(nn.Module):
         for name in last:
             states[1][name] = states[1][name][-self.network[-1].out_features :]
         pairs = list(zip([self.encoding, self.network], states, strict=True))
-        fits = all(_shapes(part.state_dict()) == _shapes(state) for part, state in pairs)
-        if not fits or (type(parts[0]), getattr(parts[0], "cfg", None)) != (type(self.encoding), self.encoding.cfg):
+        fits = all(shapes(part.state_dict()) == shapes(state) for part, state in pairs)
+        if not fits or not same_layout(parts[0].cfg, self.encoding.cfg):
             return False
         for part, state in pairs:
             part.load_state_dict(state)
         return True
 
 
-def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+def same_layout(one: Settings | None, other: Settings | None) -> bool:
+    """Whether parameters mean the same under both settings, which may differ in schedules."""
+    if not isinstance(one, Settings) or type(one) is not type(other):
+        return one is other
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return all(mine == theirs or Schedule in (type(mine), type(theirs)) for mine, theirs in pairs)
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """The shape of every tensor of a `state_dict`."""
     return {name: value.shape for name, value in state.items()}

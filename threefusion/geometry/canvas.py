@@ -14,7 +14,7 @@ class Canvas(HasCanvas):
     """A grid of free pixels, shown by the renderer `image`: the simplest scene there is, to see what a guidance does."""
 
     def __init__(self, cfg: CanvasConfig, context: BuildContext) -> None:
-        super().__init__()
+        super().__init__(cfg)
         self.logits = nn.Parameter(cfg.contrast * torch.randn(cfg.height, cfg.width, 3))
 
     def canvas(self) -> Float[Tensor, "H W 3"]:

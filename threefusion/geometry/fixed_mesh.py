@@ -13,7 +13,7 @@ from torch.nn.functional import grid_sample
 from threefusion.errors import UserError
 from threefusion.geometry.appearance import Appearance
 from threefusion.geometry.closest import SurfaceIndex
-from threefusion.geometry.geometry import BuildContext, HasSurface
+from threefusion.geometry.geometry import BuildContext, Geometry, HasSurface
 from threefusion.geometry.settings import FixedMeshConfig
 from threefusion.types import Mesh
 
@@ -25,6 +25,7 @@ class FixedMesh(HasSurface):
     """The surface of a file, a run or the stage before; features are learned, vertices are not."""
 
     keeps_mesh: ClassVar[bool] = True
+    takes_shape: ClassVar[str] = "built"
 
     def __init__(self, cfg: FixedMeshConfig, context: BuildContext) -> None:
         super().__init__(cfg)
@@ -52,6 +53,10 @@ class FixedMesh(HasSurface):
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
         """Features at points."""
         return self.appearance(points)
+
+    def copy_features(self, before: Geometry) -> bool:
+        """Take over encoding and network if they fit."""
+        return self.appearance.copy_from(before)
 
 
 def _given(context: BuildContext) -> Mesh:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -22,11 +22,12 @@ class BuildContext:
     feature_width: int
     """Features per point that the material reads."""
     previous: Scene | None = None
-    """The scene of the stage before, to start from; None in the first stage."""
+    """The scene to start from: that of the stage before, or the one that `init_from` names; None if there is none."""
     generator: torch.Generator = field(default_factory=torch.Generator)
     """Source of random numbers that depends on the run's seed alone."""
     surface: Callable[[], Mesh] | None = None
-    """Extracts the surface of `previous`, on the CPU, in the geometry's own frame; None if there is nothing to convert."""
+    """Extracts the surface of `previous`, on the CPU, in the geometry's own frame; None if there is nothing to convert, such as
+    after a picture."""
     restoring: bool = False
     """Whether parameters and buffers are about to be loaded from a checkpoint, so that initial values do not matter."""
 
@@ -51,6 +52,13 @@ class Geometry(Component):
     """
 
     kind: ClassVar[str] = "geometry"
+    takes_shape: ClassVar[Literal["never", "built", "fitted"]] = "never"
+    """Whether one whose parameters cannot be copied takes the shape of `context.previous`: not at all, in its constructor, or
+    by a fit of its parameters afterwards."""
+
+    def copy_features(self, before: Geometry) -> bool:
+        """Take over the features of a geometry whose material reads them alike, without a fit; false if that cannot be done."""
+        return False
 
     def prepare_load(self, state: Mapping[str, Tensor]) -> None:
         """Called before `state`, the geometry's part of a checkpoint, is loaded: give parameters the sizes that they have there.

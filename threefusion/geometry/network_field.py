@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,8 @@ from threefusion.registry import build
 
 class NetworkField(Geometry):
     """The shape and the features of a point from its encoding; the network's first output is the shape's."""
+
+    takes_shape: ClassVar[str] = "fitted"
 
     def build_network(self, cfg: NetworkFieldConfig, outputs: int) -> None:
         """Create encoding and network."""

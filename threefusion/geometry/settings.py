@@ -5,16 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from threefusion.config.fields import Settings, bounded, literal, slot
+from threefusion.config.fields import Settings, bounded, located, slot
 from threefusion.registry import component
 
 
 @dataclass(frozen=True)
-class NetworkFieldConfig(Settings):
-    """How points become numbers."""
+class SpaceConfig(Settings):
+    """Where the scene is, and what it starts from."""
 
     radius: float = bounded(1.0, 0, 1e3, open_low=True)
     """Radius of the ball round the origin that holds the scene."""
+    init_from: str = located("")
+    """A run folder, or a mesh as .glb, .obj or .ply, to start from, relative to the file that names it; empty: the stage before,
+    if there is one."""
+
+
+@dataclass(frozen=True)
+class NetworkFieldConfig(SpaceConfig):
+    """How points become numbers."""
+
     encoding: Settings = slot("encoding", "hash-grid")
     """How points are encoded before the network."""
     network: Literal["plain", "residual"] = "plain"
@@ -36,7 +45,7 @@ class NetworkFieldConfig(Settings):
 
 
 @dataclass(frozen=True)
-class DensityConfig(Settings):
+class DensityConfig(SpaceConfig):
     """How a number becomes a density."""
 
     radius: float = bounded(1.0, 0, 1e3, open_low=True)
@@ -104,19 +113,15 @@ class TriPlaneFieldConfig(DensityFieldConfig):
 
 
 @dataclass(frozen=True)
-class SurfaceConfig(Settings):
-    """What geometries with a surface have: features from an encoding and a plain network, and where they start from."""
+class SurfaceConfig(SpaceConfig):
+    """What geometries with a surface have: features from an encoding and a plain network."""
 
-    radius: float = bounded(1.0, 0, 1e3, open_low=True)
-    """Radius of the ball round the origin that holds the scene."""
     encoding: Settings = slot("encoding", "hash-grid")
     """How points are encoded before the network."""
     hidden_width: int = bounded(64, 1, 4096)
     """Width of the hidden layers."""
     hidden_layers: int = bounded(1, 0, 16)
     """Number of hidden layers, 0 for a linear map."""
-    init_from: str = literal("")
-    """A run folder, or a mesh as .glb, .obj or .ply, to start from; empty: the stage before, if there is one."""
 
 
 @component("geometry", "tetrahedra", "threefusion.geometry.tetrahedra:Tetrahedra", gives=("surface",))
@@ -132,7 +137,13 @@ class TetrahedraConfig(SurfaceConfig):
     """Whether the shape is trained; otherwise only its appearance is."""
 
 
-@component("geometry", "fixed-mesh", "threefusion.geometry.fixed_mesh:FixedMesh", gives=("surface",))
+@component(
+    "geometry",
+    "fixed-mesh",
+    "threefusion.geometry.fixed_mesh:FixedMesh",
+    gives=("surface",),
+    needs=("density|distance|surface",),
+)
 @dataclass(frozen=True)
 class FixedMeshConfig(SurfaceConfig):
     """A mesh whose vertices stay: only its appearance is learned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from threefusion.geometry.appearance import Appearance
 from threefusion.geometry.conversion import distance_before
 from threefusion.geometry.ellipsoid import ellipsoid_distance
-from threefusion.geometry.geometry import BuildContext, HasSurface
+from threefusion.geometry.geometry import BuildContext, Geometry, HasSurface
 from threefusion.geometry.settings import TetrahedraConfig
 from threefusion.geometry.tetrahedral_grid import bcc_grid, cells_of
 from threefusion.ops.marching_tetrahedra import crossed_edges, crossings
@@ -26,6 +27,8 @@ BORDER = 1.25
 class Tetrahedra(HasSurface):
     """DMTet (Shen et al., NeurIPS 2021, arXiv 2111.04276): distances and displacements of the vertices are trained."""
 
+    takes_shape: ClassVar[str] = "built"
+
     def __init__(self, cfg: TetrahedraConfig, context: BuildContext) -> None:
         super().__init__(cfg)
         self.radius = cfg.radius
@@ -35,18 +38,21 @@ class Tetrahedra(HasSurface):
         for name, value in (("rest", rest * cfg.radius), ("tets", tets.int())):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("border", self.rest.norm(dim=-1) > cfg.radius - BORDER * self.cell, persistent=False)
-        self.distance = nn.Parameter(self._initial(context), requires_grad=cfg.train_shape)
-        self.displacement = nn.Parameter(torch.zeros_like(self.rest), requires_grad=cfg.train_shape)
+        distance, displacement = self._initial(context)
+        self.distance = nn.Parameter(distance, requires_grad=cfg.train_shape)
+        self.displacement = nn.Parameter(displacement, requires_grad=cfg.train_shape)
         self.appearance = Appearance(cfg.encoding, cfg.hidden_width, cfg.hidden_layers, context.feature_width, cfg.radius)
 
-    def _initial(self, context: BuildContext) -> Float[Tensor, "V"]:
-        """Signed distances to the surface of the scene before, or to the ellipsoid of the settings."""
+    def _initial(self, context: BuildContext) -> tuple[Float[Tensor, "V"], Float[Tensor, "V 3"]]:
+        """Signed distances and displacements: those of the scene before on the same grid, or those to its surface, or to the
+        ellipsoid of the settings."""
         before = None if context.previous is None else context.previous.geometry
-        copied = isinstance(before, Tetrahedra) and before.rest.shape == self.rest.shape
-        distance = None if copied else distance_before(context, self.rest)
+        if isinstance(before, Tetrahedra) and torch.equal(before.rest.cpu(), self.rest):
+            return before.distance.detach().cpu().clone(), before.displacement.detach().cpu().clone()
+        distance = None if context.restoring else distance_before(context, self.rest)
         if distance is None:
             distance, _ = ellipsoid_distance(self.rest, [self.radius * axis for axis in self.cfg.shape])
-        return distance[:, 0]
+        return distance[:, 0], torch.zeros_like(self.rest)
 
     def mesh(self) -> Mesh:
         """The closed surface, differentiable in distances and displacements."""
@@ -61,6 +67,10 @@ class Tetrahedra(HasSurface):
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
         """Features at points."""
         return self.appearance(points)
+
+    def copy_features(self, before: Geometry) -> bool:
+        """Take over encoding and network if they fit."""
+        return self.appearance.copy_from(before)
 
     def edge_distances(self) -> Float[Tensor, "E 2"]:
         """Signed distances at the ends of the edges that the surface crosses."""

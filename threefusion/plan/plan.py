@@ -24,6 +24,7 @@ from threefusion.run.results import finish
 from threefusion.run.source import starting_scene
 from threefusion.run.trainer import friendly_oom, make_trainer
 from threefusion.system.build import build_system
+from threefusion.system.start import Source
 from threefusion.system.text_to_3d import TextTo3D
 from threefusion.types import Scene
 
@@ -89,10 +90,13 @@ def measure(config: RunConfig, folder: Path) -> Plan:
     stages: list[StageMemory] = []
     scene = before = None
     for stage, stage_folder in zip(config.parts, stage_folders(folder, config), strict=True):
-        system = None  # the networks of the stage before are freed
-        if before is not None and type(before.geometry) is not type(stage.geometry):
-            fill(scene)  # what another geometry is converted from needs a surface
-        memory, system = measure_stage(stage, stage_folder, scene)
+        system = source = None  # the networks of the stage before are freed
+        if before is not None:
+            if before.geometry != stage.geometry:
+                fill(scene)  # what another geometry is converted from needs a surface
+            # a renderer without history: an occupancy grid would be that of the scene as it was
+            source = Source(scene, build(before.renderer), f"stage {before.name}")
+        memory, system = measure_stage(stage, stage_folder, source)
         stages, scene, before = [*stages, memory], system.scene, stage
     device = system.trainer.strategy.root_device
     if fill(scene):
@@ -121,7 +125,7 @@ def fill(scene: Scene) -> bool:
     return False
 
 
-def measure_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple[StageMemory, TextTo3D]:
+def measure_stage(config: RunConfig, folder: Path, previous: Source | None) -> tuple[StageMemory, TextTo3D]:
     """One training step of a stage, with the checkpoint and the preview that follow it; the trained system."""
     missing = missing_priors(config)
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)

@@ -20,16 +20,17 @@ from threefusion.system.scene import build_scene, restore_scene
 
 if TYPE_CHECKING:
     from threefusion.renderer.renderer import Renderer
+    from threefusion.system.start import Source
     from threefusion.types import Scene
 
 PARTS = {"state_dict", "optimizer_states", "batches_seen", "metrics", "metrics_digest", "config"}
 """What a training needs to go on from a checkpoint."""
 
 
-def load_stage(config: RunConfig, folder: Path, previous: Scene | None) -> tuple[Scene, Renderer] | None:
+def load_stage(config: RunConfig, folder: Path, previous: Source | None) -> tuple[Scene, Renderer] | None:
     """Scene and renderer of a stage (or a run without stages) from its newest checkpoint, None if it has none.
 
-    `previous` is the scene of the stage before.
+    `previous` is the stage before.
     """
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:

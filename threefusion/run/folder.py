@@ -165,7 +165,7 @@ def open_run(run: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: {'not a run folder (it has no config.yaml)' if run.is_dir() else 'no such run folder'}")
-    return load_config(run / "config.yaml", list(overrides))
+    return load_config(run / "config.yaml", list(overrides), started=True)
 
 
 def stage_folders(run: Path, config: RunConfig) -> list[Path]:

@@ -141,17 +141,18 @@ def load_scene(run: Path) -> tuple[RunConfig, Scene, Renderer, CameraSampler]:
     """
     from threefusion.registry import build
     from threefusion.run.checkpoint import load_stage
+    from threefusion.system.start import Source
 
     config = open_run(run)
     name_lost_checkpoint(run)
-    reached, scene, renderer = config, None, None
+    reached, source = config, None
     for stage, folder in zip(config.parts, stage_folders(run, config), strict=True):
-        if (loaded := load_stage(stage, folder, scene)) is None:
+        if (loaded := load_stage(stage, folder, source)) is None:
             break
-        reached, (scene, renderer) = stage, loaded
-    if scene is None or renderer is None:
+        reached, source = stage, Source(*loaded, stage.name)
+    if source is None:
         raise UserError(f"{run}: the run has saved no checkpoint yet. Resume with: python launch.py train --resume {run}")
-    return config, scene, renderer, build(reached.camera)
+    return config, source.scene, source.renderer, build(reached.camera)
 
 
 def render(run: Path, views: int, mode: Mode, light: Light, size: int, out: Path | None, mesh: bool = False) -> Path:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger
 
+    from threefusion.system.start import Source
     from threefusion.system.text_to_3d import TextTo3D
-    from threefusion.types import Scene
 
 
 def train(config: RunConfig, run: Path, until: int | None = None) -> int:
@@ -49,6 +49,7 @@ def train(config: RunConfig, run: Path, until: int | None = None) -> int:
 def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int) -> int:
     """Train the stages up to `until` that are not finished; returns the exit code."""
     from threefusion.run.checkpoint import load_stage
+    from threefusion.system.start import Source
 
     previous, folders = None, stage_folders(run, config)
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
@@ -58,16 +59,16 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int
             return 130
         if index < len(folders) - 1:
             # from its checkpoint, so that a resumed run starts the next stage from the very same
-            loaded = load_stage(config.parts[index], folders[index], previous)
+            loaded, name = load_stage(config.parts[index], folders[index], previous), config.parts[index].name
             if loaded is None:
-                raise UserError(f"stage {config.parts[index].name} ended before its first step. Raise trainer.max_time")
-            previous, _ = loaded
+                raise UserError(f"stage {name} ended before its first step. Raise trainer.max_time")
+            previous = Source(*loaded, f"stage {name}")
     if until < len(folders) - 1 and RUN_VARIABLE not in os.environ:
         print(f"stage {config.parts[until].name} is finished. Go on with: {RESUME} {run}")
     return 0
 
 
-def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None, loggers: list[Logger]) -> bool:
+def train_stage(config: RunConfig, index: int, run: Path, previous: Source | None, loggers: list[Logger]) -> bool:
     """Train a stage of a run (or a run without stages) from its newest checkpoint if it has one; export after the last.
 
     Returns whether it was trained to its end, in every process alike.
@@ -96,6 +97,8 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Scene | None
         logger.earlier_steps = sum(part.trainer.max_steps for part in config.parts[:index])
     more = [KeepSettings(run, config), interrupt, run_cost]
     trainer = make_trainer(stage, folder, more, first, saved.get("metrics_digest"), loggers)
+    if system.scene.origin and trainer.is_global_zero:
+        print(f"{f'{stage.name} starts' if config.stages else 'starts'} {system.scene.origin}", file=sys.stderr)
     with environment_variable(RUN_VARIABLE, str(run)), together(trainer), friendly_oom(), training_threads(small_steps(system)):
         trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         refuse_lost(system, run)
@@ -144,14 +147,17 @@ def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: d
     from threefusion.run.cost import speed, total_cost
     from threefusion.run.results import finish
 
-    folders = stage_folders(run, config)
+    folders, started = stage_folders(run, config), {"start": system.scene.origin} if system.scene.origin else {}
     if config.stages:
         name = config.stages[index].name
         print(f"{name}: {speed(cost)}")
-        write_report(folders[index], {"name": name, **cost})
+        cost = {"name": name, **started, **cost}
+        write_report(folders[index], cost)
         if folders[index] != folders[-1]:
             return
         cost = total_cost([read_report(folder) for folder in folders])
+    else:
+        cost = started | cost
     print(speed(cost))
     # Lightning has put the scene back into main memory; what follows is rendered where it was trained
     device = system.trainer.strategy.root_device

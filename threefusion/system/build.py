@@ -8,14 +8,14 @@ from threefusion.config import RunConfig
 from threefusion.guidance.build import build_objectives
 from threefusion.registry import build
 from threefusion.system.scene import build_scene
+from threefusion.system.start import Source
 from threefusion.system.text_to_3d import TextTo3D
-from threefusion.types import Scene
 
 
-def build_system(config: RunConfig, previous: Scene | None = None, restoring: bool = False) -> TextTo3D:
+def build_system(config: RunConfig, previous: Source | None = None, restoring: bool = False) -> TextTo3D:
     """The whole system. Text encoders are loaded, used and freed before the first network of a prior is loaded.
 
-    Initial parameters are a function of `config.seed` alone, and of `previous`, the scene of the stage before; they do not
+    Initial parameters are a function of `config.seed` alone, and of `previous`, which the scene starts from; they do not
     matter if a checkpoint is loaded afterwards (`restoring`).
     """
     prompt = build(config.prompt)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, partial
-
 import torch
 from torch import Tensor
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.geometry.geometry import BuildContext
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
-from threefusion.system.conversion import hand_over_appearance, surface_of
+from threefusion.system.start import Source, context_of, start_from
 from threefusion.types import Scene
 
 
-def build_scene(config: RunConfig, previous: Scene | None = None, restoring: bool = False) -> tuple[Scene, Renderer]:
+def build_scene(config: RunConfig, previous: Source | None = None, restoring: bool = False) -> tuple[Scene, Renderer]:
     """The untrained scene of a config and its renderer; the initial parameters are a function of `config.seed` alone.
 
-    `previous` is the scene of the stage before, from which the parts that fit start; a geometry of another kind is converted,
-    unless the scene is `restoring`: about to be loaded from a checkpoint.
+    `previous` is what it starts from: parts that fit are copied, and a geometry with other parameters is converted, unless the
+    scene is `restoring`: about to be loaded from a checkpoint.
 
     Raises:
-        UserError: the renderer cannot render the geometry.
+        UserError: the renderer cannot render the geometry, or `previous` is empty.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         material = build(config.material)
-        generator = torch.Generator().manual_seed(config.seed)
-        surface = None if previous is None or restoring else cache(partial(surface_of, previous))
-        context = BuildContext(material.feature_width, previous, generator, surface, restoring)
+        context = context_of(material.feature_width, previous, config.seed, restoring)
         geometry = build(config.geometry, context)
         background = build(config.background)
         renderer = build(config.renderer)
@@ -39,34 +33,8 @@ def build_scene(config: RunConfig, previous: Scene | None = None, restoring: boo
         raise UserError(f"renderer: {type(renderer).__name__} cannot render the geometry {type(geometry).__name__}")
     scene = Scene(geometry, material, background)
     if previous is not None:
-        start_from(scene, previous, convert=not restoring, seed=config.seed)
+        start_from(scene, previous, context, config.seed)
     return scene, renderer
-
-
-def start_from(scene: Scene, previous: Scene, convert: bool, seed: int) -> None:
-    """Give `scene` the heading of the stage before, and each part of the same class and shapes its parameters and buffers.
-
-    To `convert`, a surface that does not fit takes over what it can of the colours.
-    """
-    scene.heading.copy_(previous.heading)
-    copied = set()
-    for name in ("geometry", "material", "background"):
-        part, before = getattr(scene, name), getattr(previous, name)
-        if type(part) is not type(before):
-            continue
-        state = before.state_dict()
-        if name == "geometry":
-            part.prepare_load(state)
-        if shapes(part.state_dict()) == shapes(state):
-            part.load_state_dict(state)
-            copied.add(name)
-    if convert and "geometry" not in copied:
-        hand_over_appearance(scene, previous, seed)
-
-
-def shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """The shape of every tensor of a `state_dict`."""
-    return {name: value.shape for name, value in state.items()}
 
 
 def restore_scene(scene: Scene, renderer: Renderer, state: dict[str, Tensor]) -> None:

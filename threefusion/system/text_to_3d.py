@@ -263,6 +263,7 @@ class TextTo3D(pl.LightningModule):
         the metrics of the row that is not written yet."""
         checkpoint["batches_seen"] = self.batches_seen
         checkpoint["metrics"] = self.metrics.state()
+        checkpoint["origin"] = self.scene.origin
         checkpoint["config"] = config_to_yaml(self.config)
         checkpoint["state_dict"] = self.saved_state(checkpoint["state_dict"])
 
@@ -282,3 +283,4 @@ class TextTo3D(pl.LightningModule):
         take_over_settings(checkpoint["optimizer_states"][0]["param_groups"], self.configure_optimizers().param_groups)
         self.batches_seen = checkpoint["batches_seen"]
         self.metrics.restore(checkpoint["metrics"])
+        self.scene.origin = checkpoint.get("origin", "")

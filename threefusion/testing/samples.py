@@ -82,9 +82,9 @@ def image_render(image: Tensor) -> RenderOutput:
     return RenderOutput(image, one, one, normal=torch.zeros_like(image) + one.new_tensor([0.0, 0.0, 1.0]))
 
 
-def small_ball() -> Mesh:
+def small_ball(cells: int = 8) -> Mesh:
     """A closed mesh, for geometries that start from one."""
-    positions, tets = bcc_grid(8)
+    positions, tets = bcc_grid(cells)
     return marching_tetrahedra(positions, positions.norm(dim=-1) - 0.5, tets)
 
 

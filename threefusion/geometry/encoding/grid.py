@@ -38,6 +38,10 @@ class GridEncoding(Encoding):
         """Side of a cell of the finest grid that counts, in [-1, 1]^3."""
         return 2 / self.grid.levels[-1].scale
 
+    def coarse_rows(self, cells: int) -> int:
+        """Rows of the table that belong to grids with at most so many cells per side, or to the coarsest one."""
+        return self.grid.offsets[max(1, sum(level.scale <= cells for level in self.grid.levels))]
+
     def _level_scale(self, features: Tensor) -> Tensor:
         """Features, or their cotangent, times what each level counts for."""
         return features
