@@ -96,9 +96,11 @@ def test_encoding_and_network_are_copied_where_they_fit_and_only_there() -> None
 @pytest.mark.filterwarnings("error")
 def test_a_surface_without_features_takes_over_the_shape_alone() -> None:
     before = field()
-    geometry = build(TetrahedraConfig(encoding=DENSE), BuildContext(0, before, surface=lambda: surface_of(before)))
+    source = Source(before, build(VolumeConfig()), "stage coarse")
+    context = context_of(0, source, 1, restoring=False)
+    geometry = build(TetrahedraConfig(encoding=DENSE), context)
     scene = Scene(geometry, build(NormalConfig()), build(SolidConfig()))
-    hand_over_appearance(scene, before, seed=1)
+    start_from(scene, source, context, seed=1)
     assert len(scene.geometry.mesh().faces) and geometry.features(torch.zeros(2, 3)).shape == (2, 0)
 
 
