@@ -199,6 +199,8 @@ def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, .
         problem = f"loss.{name}: a guidance has that name too; their metrics need different ones"
         tree.errors.append(ConfigError(problem, tree.places[f"loss.{name}"]))
     if tree.errors:
+        with collected(tree.errors):
+            refuse_missing_source(run.geometry, run.geometry, tree, started=False)
         raise ConfigError.of(tree.errors)
     return replace(run, plugins=tuple(sorted(map(str, tree.catalogue.folders_of(tree.entries)))))
 
