@@ -12,6 +12,7 @@ from threefusion.exporter.topology import is_watertight, signed_volume
 from threefusion.geometry.fixed_mesh import ColoredMesh
 from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.settings import FixedMeshConfig, TetrahedraConfig
+from threefusion.geometry.tetrahedra import BORDER
 from threefusion.registry import build
 from threefusion.testing.samples import small_ball
 from threefusion.types import Mesh
@@ -36,6 +37,19 @@ def test_no_distance_and_no_displacement_leads_out_of_the_ball() -> None:
         geometry.displacement.copy_(100 * torch.randn(geometry.rest.shape, generator=torch.Generator().manual_seed(1)))
     mesh = geometry.mesh()
     assert is_watertight(mesh) and mesh.vertices.norm(dim=-1).max() <= 0.7
+
+
+def test_a_shape_that_is_too_large_ends_in_a_smooth_cap_and_can_shrink() -> None:
+    geometry = tetrahedra(resolution=24, radius=0.7)
+    with torch.no_grad():
+        # everything left of a plane
+        geometry.distance.copy_(geometry.rest[:, 0] - 0.3)
+    mesh = geometry.mesh()
+    cap = mesh.vertices[mesh.vertices[:, 0] < 0.25].norm(dim=-1)
+    assert cap.mean().item() == pytest.approx(0.7 - BORDER * geometry.cell, rel=0.01)
+    assert cap.std() < 0.03 * geometry.cell
+    cap.sum().backward()
+    assert (geometry.distance.grad[geometry.distance < geometry.border] < 0).any()
 
 
 def test_distances_and_displacements_move_the_surface() -> None:

@@ -37,7 +37,7 @@ class Tetrahedra(HasSurface):
         self.cell = 2 * cfg.radius / cells
         for name, value in (("rest", rest * cfg.radius), ("tets", tets.int())):
             self.register_buffer(name, value, persistent=False)
-        self.register_buffer("border", self.rest.norm(dim=-1) > cfg.radius - BORDER * self.cell, persistent=False)
+        self.register_buffer("border", self.rest.norm(dim=-1) - (cfg.radius - BORDER * self.cell), persistent=False)
         distance, displacement = self._initial(context)
         self.distance = nn.Parameter(distance, requires_grad=cfg.train_shape)
         self.displacement = nn.Parameter(displacement, requires_grad=cfg.train_shape)
@@ -78,5 +78,6 @@ class Tetrahedra(HasSurface):
         return distance[crossed_edges(distance, self.tets)[0]]
 
     def _bounded(self) -> Float[Tensor, "V"]:
-        """The distances, positive at the border."""
-        return torch.where(self.border, self.cell, self.distance)
+        """The distances of the part inside the ball: the larger of two distances belongs to the intersection."""
+        # past the maximum the derivative is kept, so that a surface at the border can shrink
+        return self.distance + (self.border - self.distance).relu().detach()
