@@ -257,16 +257,6 @@ class RenderOutput(TensorData):
 
 
 @dataclass(frozen=True)
-class GuidanceOutput:
-    """The loss of one objective on a batch of views."""
-
-    loss: Float[Tensor, ""]
-    metrics: dict[str, Float[Tensor, ""]]
-    critic_loss: Float[Tensor, ""] | None = None
-    """The loss of networks that the objective trains itself, added to the total as it is; no gradient to the scene."""
-
-
-@dataclass(frozen=True)
 class Mesh(TensorData):
     """A triangle mesh; `uv` is given per vertex (vertices are split along seams) with v up."""
 

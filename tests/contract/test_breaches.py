@@ -12,13 +12,12 @@ from threefusion.background.background import Background
 from threefusion.camera.sampler import CameraSampler
 from threefusion.config import Settings, slot
 from threefusion.geometry.encoding.encoding import Encoding
-from threefusion.guidance.guidance import DiffusionGuidance
+from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput
 from threefusion.guidance.settings import DiffusionGuidanceConfig
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import LossConfig
 from threefusion.optimizer.optimizer import OptimizerFactory
 from threefusion.testing import check_component, views
-from threefusion.types import GuidanceOutput
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from threefusion.guidance.embedding import PromptConditioning, TextEmbeddings
+from threefusion.guidance.guidance import GuidanceOutput
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.testing import image_render
-from threefusion.types import Cameras, GuidanceOutput, Lights, ViewBatch, ViewTexts
+from threefusion.types import Cameras, Lights, ViewBatch, ViewTexts
 
 
 def make_batch(count: int = 2, step: int = 0, first: int = 0, seed: int = 0, group_size: int = 1) -> ViewBatch:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from threefusion.guidance.guidance import DiffusionGuidance
+from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput
 from threefusion.guidance.predictions import ClassifierFreeGuidance, predict
 from threefusion.guidance.score import WEIGHTS
 from threefusion.guidance.settings import FullGradientConfig
-from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts
+from threefusion.types import RenderOutput, ViewBatch, ViewTexts
 
 
 class FullGradient(DiffusionGuidance):

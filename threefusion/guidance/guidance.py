@@ -14,7 +14,17 @@ from threefusion.guidance.embedding import PromptConditioning, TextEmbeddings
 from threefusion.guidance.prior.embedding_cache import embed_texts
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.settings import DiffusionGuidanceConfig, GuidanceConfig
-from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts, Want
+from threefusion.types import RenderOutput, ViewBatch, ViewTexts, Want
+
+
+@dataclass(frozen=True)
+class GuidanceOutput:
+    """The loss of one objective on a batch of views."""
+
+    loss: Float[Tensor, ""]
+    metrics: dict[str, Float[Tensor, ""]]
+    critic_loss: Float[Tensor, ""] | None = None
+    """The loss of networks that the objective trains itself, added to the total as it is; no gradient to the scene."""
 
 
 class Guidance(Component):

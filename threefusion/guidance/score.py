@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.guidance import DiffusionGuidance, NoisedViews
+from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput, NoisedViews
 from threefusion.guidance.predictions import Combination, Predictions, predict
 from threefusion.guidance.settings import LinearDistillationConfig
-from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts
+from threefusion.types import RenderOutput, ViewBatch, ViewTexts
 
 WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sigma2": lambda alpha, sigma: sigma**2,

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from threefusion.camera.sampler import CameraSampler
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
-from threefusion.guidance.guidance import DiffusionGuidance, Guidance
-from threefusion.types import GuidanceOutput, RenderOutput, ViewBatch, ViewTexts
+from threefusion.guidance.guidance import DiffusionGuidance, Guidance, GuidanceOutput
+from threefusion.types import RenderOutput, ViewBatch, ViewTexts
 
 
 def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDict) -> None:

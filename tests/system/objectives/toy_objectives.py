@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from threefusion.guidance.guidance import DiffusionGuidance, Guidance
+from threefusion.guidance.guidance import DiffusionGuidance, Guidance, GuidanceOutput
 from threefusion.guidance.settings import DiffusionGuidanceConfig, GuidanceConfig
 from threefusion.registry import register
-from threefusion.types import GuidanceOutput
 
 
 @dataclass(frozen=True)
