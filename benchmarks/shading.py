@@ -1,32 +1,41 @@
 """Checks the material `pbr` against plain Monte Carlo integration, and recovers materials from renders.
 
     python -m benchmarks.shading
+    python -m benchmarks.shading --picture docs/images/materials.png
 
 Prints (1) a white furnace: the radiance of white surfaces under an environment of radiance 1, by the split sum and by integrating
 the BRDF over the hemisphere; (2) spheres under the environments, against importance sampling of the same BRDF under the same
-panorama; (3) roughness and metallic of spheres, recovered from renders alone.
+panorama; (3) roughness and metallic of spheres, recovered from renders alone. With --picture, it draws the spheres of the
+documentation instead.
 """
 
 from __future__ import annotations
 
+import argparse
 from math import pi
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
+from threefusion.callback.images import write_png
 from threefusion.machine.process import prepare_process
 from threefusion.material.environment import panorama
 from threefusion.material.microfacet import specular_lobe
 from threefusion.material.pbr import Pbr, Surface
 from threefusion.material.settings import PbrConfig
+from threefusion.ops.color import encode_srgb, shoulder
 from threefusion.registry import build
 from threefusion.types import FieldSample, Lights, Shading
 
 ROUGHNESSES = (0.08, 0.2, 0.4, 0.6, 0.8, 1.0)
 GOLD, RED, WHITE = (1.0, 0.88, 0.66), (0.9, 0.35, 0.3), (1.0, 1.0, 1.0)
+RED_PAINT = (0.9, 0.1, 0.1)
 """sRGB-encoded."""
+SPHERE = 0.98
+"""Squared radius up to which a sphere is drawn: at its rim a pixel has all directions."""
 
 
 def material(environment: str) -> Pbr:
@@ -44,7 +53,7 @@ def sphere(size: int) -> Float[Tensor, "N 3"]:
     """Normals of a sphere in the pixels of an orthographic image, seen from +x."""
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
     z, y = torch.meshgrid(-axis, axis, indexing="ij")
-    inside = y.square() + z.square() < 0.98
+    inside = y.square() + z.square() < SPHERE
     y, z = y[inside], z[inside]
     return torch.stack([(1 - y.square() - z.square()).sqrt(), y, z], -1)
 
@@ -168,9 +177,33 @@ def recovered(metallic: float, roughness: float, steps: int = 150, seed: int = 0
     return fitted.metallic.item(), fitted.roughness.item()
 
 
+def picture(size: int = 90, oversampling: int = 3) -> Float[Tensor, "H W 3"]:
+    """A row of spheres per environment and surface, from smooth to rough, over white."""
+    fine, direction = size * oversampling, torch.tensor([[-1.0, 0.0, 0.0]])
+    normal = sphere(fine)
+    axis = (torch.arange(fine) + 0.5) / fine * 2 - 1
+    inside = axis.square()[:, None] + axis.square() < SPHERE
+    rows = []
+    for name in ("studio", "sky"):
+        for color, metallic in ((RED_PAINT, 0.0), (GOLD, 1.0)):
+            image = torch.ones(fine, len(ROUGHNESSES), fine, 3)
+            for column, roughness in enumerate(ROUGHNESSES):
+                of = surface(color, metallic, roughness, len(normal))
+                radiance = material(name).radiance(of, normal, *seen_from(direction, normal))
+                image[:, column][inside] = encode_srgb(shoulder(PbrConfig().environment_intensity * radiance))
+            rows.append(image.view(size, oversampling, len(ROUGHNESSES) * size, oversampling, 3).mean((1, 3)))
+    return torch.cat(rows)
+
+
 def main() -> None:
     """Print the three tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--picture", type=Path)
+    arguments = parser.parse_args()
     prepare_process()
+    if arguments.picture:
+        write_png(arguments.picture, picture())
+        return
     print("| white furnace, n.v | surface | split sum, BRDF | at roughness", *ROUGHNESSES)
     shader = material("constant")
     for name, metallic in (("metal", 1.0), ("dielectric", 0.0), ("half", 0.5)):

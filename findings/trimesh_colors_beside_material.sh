@@ -2,8 +2,7 @@
 # A GLB whose mesh has vertex colours (COLOR_0) and a material without textures, as exporters of coloured meshes write it, in trimesh 5.2.0.
 # Expected: a copy of the loaded mesh, and the scene joined into one mesh, look like the mesh that was loaded.
 # Seen: the loaded geometry has the colours as a vertex attribute of its TextureVisuals; `copy()`, `Scene.dump()`, `Scene.to_mesh()` and
-# `load(force="mesh")` return
-# meshes with the material alone. Nothing is raised or warned.
+# `load(force="mesh")` return meshes with the material alone. Nothing is raised or warned.
 # A mesh with vertex colours and no material keeps them through all four.
 set -euo pipefail
 work="$(mktemp -d)"
