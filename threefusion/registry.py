@@ -47,9 +47,10 @@ class Entry:
     target: str
     """`module:Class` of the component, imported when it is built."""
     gives: tuple[str, ...]
-    """What a geometry offers: density, canvas, ..."""
+    """What a geometry offers: density, canvas, ...; what a render contains, of a renderer: samples, mesh, ..."""
     needs: tuple[str, ...]
-    """What a renderer or an exporter must be given by the geometry, and a geometry by the one that it starts from."""
+    """What a renderer or an exporter must be given by the geometry, a geometry by the one that it starts from, and a loss by the
+    renderer or the geometry."""
     file: Path
     """Where it was declared."""
 

@@ -128,6 +128,20 @@ BROKEN: list[tuple[str, str, list[str]]] = [
     ("steps of the whole beside stages", stages("steps: 2") + "trainer: {max_steps: 5}\n", []),
     ("steps of the whole over stages", stages("steps: 2"), ["trainer.max_steps=5"]),
     ("exporter that the last stage cannot serve", stages("steps: 2, geometry: image, renderer: image"), []),
+    ("loss that the renderer cannot serve", BASE, ["loss.eikonal.weight=0.1"]),
+    ("loss under another name that the renderer cannot serve", BASE + "loss:\n  bends: {type: laplacian}\n", []),
+    ("loss from a later step on", BASE + "geometry: tetrahedra\nrenderer: rasterizer\nloss: {orientation: {}}\n", []),
+    (
+        "loss that the geometry cannot serve",
+        BASE + "geometry: {type: fixed-mesh}\nrenderer: rasterizer\nloss: {sdf-entropy: {}}\n",
+        [],
+    ),
+    ("loss that the base of a renderer cannot serve", BASE + "renderer: patch\nloss: {eikonal: {}}\n", []),
+    (
+        "loss that a stage's renderer cannot serve",
+        stages("steps: 2, geometry: tetrahedra, renderer: rasterizer, loss: {z-variance: {}}"),
+        [],
+    ),
     ("error in the parent", "extends: parent.yaml\n", []),
 ]
 
@@ -148,6 +162,9 @@ HARMLESS: list[tuple[str, list[str]]] = [
     (stages("steps: 2, camera: {width: 16, height: '${camera.width}'}"), []),
     (stages("steps: 2"), ["stages=[{steps: 4, camera: {width: 8}}]", "geometry.encoding.type=frequency"]),
     (stages("steps: 2"), ["stages=null", "trainer.max_steps=4"]),
+    (BASE, ["loss.eikonal.weight=0"]),
+    (BASE, ["renderer=patch", "loss.orientation.weight=1"]),
+    (BASE, ["geometry=tetrahedra", "renderer=rasterizer", "loss.sdf-entropy.weight=1", "loss.laplacian.weight=1"]),
     (BASE, []),
     (BASE, ["seed=3"]),
     (BASE, ["prompt.text=a cat: the movie"]),

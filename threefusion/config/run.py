@@ -195,6 +195,10 @@ def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, .
         if path.partition(".")[0] in checked:
             with collected(tree.errors):
                 _check_capabilities(run, tree, path, settings)
+    if "renderer" in checked:
+        for name in run.losses:
+            with collected(tree.errors):
+                _check_loss(run, tree, name)
     for name in run.losses.keys() & run.guidance.keys():
         problem = f"loss.{name}: a guidance has that name too; their metrics need different ones"
         tree.errors.append(ConfigError(problem, tree.places[f"loss.{name}"]))
@@ -224,6 +228,28 @@ def _check_capabilities(run: RunConfig, tree: Tree, path: str, settings: Setting
         f"{path}: the {entry.kind} {entry.name!r} needs a geometry that gives {needs}, and {geometry.name!r} gives {gives}. "
         f"Use the {entry.kind} {_either(fitting)}, or the geometry {_either(geometries)}",
         found if found.line or found.file == COMMAND_LINE else tree.places["geometry"],
+    )
+
+
+def _check_loss(run: RunConfig, tree: Tree, name: str) -> None:
+    """Refuse a loss that needs what neither the renderer nor the geometry gives; of renderers that declare nothing, none.
+
+    Raises:
+        ConfigError: it names what fits.
+    """
+    loss, geometry = entry_of(run.losses[name]), entry_of(run.geometry)
+    renderers = [entry_of(settings) for _, settings in _nested("renderer", run.renderer)]
+    rendered = [given for entry in renderers for given in entry.gives]
+    lacking = [need for need in loss.needs if not meets([need], [*rendered, *geometry.gives])]
+    if not lacking or not rendered or not any(value for _, value in run.losses[name].weight.knots):
+        return
+    fitting = [e for e in tree.catalogue.entries() if e.kind in ("renderer", "geometry") and meets(lacking[:1], e.gives)]
+    kind = fitting[0].kind if fitting else "renderer"
+    user, gives = (geometry.name, geometry.gives) if kind == "geometry" else (renderers[-1].name, rendered)
+    raise ConfigError(
+        f"loss.{name}: the loss {loss.name!r} needs a {kind} that gives {lacking[0]}, and {user!r} gives {', '.join(gives)}. "
+        f"Use the {kind} {_either([e.name for e in fitting])}, or leave it out with loss.{name}=null",
+        tree.places[f"loss.{name}"],
     )
 
 

@@ -124,7 +124,7 @@ class SurfaceConfig(SpaceConfig):
     """Number of hidden layers, 0 for a linear map."""
 
 
-@component("geometry", "tetrahedra", "threefusion.geometry.tetrahedra:Tetrahedra", gives=("surface",))
+@component("geometry", "tetrahedra", "threefusion.geometry.tetrahedra:Tetrahedra", gives=("surface", "edge-distances"))
 @dataclass(frozen=True)
 class TetrahedraConfig(SurfaceConfig):
     """DMTet: a surface from signed distances at the vertices of a tetrahedral grid."""

@@ -34,7 +34,7 @@ class OpaquenessConfig(LossConfig):
     """Factor of the term in the sum, by optimiser step."""
 
 
-@component("loss", "orientation", "threefusion.loss.orientation:Orientation")
+@component("loss", "orientation", "threefusion.loss.orientation:Orientation", needs=("samples",))
 @dataclass(frozen=True)
 class OrientationConfig(LossConfig):
     """Weight of the term."""
@@ -43,19 +43,19 @@ class OrientationConfig(LossConfig):
     """Factor of the term in the sum, by optimiser step; DreamFusion raises it a hundredfold over 5000 steps."""
 
 
-@component("loss", "normal-consistency", "threefusion.loss.mesh_terms:NormalConsistency")
+@component("loss", "normal-consistency", "threefusion.loss.mesh_terms:NormalConsistency", needs=("mesh",))
 @dataclass(frozen=True)
 class NormalConsistencyConfig(LossConfig):
     """Weight of the term."""
 
 
-@component("loss", "laplacian", "threefusion.loss.mesh_terms:Laplacian")
+@component("loss", "laplacian", "threefusion.loss.mesh_terms:Laplacian", needs=("mesh",))
 @dataclass(frozen=True)
 class LaplacianConfig(LossConfig):
     """Weight of the term."""
 
 
-@component("loss", "sdf-entropy", "threefusion.loss.mesh_terms:SdfEntropy")
+@component("loss", "sdf-entropy", "threefusion.loss.mesh_terms:SdfEntropy", needs=("mesh", "edge-distances"))
 @dataclass(frozen=True)
 class SdfEntropyConfig(LossConfig):
     """Weight of the term."""
@@ -64,7 +64,7 @@ class SdfEntropyConfig(LossConfig):
     """Factor of the term in the sum, by optimiser step; nvdiffrec lowers it from 0.2 to 0.01."""
 
 
-@component("loss", "eikonal", "threefusion.loss.eikonal:Eikonal")
+@component("loss", "eikonal", "threefusion.loss.eikonal:Eikonal", needs=("gradients",))
 @dataclass(frozen=True)
 class EikonalConfig(LossConfig):
     """Weight of the term."""
@@ -73,19 +73,19 @@ class EikonalConfig(LossConfig):
     """Factor of the term in the sum, by optimiser step; 0.1 in IGR and NeuS."""
 
 
-@component("loss", "z-variance", "threefusion.loss.z_variance:ZVariance")
+@component("loss", "z-variance", "threefusion.loss.z_variance:ZVariance", needs=("samples",))
 @dataclass(frozen=True)
 class ZVarianceConfig(LossConfig):
     """Weight of the term."""
 
 
-@component("loss", "normal-smoothness-2d", "threefusion.loss.normal_smoothness:NormalSmoothness2d")
+@component("loss", "normal-smoothness-2d", "threefusion.loss.normal_smoothness:NormalSmoothness2d", needs=("normals",))
 @dataclass(frozen=True)
 class NormalSmoothness2dConfig(LossConfig):
     """Weight of the term."""
 
 
-@component("loss", "normal-smoothness-3d", "threefusion.loss.normal_smoothness:NormalSmoothness3d")
+@component("loss", "normal-smoothness-3d", "threefusion.loss.normal_smoothness:NormalSmoothness3d", needs=("samples",))
 @dataclass(frozen=True)
 class NormalSmoothness3dConfig(LossConfig):
     """Weight of the term."""

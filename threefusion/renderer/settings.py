@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from threefusion.config.fields import Schedule, Settings, bounded, slot
 from threefusion.registry import component, entry_of
 
+GIVEN_BY_DISTANCES = ("normals", "samples", "gradients")
 
-@component("renderer", "volume", "threefusion.renderer.volume:Volume", needs=("density",))
+
+@component("renderer", "volume", "threefusion.renderer.volume:Volume", gives=("normals", "samples"), needs=("density",))
 @dataclass(frozen=True)
 class VolumeConfig(Settings):
     """How rays are sampled."""
@@ -24,7 +26,7 @@ class VolumeConfig(Settings):
     """Rays rendered together in evaluation; bounds the memory, not the result."""
 
 
-@component("renderer", "neus", "threefusion.renderer.neus:Neus", needs=("distance",))
+@component("renderer", "neus", "threefusion.renderer.neus:Neus", gives=GIVEN_BY_DISTANCES, needs=("distance",))
 @dataclass(frozen=True)
 class NeusConfig(VolumeConfig):
     """How rays are sampled, and how sharp the surface is (NeuS, arXiv 2106.10689)."""
@@ -37,7 +39,7 @@ class NeusConfig(VolumeConfig):
     """Share of the true slope of the distance along a ray, by step; below 1 samples behind the surface get gradients too."""
 
 
-@component("renderer", "volsdf", "threefusion.renderer.volsdf:Volsdf", needs=("distance",))
+@component("renderer", "volsdf", "threefusion.renderer.volsdf:Volsdf", gives=GIVEN_BY_DISTANCES, needs=("distance",))
 @dataclass(frozen=True)
 class VolsdfConfig(VolumeConfig):
     """How rays are sampled, and how sharp the surface is (VolSDF, arXiv 2106.12052)."""
@@ -48,13 +50,13 @@ class VolsdfConfig(VolumeConfig):
     """Least width of the surface, in scene units; 1e-4 in VolSDF, whose samples follow the surface."""
 
 
-@component("renderer", "image", "threefusion.renderer.image:Image", needs=("canvas",))
+@component("renderer", "image", "threefusion.renderer.image:Image", gives=("image",), needs=("canvas",))
 @dataclass(frozen=True)
 class ImageConfig(Settings):
     """Nothing to choose: the canvas knows its size."""
 
 
-@component("renderer", "rasterizer", "threefusion.renderer.rasterizer:Rasterizer", needs=("surface",))
+@component("renderer", "rasterizer", "threefusion.renderer.rasterizer:Rasterizer", gives=("normals", "mesh"), needs=("surface",))
 @dataclass(frozen=True)
 class RasterizerConfig(Settings):
     """Nothing to choose: the cameras know the size."""
