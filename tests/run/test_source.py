@@ -90,6 +90,38 @@ def test_a_damaged_file_and_one_without_faces_are_refused(tiny, tmp_path, conten
         scene(tiny, path)
 
 
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
+def test_a_closed_mesh_that_is_inside_out_is_turned_outward(tmp_path, suffix):
+    good, turned = trimesh.creation.icosphere(1), trimesh.creation.icosphere(1)
+    turned.invert()
+    for name, ball in (("good", good), ("turned", turned)):
+        ball.export(tmp_path / f"{name}{suffix}")
+        assert signed_volume(read_mesh(tmp_path / f"{name}{suffix}")) > 0
+
+
+def test_an_open_mesh_keeps_its_winding(tmp_path):
+    vertices, faces = [[0, 0, 0.5], [1, 0, 0.5], [0, 1, 0.5]], [[0, 2, 1]]
+    trimesh.Trimesh(vertices, faces, process=False).export(tmp_path / "open.ply")
+    assert read_mesh(tmp_path / "open.ply").faces.tolist() == faces
+
+
+def test_a_mesh_without_area_is_refused(tmp_path):
+    trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [2, 0, 0]], [[0, 1, 2]], process=False).export(tmp_path / "line.ply")
+    with pytest.raises(UserError, match=r"line\.ply: none of its triangles has an area"):
+        read_mesh(tmp_path / "line.ply")
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_mesh_of_any_size_has_an_area(tmp_path, scale):
+    assert len(read_mesh(write(tmp_path / "ball.ply", scale)).faces)
+
+
+def signed_volume(mesh):
+    """Positive if the faces of a closed mesh look outward."""
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    return float((a * b.cross(c, dim=-1)).sum() / 6)
+
+
 def test_a_config_names_the_line_of_a_missing_source(tiny, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "notes.txt").write_text("x")

@@ -27,10 +27,11 @@ FITTED = 0.75
 def read_mesh(path: Path) -> Mesh:
     """The triangles of a file with a base-colour texture or vertex colours if it has any, of the size that they have there.
 
-    A texture is kept if the file holds one mesh; of several meshes the colours at vertices are.
+    A texture is kept if the file holds one mesh; of several meshes the colours at vertices are. Closed parts that are inside
+    out are turned outward.
 
     Raises:
-        UserError: it cannot be read, or holds no triangles.
+        UserError: it cannot be read, or holds no triangles with an area.
     """
     import trimesh
 
@@ -46,6 +47,10 @@ def read_mesh(path: Path) -> Mesh:
     faces = mesh.faces
     if not mesh.vertices.isfinite().all() or not 0 <= int(faces.min()) <= int(faces.max()) < len(mesh.vertices):
         raise UserError(f"{path}: damaged; its vertices are not finite, or it has faces of vertices that it lacks")
+    a, b, c = mesh.vertices.double()[faces].unbind(1)
+    size = (mesh.vertices.amax(0) - mesh.vertices.amin(0)).double().norm()
+    if (b - a).cross(c - a, dim=-1).norm(dim=-1).max() <= 1e-12 * size**2:
+        raise UserError(f"{path}: none of its triangles has an area; expected a triangle mesh")
     return mesh
 
 
@@ -79,7 +84,8 @@ def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
     """In scene axes: GLB and OBJ have +y up."""
     vertices = torch.from_numpy(np.array(part.vertices, np.float32))
     vertices = vertices if suffix == ".ply" else to_z_up(vertices)
-    mesh = Mesh(vertices, torch.from_numpy(np.array(part.faces, np.int64)))
+    faces = np.array(part.faces, np.int64)
+    mesh = Mesh(vertices, torch.from_numpy(faces[:, ::-1].copy() if _is_inside_out(part) else faces))
     image, uv = _texture(part), getattr(part.visual, "uv", None)
     if textured and image is not None and uv is not None and len(uv) == len(vertices):
         return replace(mesh, uv=torch.from_numpy(np.array(uv, np.float32)), textures={"base_color": image})
@@ -87,6 +93,12 @@ def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
     colors = _numbers(part.visual.to_color().vertex_colors) if sampled else _plain_colors(part)
     # glTF's vertex colours and factors are linear, a texture's colours are not
     return replace(mesh, colors=to_srgb(colors) if suffix == ".glb" and not sampled else colors)
+
+
+def _is_inside_out(part: trimesh.Trimesh) -> bool:
+    """Whether a part is closed, vertices at one place counting as one, and its faces look inward."""
+    welded = type(part)(part.vertices, part.faces)
+    return bool(welded.is_watertight and welded.is_winding_consistent and welded.volume < 0)
 
 
 def _plain_colors(part: trimesh.Trimesh) -> Float[Tensor, "V 3"]:
