@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 
 import torch
@@ -50,9 +51,9 @@ def plain_network(inputs: int, outputs: int, width: int, layers: int) -> ReluNet
     """`layers` hidden layers of `width` with ReLU between linear maps."""
     widths = [inputs, *[width] * layers]
     hidden = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU(inplace=True))]
-    # torch warns when it initialises weights that are empty
-    last = nn.Linear(widths[-1], outputs) if outputs else nn.utils.skip_init(nn.Linear, widths[-1], outputs)
-    return ReluNetwork(*hidden, last)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # a material may read no features
+        return ReluNetwork(*hidden, nn.Linear(widths[-1], outputs))
 
 
 class ResidualBlock(nn.Module):
