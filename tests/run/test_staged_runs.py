@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from threefusion.errors import UserError
 from threefusion.run.folder import latest_checkpoint, new_run_folder, open_run, stage_folders
 from threefusion.run.results import export, load_scene
 from threefusion.run.training import train
+from threefusion.system.build import build_system
 from threefusion.system.text_to_3d import TextTo3D
 
 pytestmark = pytest.mark.slow
@@ -135,6 +137,27 @@ def test_ctrl_c_in_a_stage_saves_and_goes_on(
     whole, other = begin(two_stages, "whole")
     assert train(whole, other) == 0
     assert is_same(run, other)
+
+
+def test_ctrl_c_before_a_stage_says_how_to_go_on_if_anything_was_trained(
+    two_stages: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    config, run = begin(two_stages, "run")
+    interrupted_at = "coarse"
+
+    def build(stage: RunConfig, *rest: Any, **more: Any) -> TextTo3D:
+        if stage.name == interrupted_at:
+            raise KeyboardInterrupt
+        return build_system(stage, *rest, **more)
+
+    monkeypatch.setattr("threefusion.system.build.build_system", build)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run)
+    interrupted_at = "fine"
+    assert train(config, run) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted. Resume with: python launch.py train --resume run"
+    interrupted_at = "none"
+    assert train(config, run) == 0
 
 
 def test_a_finished_run_goes_on_in_its_last_stage(two_stages: Path) -> None:

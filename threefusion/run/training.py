@@ -43,7 +43,13 @@ def train(config: RunConfig, run: Path, until: int | None = None) -> int:
     silence_libraries()
     choose_backend(config.ops.backend)
     with writing(run), tracked(config, run) as loggers:
-        return train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until)
+        try:
+            return train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until)
+        except KeyboardInterrupt:  # between the steps of two stages, or in the export
+            if not any(map(latest_checkpoint, stage_folders(run, config))):
+                raise
+            print(f"interrupted. Resume with: {RESUME} {run}", file=sys.stderr)
+            return 130
 
 
 def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int) -> int:
