@@ -34,5 +34,5 @@ class Material(Component):
         """The textures that an exporter bakes, by glTF name, from features, and from normals if there are any.
 
         `base_color` [N 3], sRGB-encoded, always. Some have `metallic_roughness` [N 3], which is occlusion (1), roughness and
-        metallic, and `normal` [N 3], the unit shading normal in world space.
+        metallic, and `normal` [N 3], the unit shading normal.
         """
