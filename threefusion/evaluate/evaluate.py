@@ -209,7 +209,7 @@ def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> M
 
 
 def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews | None:
-    """Views of the trained field, None if the run has none."""
+    """Views of the trained scene, None if the run has none."""
     from threefusion.run.results import load_scene
 
     try:
@@ -224,5 +224,5 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
     if isinstance(scene.geometry, HasCanvas):
         notes["fidelity"] = "the scene is an image, without a shape"
         return None
-    doing("views of the field")
+    doing("views of the scene")
     return render_field(renderer, scene, views)

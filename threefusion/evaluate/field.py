@@ -1,4 +1,4 @@
-"""Metrics of the trained field: fidelity of the mesh, opacity entropy, and view dependence of the colours."""
+"""Metrics of the trained scene: fidelity of the mesh, opacity entropy, and view dependence of the colours."""
 
 from __future__ import annotations
 

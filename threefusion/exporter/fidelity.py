@@ -1,4 +1,4 @@
-"""Comparison of a mesh with its field in rendered views."""
+"""Comparison of a mesh with its scene in rendered views."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def without_background(scene: Scene, heading: Float[torch.Tensor, ""]) -> Scene:
 
 @torch.no_grad()
 def field_views(renderer: Renderer, scene: Scene, batch: ViewBatch) -> FieldViews:
-    """The field in the given views, on the CPU."""
+    """The scene in the given views, on the CPU."""
     render = renderer(without_background(scene, scene.heading), batch.to(scene.device))
     albedo = render.image / render.opacity.clamp_min(1e-3)
     return FieldViews(batch, render.opacity.float().cpu(), albedo.clamp(0, 1).float().cpu())

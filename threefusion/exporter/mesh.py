@@ -54,7 +54,7 @@ class MeshExporter(Exporter):
         doing("repair")
         fine, mesh, more = self._repair(surface, getattr(scene.geometry, "keeps_mesh", False))
         mesh = self._color(unturned, fine, mesh, surface)
-        doing("comparison with the field")
+        doing("comparison with the scene")
         comparison = compare(mesh, views_of(unturned, renderer, self.cfg, start=0.5))
         mesh = turn_mesh(mesh, scene.heading)
         paths = write_mesh(mesh, Path(folder), ["glb", *(name for name in self.cfg.formats if name != "glb")])
