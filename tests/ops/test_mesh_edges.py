@@ -80,3 +80,11 @@ def test_silhouettes_are_the_same_on_every_backend():
             with backend("numba"), use_threads(threads):
                 found = kernels("topology", clip.device).silhouettes(clip, faces, half)
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["torch", "numba"])
+def test_faces_of_any_integer_type_have_the_same_edges(name):
+    faces = torch.tensor([[0, 1, 2], [2, 1, 3]])
+    with backend(name):
+        narrow, wide = mesh_edges(faces.int()), mesh_edges(faces)
+    assert torch.equal(narrow.ends, wide.ends) and torch.equal(narrow.half, wide.half)

@@ -30,7 +30,7 @@ def crossed_edges(inside: Bool[Tensor, "V"], tets: Int[Tensor, "T 4"]) -> tuple[
 
 def mesh_edges(faces: Faces) -> tuple[Pairs, Pairs]:
     """Ends and faces of the edges, as `MeshEdges` has them."""
-    start, end = faces, faces.roll(-1, 1)
+    start, end = faces.long(), faces.long().roll(-1, 1)
     along = start < end
     keys = torch.where(along, start, end) << 32 | torch.where(along, end, start)
     half = 2 * torch.arange(len(faces), device=faces.device)[:, None] + along
