@@ -252,3 +252,10 @@ def test_encoding_and_decoding_are_inverse_and_the_shoulder_stays_below_one():
     shown = shoulder(bright)
     assert (shown <= 1).all() and (shown.diff() >= 0).all() and torch.equal(shown[bright < 0.8], bright[bright < 0.8])
     assert torch.autograd.grad(encode_srgb(shown).sum(), bright)[0].isfinite().all()
+
+
+def test_mixed_precision_changes_no_colour():
+    shader = Pbr(PbrConfig())
+    plain = shader(sample(), lights(), modes(Shading.LIT))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(shader(sample(), lights(), modes(Shading.LIT)), plain)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, normalize
 
 from threefusion.material.microfacet import MAX_WIDTH, symmetric_lobe
+from threefusion.ops.precision import in_float32
 from threefusion.ops.spherical_harmonics import spherical_harmonics
 
 _HEIGHT = 64
@@ -42,6 +43,7 @@ class Environment(nn.Module):
         self.register_buffer("reflections", reflections, persistent=False)
         self.register_buffer("harmonics", harmonics, persistent=False)
 
+    @in_float32
     def irradiance(self, normal: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """What a white Lambertian surface with this normal shows: the mean radiance, weighted by the cosine.
 
