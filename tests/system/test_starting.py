@@ -11,6 +11,7 @@ import torch
 
 from threefusion.background.settings import SolidConfig
 from threefusion.camera.orbit import views_around
+from threefusion.errors import UserError
 from threefusion.exporter.fidelity import field_views
 from threefusion.exporter.preview import rasterised_views
 from threefusion.geometry.encoding.settings import DenseGridConfig, FrequencyConfig, HashGridConfig, TriPlaneConfig
@@ -209,3 +210,23 @@ def matrix() -> dict[tuple[str, str], str]:
     head = re.search(r"^\| to \\\\ from \|(.*)\|$", PAGE.read_text(), re.M)
     names = [name.strip(" `") for name in head[1].split("|")]
     return {(after, before): cell.strip() for after, cells in rows for before, cell in zip(names, cells.split("|"), strict=True)}
+
+
+@pytest.mark.parametrize("name", ["density-field", "sdf-field", "voxel-grid", "tri-plane", "tetrahedra", "fixed-mesh"])
+def test_a_shape_outside_the_ball_is_refused(name: str) -> None:
+    """It is one of a scene with a larger radius."""
+    ball = small_ball()
+    far = Mesh(ball.vertices + torch.tensor([3.0, 0.0, 0.0]), ball.faces, colors=ball.vertices)
+    source = Source(Scene(ColoredMesh(far, 4.0), build(DiffuseConfig()), build(SolidConfig())), None, "run large")
+    with pytest.raises(UserError, match=r"geometry\.radius: no part of the surface .* less than 1 from the origin"):
+        started(GEOMETRIES[name], source)
+
+
+def test_a_plate_between_the_vertices_of_a_grid_is_refused() -> None:
+    corners = torch.cartesian_prod(*3 * [torch.tensor([-1.0, 1.0])])
+    faces = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    triangles = torch.tensor([[a, *pair] for a, b, c, d in faces for pair in ((b, c), (c, d))])
+    plate = Mesh(corners * torch.tensor([0.45, 0.45, 0.002]) + torch.tensor([0, 0, 0.021]), triangles)
+    source = Source(Scene(ColoredMesh(plate, 1.0), build(DiffuseConfig()), build(SolidConfig())), None, "file plate.glb")
+    with pytest.raises(UserError, match=r"raise geometry\.resolution"):
+        started(TetrahedraConfig(encoding=DENSE, resolution=40), source)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
+from threefusion.errors import UserError
 from threefusion.exporter.fidelity import without_background
 from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.exporter.surface import extract
@@ -119,11 +120,13 @@ def fit_field(scene: Scene, context: BuildContext, colors: Colors | None, seed: 
     """Train shape and features of a field together, with points round the surface of the scene before and in the whole ball.
 
     Distances are compared in radii of the scene; densities by their logarithm, where either can be seen.
+
+    Raises:
+        UserError: no part of that surface is in the ball.
     """
     geometry, generator = scene.geometry, torch.Generator().manual_seed(seed)
-    near = near_surface(context.surface(), POINTS // 2, SPREAD * geometry.radius, generator)
-    points = torch.cat([near[near.norm(dim=-1) < geometry.radius], in_ball(POINTS // 2, geometry.radius, generator)])
-    close = len(points) - POINTS // 2
+    near = inner_points(context.surface(), POINTS // 2, geometry.radius, generator)
+    points, close = torch.cat([near, in_ball(POINTS // 2, geometry.radius, generator)]), len(near)
     if isinstance(geometry, HasDistance):
         shape, targets = distance_error(geometry), distance_before(context, points)
     else:
@@ -176,6 +179,22 @@ def coarse_grids_only(module: nn.Module) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def inner_points(mesh: Mesh, count: int, radius: float, generator: torch.Generator) -> Float[Tensor, "S 3"]:
+    """Those of `count` points round a surface that are in the ball.
+
+    Raises:
+        UserError: none is.
+    """
+    points = near_surface(mesh, count, SPREAD * radius, generator)
+    distance = points.norm(dim=-1)
+    if not (distance < radius).any():
+        raise UserError(
+            f"geometry.radius: no part of the surface to start from is less than {radius:g} from the origin, the nearest is "
+            f"{float(distance.min()):.3g} away; raise it"
+        )
+    return points[distance < radius]
 
 
 def near_surface(mesh: Mesh, count: int, spread: float, generator: torch.Generator) -> Float[Tensor, "S 3"]:

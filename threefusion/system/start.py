@@ -8,12 +8,13 @@ from functools import cache, partial
 import torch
 from torch import nn
 
+from threefusion.errors import UserError
 from threefusion.geometry.appearance import same_layout, shapes
 from threefusion.geometry.fixed_mesh import ColoredMesh
 from threefusion.geometry.geometry import BuildContext, Geometry, HasDensity, HasDistance, HasSurface
 from threefusion.registry import entry_of, is_component
 from threefusion.renderer.renderer import Renderer
-from threefusion.system.conversion import alike, colors_of, fit_colors, fit_field, surface_of
+from threefusion.system.conversion import POINTS, alike, colors_of, fit_colors, fit_field, inner_points, surface_of
 from threefusion.types import Mesh, Scene
 
 
@@ -88,6 +89,9 @@ def convert(scene: Scene, source: Source, context: BuildContext, seed: int) -> s
 
     Features are copied if that can be done without a fit, otherwise fitted to those of the source if both materials read them
     alike, and to its base colours if not. Deterministic in `seed`.
+
+    Raises:
+        UserError: nothing of the surface of its source is in the geometry's ball, or its cells are too large for it.
     """
     geometry, previous = scene.geometry, source.scene
     if context.surface is None or geometry.takes_shape == "never":
@@ -96,13 +100,15 @@ def convert(scene: Scene, source: Source, context: BuildContext, seed: int) -> s
     if geometry.takes_shape == "fitted":
         fit_field(scene, context, colors, seed)
         return f"fitted to the shape{'' if colors is None else ' and the colours'}"
+    if geometry.radius < previous.geometry.radius:
+        inner_points(context.surface(), POINTS, geometry.radius, torch.Generator().manual_seed(seed))
+    if isinstance(geometry, HasSurface) and not len(geometry.mesh().faces):
+        raise UserError("geometry: the shape to start from lies between the vertices of the grid; raise geometry.resolution")
     if colors is None:
         return "converted" + (", features start anew" if scene.material.feature_width else "")
     if alike(scene, previous) and geometry.copy_features(previous.geometry):
         return "converted, features copied"
     mesh = geometry.mesh() if isinstance(geometry, HasSurface) else context.surface()
-    if not len(mesh.faces):
-        return "converted, features start anew"
     fit_colors(scene, Mesh(mesh.vertices.detach().cpu(), mesh.faces.cpu()), previous, colors, seed)
     return "converted, colours fitted"
 
