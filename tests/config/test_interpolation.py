@@ -134,7 +134,7 @@ def test_the_two_forms_do_not_mix(workplace):
 def test_a_renderer_or_exporter_that_the_geometry_does_not_fit_is_refused(workplace):
     assert refusal(BASE + "geometry: {type: image}\n") == (
         "child.yaml:2: renderer: the renderer 'volume' needs a geometry that gives density, and 'image' gives canvas. "
-        "Use the renderer image, or the geometry density-field or tri-plane or voxel-grid"
+        "Use the renderer image, or the geometry density-field, tri-plane or voxel-grid"
     )
     assert refusal(BASE + "geometry: image\n", "renderer=image").startswith("child.yaml:2: exporter: the exporter 'mesh' needs")
     assert refusal(BASE, "renderer=image").startswith(

@@ -262,4 +262,5 @@ def _nested(path: str, settings: Settings) -> Iterator[tuple[str, Settings]]:
 
 
 def _either(names: list[str]) -> str:
-    return " or ".join(names) or "(none fits)"
+    *first, last = names or ["(none fits)"]
+    return f"{', '.join(first)} or {last}" if first else last
