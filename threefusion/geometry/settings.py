@@ -35,7 +35,7 @@ class NetworkFieldConfig(SpaceConfig):
     network_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision in which the network multiplies; bfloat16 pays for wide networks, on processors and GPUs that have it."""
     normal: Literal["analytic", "finite-difference"] = "analytic"
-    """How normals are found: the derivative of the field, or central differences of it, which smooth and cost six
+    """How normals are computed: the derivative of the field, or central differences of it, which smooth and cost six
     evaluations."""
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class VoxelGridConfig(DensityConfig):
     resolution: int = bounded(64, 2, 512)
     """Cells per side of the cube round the ball; every vertex holds a density and features."""
     normal: Literal["analytic", "finite-difference"] = "finite-difference"
-    """How normals are found: the derivative of the interpolation, which jumps between cells, or central differences."""
+    """How normals are computed: the derivative of the interpolation, which jumps between cells, or central differences."""
     difference_step: float = bounded(0.03, 0, 1e3, open_low=True)
     """Distance of the points between which finite differences are taken, to either side, in scene units."""
 

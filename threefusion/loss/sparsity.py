@@ -10,7 +10,7 @@ from threefusion.types import RenderOutput, ViewBatch
 
 
 class Sparsity(LossTerm):
-    """Mean over pixels of sqrt(opacity^2 + 0.01) (DreamFusion, arXiv 2209.14988): empties space nobody needs."""
+    """Mean over pixels of sqrt(opacity^2 + 0.01) (DreamFusion, arXiv 2209.14988), which removes fog."""
 
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""

@@ -154,13 +154,13 @@ def distance_error(geometry: HasDistance) -> Error:
 
 
 def density_error(geometry: HasDensity) -> Error:
-    """Mean difference of log densities; what cannot be seen counts for nothing."""
+    """Mean difference of log densities, 0 where both are too low to be visible."""
     low = log(LEAST_SEEN * least_level(geometry.radius))
 
     def error(points: Tensor, targets: Tensor) -> Tensor:
         found = at_point(geometry.density, geometry, points).clamp_min(1e-30).log()
         goal = targets.clamp_min(1e-30).log()
-        # below both limits nothing pulls
+        # an invisible target only limits the density from above
         return torch.where(goal > low, (found - goal).abs(), (found - low).relu()).mean() / LOG_RANGE
 
     return error

@@ -1,4 +1,4 @@
-"""What a scene takes over from another one, which it starts from, and how the run's output tells it."""
+"""Initialisation of a scene from another one: parts are copied, converted or fitted, and a line of output says which."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Source:
 
 
 def context_of(feature_width: int, previous: Source | None, seed: int, restoring: bool) -> BuildContext:
-    """What a geometry is told when it is built."""
+    """The build context of a geometry: width of its features, the scene before and a function that extracts its surface."""
     generator, surface = torch.Generator().manual_seed(seed), None
     if previous is None:
         return BuildContext(feature_width, None, generator, None, restoring)
@@ -100,7 +100,7 @@ def convert(scene: Scene, source: Source, context: BuildContext, seed: int) -> s
     if geometry.takes_shape == "fitted":
         fit_field(scene, context, colors, seed)
         return f"fitted to the shape{'' if colors is None else ' and the colours'}"
-    if geometry.radius < previous.geometry.radius:
+    if geometry.radius < previous.geometry.radius:  # an error if all of the surface is outside
         inner_points(context.surface(), POINTS, geometry.radius, torch.Generator().manual_seed(seed))
     if isinstance(geometry, HasSurface) and not len(geometry.mesh().faces):
         raise UserError("geometry: the shape to start from lies between the vertices of the grid; raise geometry.resolution")
