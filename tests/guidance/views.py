@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from threefusion.guidance.embedding import PromptConditioning, TextEmbeddings
+from threefusion.guidance.embedding import TextEmbeddings
 from threefusion.guidance.guidance import GuidanceOutput
-from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.testing import image_render
 from threefusion.types import Cameras, Lights, ViewBatch, ViewTexts
 

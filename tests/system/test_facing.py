@@ -81,12 +81,11 @@ def test_the_flip_is_decided_by_which_loss_is_smaller(factor):
 
     class Scored(GaussianPrior):
         def _predict(self, z, t, condition):
-            noise = VIEWS.select(front).randn("facing", *self.shape)
+            views = VIEWS.select(front)
+            expected = guidance.embed(prompt(views.camera), views).text.tokens[..., :1, None]
             # the error is 1 under the prompt's own texts, and `factor` with front and back exchanged
-            own = (
-                condition.tokens[:, :1, :1, None] == guidance.embed(prompt(VIEWS.select(front).camera)).text.tokens[..., :1, None]
-            )
-            return noise + torch.where(own, 1.0, factor**0.5)
+            own = condition.tokens[:, :1, :1, None] == expected
+            return views.randn("facing", *self.shape) + torch.where(own, 1.0, factor**0.5)
 
     front = (VIEWS.camera.azimuth.cos().abs() > 1e-6).nonzero()[:, 0]  # of the sides both readings are one
     guidance = guidance_with(Scored(GaussianConfig(image_size=8)))

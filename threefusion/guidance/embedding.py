@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
-from threefusion.errors import UserError
-from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.machine.tensors import send
 from threefusion.types import ViewTexts
 
 
-@dataclass(frozen=True)
-class PromptConditioning:
-    """The conditioning of B views under each kind of prompt."""
+def fill(template: str, text: str) -> str:
+    """The template with `text` for `{prompt}`, whatever braces either has besides.
 
-    text: Conditioning
-    uncond: Conditioning
-    """The empty prompt, always: negative prompts are kept apart."""
-    negatives: tuple[Conditioning, ...] = ()
-
-    @property
-    def negative(self) -> Conditioning:
-        """The first negative prompt.
-
-        Raises:
-            UserError: there is none.
-        """
-        if not self.negatives:
-            raise UserError("prompt.negative: required, because the chosen guidance needs a negative prompt")
-        return self.negatives[0]
+    >>> fill("{prompt}, blurry", "a red ball, front view")
+    'a red ball, front view, blurry'
+    """
+    return template.replace("{prompt}", text)
 
 
 class TextEmbeddings(nn.Module):
@@ -49,16 +36,20 @@ class TextEmbeddings(nn.Module):
         for name in self._names:
             self.register_buffer(name, getattr(conditioning, name), persistent=False)
 
-    def forward(self, prompt: ViewTexts) -> PromptConditioning:
-        """The conditioning of every view: its texts mixed by their weights, the empty text and the negative ones.
+    def forward(self, prompt: ViewTexts, templates: Iterable[str] = ()) -> PromptConditioning:
+        """The conditioning of every view: its texts mixed by their weights, the empty text, the negative ones, the templates.
 
         Raises:
             KeyError: a text was not embedded.
         """
         count = len(prompt.weight)
-        text = self._select(*prompt.texts).mix(prompt.weight)
+        text = self._select(*prompt.texts)
         uncond, *negatives = (self._select(other).expand(count) for other in ("", *prompt.negatives))
-        return PromptConditioning(text, uncond, tuple(negatives))
+        variants = {
+            template: self._select(*(fill(template, view) for view in prompt.texts)).mix(prompt.weight) for template in templates
+        }
+        parts = tuple(text[i : i + 1].expand(count) for i in range(len(text)))
+        return PromptConditioning(text.mix(prompt.weight), uncond, tuple(negatives), parts, prompt.weight, variants)
 
     def _select(self, *texts: str) -> Conditioning:
         table = Conditioning(**{name: getattr(self, name) for name in self._names})

@@ -22,7 +22,7 @@ class FullGradient(DiffusionGuidance):
         """The weighted squared error of the noise prediction, summed over each view, a mean over views."""
         noised = self.noised(self.encode(self.image(render), views), views)
         guidance = ClassifierFreeGuidance(self.cfg.guidance_scale(views.step))
-        predicted = predict(self.prior, noised, guidance.conditions(self.embed(prompt)))
+        predicted = predict(self.prior, noised, guidance.conditions(self.embed(prompt, views, render)))
         error = guidance.combine(predicted) - noised.noise
         weight = WEIGHTS[self.cfg.timestep_weight](noised.alpha, noised.sigma)
         loss = (weight * error.square()).sum() / len(views)

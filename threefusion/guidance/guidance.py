@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.component import Component
-from threefusion.guidance.embedding import PromptConditioning, TextEmbeddings
+from threefusion.guidance.embedding import TextEmbeddings, fill
+from threefusion.guidance.prior.conditioning import PromptConditioning
 from threefusion.guidance.prior.embedding_cache import embed_texts
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.settings import DiffusionGuidanceConfig, GuidanceConfig
@@ -96,13 +97,24 @@ class DiffusionGuidance(Guidance):
         """The one prior."""
         return (self.prior,)
 
+    @property
+    def wants(self) -> Want:
+        """What the objective and the prior's conditioning read of a render."""
+        return super().wants | self.prior.wants
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Texts that the objective needs beside those of the prompt; in them, {prompt} stands for the text of a view."""
+        return ()
+
     def embed_texts(self, texts: list[str]) -> None:
         """Encode the texts with the prior's own encoder, which is loaded, used and freed."""
+        texts = list(dict.fromkeys([*texts, *(fill(template, text) for template in self.templates for text in texts)]))
         self.embeddings = TextEmbeddings(texts, embed_texts(self.prior.text_encoder(), texts))
 
-    def embed(self, prompt: ViewTexts) -> PromptConditioning:
+    def embed(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> PromptConditioning:
         """The prior's conditioning of every view."""
-        return self.embeddings(prompt)
+        return self.prior.condition(self.embeddings(prompt, self.templates), views, render)
 
     def encode(self, image: Float[Tensor, "B H W 3"], views: ViewBatch) -> Float[Tensor, "B C h w"]:
         """The images in the prior's space; gradient flows."""

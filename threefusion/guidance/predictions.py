@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.embedding import PromptConditioning
 from threefusion.guidance.guidance import NoisedViews
-from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.guidance.prior.prior import DiffusionPrior
 
 Predictions = dict[str, Float[Tensor, "B C h w"]]

@@ -51,7 +51,7 @@ class LinearDistillation(DiffusionGuidance):
         noised = self.noised(x.detach(), views)
         combination = self.combination(noised)
         with torch.no_grad():
-            predicted = predict(self.prior, noised, combination.conditions(self.embed(prompt)))
+            predicted = predict(self.prior, noised, combination.conditions(self.embed(prompt, views, render)))
             residual = self.residual(noised, combination.combine(predicted), predicted)
             weight = WEIGHTS[self.cfg.timestep_weight](noised.alpha, noised.sigma)
             clip = None if self.cfg.grad_clip is None else self.cfg.grad_clip(views.step)

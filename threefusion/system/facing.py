@@ -37,7 +37,7 @@ def faces_backwards(
     prior = guidance.prior
     flipped = replace(batch.camera, azimuth=(batch.camera.azimuth + 2 * pi) % (2 * pi) - pi)
     noise = batch.randn("facing", *prior.shape)
-    readings = [guidance.embed(prompt(camera)).text for camera in (batch.camera, flipped)]
+    readings = [guidance.embed(prompt(camera), batch).text for camera in (batch.camera, flipped)]
     informative = (readings[0].tokens != readings[1].tokens).flatten(1).any(1)
     if not informative.any():
         return False

@@ -8,10 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from classifier_score_distillation.settings import ClassifierScoreDistillationConfig
-from threefusion.guidance.embedding import PromptConditioning
 from threefusion.guidance.guidance import NoisedViews
 from threefusion.guidance.predictions import Combination, Predictions
-from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.score import LinearDistillation
 

@@ -32,7 +32,7 @@ class ToyVSD(DiffusionGuidance):
         x = self.encode(self.image(render), views)
         noised = self.noised(x.detach(), views)
         with torch.no_grad():
-            gradient = self.prior.predict(noised.z, noised.t, self.embed(prompt).text).noise - self.critic(noised.z)
+            gradient = self.prior.predict(noised.z, noised.t, self.embed(prompt, views).text).noise - self.critic(noised.z)
         critic_loss = (self.critic(noised.z) - noised.noise).square().sum() / len(views)
         return GuidanceOutput((x * gradient).sum() / len(views), {}, critic_loss=critic_loss)
 

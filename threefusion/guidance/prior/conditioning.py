@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from threefusion.errors import UserError
 from threefusion.machine.tensors import TensorData
 
 Target = Literal["noise", "clean", "velocity"]
@@ -66,6 +67,44 @@ class Conditioning(TensorData):
     def _map(self, function: Callable[[Tensor], Tensor]) -> Conditioning:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return Conditioning(**{name: None if value is None else function(value) for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class PromptConditioning:
+    """The conditioning of B views under each kind of prompt."""
+
+    text: Conditioning
+    uncond: Conditioning
+    """The empty prompt, always: negative prompts are kept apart."""
+    negatives: tuple[Conditioning, ...] = ()
+    parts: tuple[Conditioning, ...] = ()
+    """The texts that `text` is mixed from, one per column of `weight`."""
+    weight: Float[Tensor, "B V"] | None = None
+    """Share of each part in `text`."""
+    variants: Mapping[str, Conditioning] = field(default_factory=dict)
+    """Further texts by template; see `DiffusionGuidance.templates`."""
+
+    @property
+    def negative(self) -> Conditioning:
+        """The first negative prompt.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.negatives:
+            raise UserError("prompt.negative: required, because the chosen guidance needs a negative prompt")
+        return self.negatives[0]
+
+    def map(self, function: Callable[[Conditioning], Conditioning]) -> PromptConditioning:
+        """The same prompts with `function` applied to the conditioning of each."""
+        return PromptConditioning(
+            function(self.text),
+            function(self.uncond),
+            tuple(function(part) for part in self.negatives),
+            tuple(function(part) for part in self.parts),
+            self.weight,
+            {name: function(part) for name, part in self.variants.items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.component import Component
-from threefusion.guidance.prior.conditioning import Conditioning, Prediction, Target
+from threefusion.guidance.prior.conditioning import Conditioning, Prediction, PromptConditioning, Target
 from threefusion.guidance.prior.schedule import NoiseSchedule
+from threefusion.types import RenderOutput, ViewBatch, Want
 
 
 class TextEncoder(ABC):
@@ -119,6 +120,18 @@ class DiffusionPrior(Component):
     @abstractmethod
     def _predict(self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning) -> Float[Tensor, "B C h w"]:
         """The network's output in the form that `target` names, float32."""
+
+    @property
+    def wants(self) -> Want:
+        """What `condition` reads of a render beside image, opacity and depth."""
+        return Want()
+
+    def condition(self, prompt: PromptConditioning, views: ViewBatch, render: RenderOutput | None) -> PromptConditioning:
+        """The prompts with what the network is told beside words: cameras, a reference image, depth; nothing by default.
+
+        `render` is None where there is only an image.
+        """
+        return prompt
 
     @abstractmethod
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W 3"]:
