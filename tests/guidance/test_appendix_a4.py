@@ -8,7 +8,7 @@ from threefusion.config import Schedule
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.schedule import VariancePreserving, alphas_cumprod
 from threefusion.guidance.prior.settings import GaussianConfig
-from threefusion.guidance.sds import SDS
+from threefusion.guidance.score import ScoreDistillation
 from threefusion.guidance.settings import SDSConfig
 
 MEAN, STD = 0.6, 0.4
@@ -30,7 +30,7 @@ def test_the_mean_gradient_on_a_gaussian_is_that_of_the_closed_form_divergence()
     weighted_kl(x, MEAN, STD).backward()
     views = 4096
     prior = GaussianPrior(GaussianConfig(image_size=8))
-    guidance = SDS(SDSConfig(guidance_scale=Schedule.constant(1.0)), prior)
+    guidance = ScoreDistillation(SDSConfig(guidance_scale=Schedule.constant(1.0)), prior)
     image = torch.full((views, 8, 8, 3), (x.item() + 1) / 2).requires_grad_()
     evaluate(guidance, image, gaussian_texts(((MEAN + 1) / 2, STD)), make_batch(views)).loss.backward()
     drawn = image.grad.mean((1, 2, 3)) / 2 * views

@@ -9,7 +9,7 @@ from threefusion.config import Schedule
 from threefusion.guidance.full_gradient import FullGradient
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
-from threefusion.guidance.sds import SDS
+from threefusion.guidance.score import ScoreDistillation
 from threefusion.guidance.settings import FullGradientConfig, SDSConfig
 
 ONE = Schedule.constant(1.0)
@@ -20,11 +20,11 @@ def gradients(prior, scale=1.0, views=3):
     found = []
     for guidance in (
         FullGradient(FullGradientConfig(guidance_scale=Schedule.constant(scale)), prior),
-        SDS(SDSConfig(guidance_scale=ONE), prior),
+        ScoreDistillation(SDSConfig(guidance_scale=ONE), prior),
     ):
         loss = evaluate(guidance, image, gaussian_texts(), make_batch(views)).loss
         found.append(torch.autograd.grad(loss, image)[0])
-    t = SDS(SDSConfig(), prior).noised(torch.zeros(views, 3, 8, 8), make_batch(views)).t
+    t = ScoreDistillation(SDSConfig(), prior).noised(torch.zeros(views, 3, 8, 8), make_batch(views)).t
     return (*found, *(value.permute(0, 2, 3, 1) for value in prior.schedule.coefficients(t)))
 
 

@@ -1,56 +1,37 @@
 """The contracts hold for combinations and priors of other kinds than the built-in ones."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from views import conditions, evaluate, gaussian_texts, make_batch
 
 from threefusion.config import Schedule
-from threefusion.guidance.predictions import ClassifierFreeGuidance, Combination, cfg_combine, predict
+from threefusion.guidance.contrast.contrast import Contrast
+from threefusion.guidance.contrast.settings import ContrastConfig
+from threefusion.guidance.denoiser import PLAIN
+from threefusion.guidance.predictions import predict
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.schedule import RectifiedFlow
 from threefusion.guidance.prior.settings import GaussianConfig
-from threefusion.guidance.score import LinearDistillation
-from threefusion.guidance.sds import SDS
-from threefusion.guidance.settings import LinearDistillationConfig, SDSConfig
+from threefusion.guidance.score import ScoreDistillation
+from threefusion.guidance.settings import SDSConfig
 
 CONFIG = GaussianConfig(image_size=8)
 
 
-@dataclass(frozen=True)
-class PerpNeg(Combination):
-    """Any number of negative prompts, of each the part that is perpendicular to the text's direction (arXiv 2304.04968)."""
+class Average(Contrast):
+    """The mean of text and any number of negative prompts."""
 
-    scale: float
-    weight: float
+    def conditions(self, prompt, scale, step):
+        return {"text": prompt.text} | {f"n{i}": part for i, part in enumerate(prompt.negatives)}
 
-    def conditions(self, prompt):
-        return {"uncond": prompt.uncond, "text": prompt.text} | {f"n{i}": part for i, part in enumerate(prompt.negatives)}
-
-    def combine(self, predicted):
-        uncond, text = predicted["uncond"], predicted["text"] - predicted["uncond"]
-        total = text
-        for name, prediction in predicted.items():
-            if name.startswith("n"):
-                total = total + self.weight * perpendicular(prediction - uncond, text)
-        return uncond + self.scale * total
+    def combine(self, predicted, views, prompt, scale, step):
+        return sum(predicted.values()) / len(predicted)
 
 
-def perpendicular(direction, to):
-    axes = (1, 2, 3)
-    return direction - (direction * to).sum(axes, True) / (to * to).sum(axes, True).clamp(min=1e-6) * to
-
-
-class PerpNegDistillation(LinearDistillation):
-    def combination(self, views):
-        return PerpNeg(7.0, -0.5)
-
-
-def noised(prior, count=3):
-    guidance = PerpNegDistillation(LinearDistillationConfig(), prior)
-    batch = make_batch(count)
-    return guidance.noised(torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(0)), batch)
+def averaged(prior):
+    guidance = ScoreDistillation(SDSConfig(), prior)
+    guidance.contrast = Average(ContrastConfig())
+    return guidance
 
 
 NEGATIVES = ((0.2, 0.3), (0.9, 0.5), (0.6, 0.2))
@@ -61,30 +42,18 @@ def test_a_combination_has_any_number_of_conditions_in_one_call(negatives):
     prior = GaussianPrior(CONFIG)
     image = torch.rand(2, 8, 8, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     texts = gaussian_texts((0.8, 0.4), (0.5, 0.4), *NEGATIVES[:negatives])
-    evaluate(PerpNegDistillation(LinearDistillationConfig(), prior), image, texts, make_batch(2))
-    assert (prior.evaluations.calls, prior.evaluations.images) == (1, 2 * (2 + negatives))
-
-
-def test_the_negatives_of_perp_neg_are_perpendicular_and_of_weight_zero_leave_classifier_free_guidance():
-    prior = GaussianPrior(CONFIG)
-    views, prompt = noised(prior), conditions(gaussian_texts((0.8, 0.4), (0.5, 0.4), *NEGATIVES), 3)
-    predicted = predict(prior, views, PerpNeg(7.0, 0.0).conditions(prompt))
-    assert list(predicted) == ["uncond", "text", "n0", "n1", "n2"]
-    guided = cfg_combine(predicted["uncond"], predicted["text"], 7.0)
-    assert torch.equal(PerpNeg(7.0, 0.0).combine(predicted), guided)
-    added = PerpNeg(7.0, -0.5).combine(predicted) - guided
-    text = predicted["text"] - predicted["uncond"]
-    assert added.abs().max() > 0.1
-    assert ((added * text).sum((1, 2, 3)) / (added.norm() * text.norm())).abs().max() < 1e-5
+    evaluate(averaged(prior), image, texts, make_batch(2))
+    assert (prior.evaluations.calls, prior.evaluations.images) == (1, 2 * (1 + negatives))
 
 
 def test_each_condition_meets_its_own_view():
     """A prediction in the batched call equals the one made alone: no condition meets another view's state."""
     prior = GaussianPrior(CONFIG)
-    views, prompt = noised(prior), conditions(gaussian_texts((0.8, 0.4), (0.5, 0.4), *NEGATIVES), 3)
-    rule = PerpNeg(7.0, -0.5)
-    for name, prediction in predict(prior, views, rule.conditions(prompt)).items():
-        alone = prior.predict(views.z, views.t, rule.conditions(prompt)[name]).noise
+    x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    views, prompt = averaged(prior).noised(x, make_batch(3)), conditions(gaussian_texts((0.8, 0.4), (0.5, 0.4), *NEGATIVES), 3)
+    conditioned = Average(ContrastConfig()).conditions(prompt, 1.0, 0)
+    for name, prediction in predict(prior, views.z, views.t, conditioned).items():
+        alone = prior.predict(views.z, views.t, conditioned[name]).noise
         torch.testing.assert_close(prediction, alone)
 
 
@@ -103,7 +72,7 @@ class FlowGaussian(GaussianPrior):
 
 
 def sds(prior, **settings):
-    return SDS(SDSConfig(guidance_scale=Schedule.constant(1.0), **settings), prior)
+    return ScoreDistillation(SDSConfig(guidance_scale=Schedule.constant(1.0), **settings), prior)
 
 
 def optimise(guidance, texts, steps=150, views=8):
@@ -152,7 +121,7 @@ def gradient(guidance, image, batch):
 
 
 def test_a_joint_prior_sees_whole_groups_under_every_condition():
-    guidance = SDS(SDSConfig(guidance_scale=Schedule.constant(7.5)), JointGaussian(CONFIG))
+    guidance = ScoreDistillation(SDSConfig(guidance_scale=Schedule.constant(7.5)), JointGaussian(CONFIG))
     image = torch.rand(4, 8, 8, 3, generator=torch.Generator().manual_seed(0))
     whole = gradient(guidance, image, make_batch(4, group_size=2))
     groups = [gradient(guidance, image[i : i + 2], make_batch(2, first=i, group_size=2)) for i in (0, 2)]
@@ -178,8 +147,8 @@ def test_a_views_time_does_not_depend_on_the_batch_it_comes_in():
 
 def test_classifier_free_guidance_prefers_the_negative_prompt():
     prompt = conditions(gaussian_texts((0.8, 0.4), (0.5, 0.4), (0.1, 0.2)), 2)
-    chosen = ClassifierFreeGuidance(3.0).conditions(prompt)
+    chosen = PLAIN.conditions(prompt, 3.0, 0)
     assert torch.equal(chosen["uncond"].tokens, prompt.negatives[0].tokens)
-    plain = ClassifierFreeGuidance(3.0).conditions(conditions(gaussian_texts(), 2))
+    plain = PLAIN.conditions(conditions(gaussian_texts(), 2), 3.0, 0)
     assert torch.equal(plain["uncond"].tokens, conditions(gaussian_texts(), 2).uncond.tokens)
-    assert list(ClassifierFreeGuidance(1.0).conditions(prompt)) == ["text"]
+    assert list(PLAIN.conditions(prompt, 1.0, 0)) == ["text"]

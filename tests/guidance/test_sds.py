@@ -8,15 +8,14 @@ from threefusion.config import Schedule
 from threefusion.errors import UserError
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
-from threefusion.guidance.score import WEIGHTS
-from threefusion.guidance.sds import SDS
+from threefusion.guidance.score import WEIGHTS, ScoreDistillation
 from threefusion.guidance.settings import SDSConfig
 from threefusion.registry import build
 
 
 def sds(prior=None, scale=1.0, **settings):
     prior = prior or GaussianPrior(GaussianConfig(image_size=8))
-    return SDS(SDSConfig(guidance_scale=Schedule.constant(scale), **settings), prior)
+    return ScoreDistillation(SDSConfig(guidance_scale=Schedule.constant(scale), **settings), prior)
 
 
 def picture(count):
@@ -165,7 +164,9 @@ def test_an_objective_that_needs_a_negative_prompt_requires_it_by_name():
 
 def test_the_scale_follows_its_schedule():
     image, texts = picture(1), gaussian_texts()
-    falling = SDS(SDSConfig(guidance_scale=Schedule(((0, 9.0), (10, 1.0)))), GaussianPrior(GaussianConfig(image_size=8)))
+    falling = ScoreDistillation(
+        SDSConfig(guidance_scale=Schedule(((0, 9.0), (10, 1.0)))), GaussianPrior(GaussianConfig(image_size=8))
+    )
     for step, scale in ((0, 9.0), (5, 5.0), (10, 1.0)):
         batch = make_batch(1, step)
         torch.testing.assert_close(gradient(falling, image, texts, batch), gradient(sds(scale=scale), image, texts, batch))
@@ -202,4 +203,4 @@ def test_metrics_are_numbers_without_graph():
 
 def test_it_is_built_by_name():
     guidance = build(SDSConfig(guidance_scale=Schedule.constant(20.0)), GaussianPrior(GaussianConfig()))
-    assert isinstance(guidance, SDS)
+    assert isinstance(guidance, ScoreDistillation)

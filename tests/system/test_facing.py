@@ -10,7 +10,7 @@ from threefusion.guidance.embedding import TextEmbeddings
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
-from threefusion.guidance.sds import SDS
+from threefusion.guidance.score import ScoreDistillation
 from threefusion.guidance.settings import SDSConfig
 from threefusion.run.folder import new_run_folder
 from threefusion.run.training import train
@@ -25,7 +25,7 @@ BLACK, WHITE = (0.0, 0.0, 0.0, 0.1), (1.0, 1.0, 1.0, 0.1)
 
 def guidance_with(prior=None):
     """An objective with the texts "white" and "black", whose mixtures are greys."""
-    guidance = SDS(SDSConfig(), prior or GaussianPrior(GaussianConfig(image_size=8)))
+    guidance = ScoreDistillation(SDSConfig(), prior or GaussianPrior(GaussianConfig(image_size=8)))
     guidance.embeddings = TextEmbeddings(["white", "black", ""], Conditioning(torch.tensor([[WHITE], [BLACK], [BLACK]])))
     return guidance
 

@@ -7,11 +7,12 @@ import dataclasses
 import importlib.util
 import inspect
 import json
+import sys
 import textwrap
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from threefusion.config.catalogue import BUILT_IN, Catalogue, plugin_folders, shown
 from threefusion.config.run import SECTIONS
@@ -57,12 +58,19 @@ def _summary(entry: Entry, known: Catalogue) -> dict[str, Any]:
     return {
         "kind": entry.kind,
         "name": entry.name,
-        "summary": (ast.get_docstring(node) or "").partition("\n\n")[0].replace("\n", " "),
+        "summary": _doc(entry, known).partition("\n\n")[0].replace("\n", " "),
         "origin": known.origin(entry),
         "file": str(shown(file)),
         "line": node.lineno,
         **{name: list(value) for name, value in (("gives", entry.gives), ("needs", entry.needs)) if value},
     }
+
+
+def _doc(entry: Entry, known: Catalogue) -> str:
+    """The docstring of a component; of one that shares its class with others, which differ in their settings, that of these."""
+    if sum(other.target == entry.target for other in known.entries() if other.kind == entry.kind) > 1:
+        return inspect.getdoc(entry.settings) or ""
+    return ast.get_docstring(component_source(entry.target)[1]) or ""
 
 
 def component_source(target: str) -> tuple[Path, ast.ClassDef | ast.FunctionDef]:
@@ -87,8 +95,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     check_kind(kind)
     known = catalogue()
     entry = known.find(kind, name)
-    doc = ast.get_docstring(component_source(entry.target)[1]) or ""
-    return {**_summary(entry, known), "doc": doc, "fields": describe_fields(entry.settings, known)}
+    return {**_summary(entry, known), "doc": _doc(entry, known), "fields": describe_fields(entry.settings, known)}
 
 
 def describe_key(key: str) -> dict[str, Any]:
@@ -138,9 +145,17 @@ def field_sources(settings: type) -> dict[str, tuple[str, str]]:
         for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
                 is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-                sentence = inspect.cleandoc(after.value.value).replace("\n", " ") if is_text else ""
-                found[statement.target.id] = ast.unparse(statement.annotation), sentence
+                name, (_, inherited) = statement.target.id, found.get(statement.target.id, ("", ""))
+                sentence = inspect.cleandoc(after.value.value).replace("\n", " ") if is_text else inherited
+                found[name] = _annotation(cls, statement.annotation), sentence
     return found
+
+
+def _annotation(cls: type, node: ast.expr) -> str:
+    """The text of an annotation, with the values of a `Literal` that has a name."""
+    text = ast.unparse(node)
+    named = vars(sys.modules[cls.__module__]).get(text)
+    return f"Literal[{', '.join(map(repr, get_args(named)))}]" if get_origin(named) is Literal else text
 
 
 def _default(field: dataclasses.Field) -> tuple[Any, bool]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from threefusion.guidance.denoiser import PLAIN, Denoiser
 from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput
-from threefusion.guidance.predictions import ClassifierFreeGuidance, predict
 from threefusion.guidance.score import WEIGHTS
 from threefusion.guidance.settings import FullGradientConfig
 from threefusion.types import RenderOutput, ViewBatch, ViewTexts
@@ -21,9 +21,9 @@ class FullGradient(DiffusionGuidance):
     def forward(self, render: RenderOutput, prompt: ViewTexts, views: ViewBatch) -> GuidanceOutput:
         """The weighted squared error of the noise prediction, summed over each view, a mean over views."""
         noised = self.noised(self.encode(self.image(render), views), views)
-        guidance = ClassifierFreeGuidance(self.cfg.guidance_scale(views.step))
-        predicted = predict(self.prior, noised, guidance.conditions(self.embed(prompt, views, render)))
-        error = guidance.combine(predicted) - noised.noise
+        conditioning = self.embed(prompt, views, render)
+        denoiser = Denoiser(self.prior, conditioning, PLAIN, self.cfg.guidance_scale(views.step), views.step)
+        error = denoiser.combined(noised) - noised.noise
         weight = WEIGHTS[self.cfg.timestep_weight](noised.alpha, noised.sigma)
         loss = (weight * error.square()).sum() / len(views)
         error_norm = error.detach().flatten(1).norm(dim=1).mean()

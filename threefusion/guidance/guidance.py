@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from threefusion.component import Component
 from threefusion.guidance.embedding import TextEmbeddings, fill
+from threefusion.guidance.noised import NoisedViews
 from threefusion.guidance.prior.conditioning import PromptConditioning
 from threefusion.guidance.prior.embedding_cache import embed_texts
 from threefusion.guidance.prior.prior import DiffusionPrior
@@ -66,23 +67,6 @@ class Guidance(Component):
         return 0.5 * (render.normal + 1)
 
 
-@dataclass(frozen=True)
-class NoisedViews:
-    """A batch of encoded views, noised."""
-
-    x: Float[Tensor, "B C h w"]
-    """The views in the prior's space."""
-    z: Float[Tensor, "B C h w"]
-    """alpha x + sigma noise."""
-    noise: Float[Tensor, "B C h w"]
-    t: Float[Tensor, "B"]
-    """Time in [0, 1] on the prior's schedule."""
-    alpha: Float[Tensor, "B 1 1 1"]
-    sigma: Float[Tensor, "B 1 1 1"]
-    step: int
-    """The optimiser step, for schedules."""
-
-
 class DiffusionGuidance(Guidance):
     """An objective with a frozen diffusion prior. Written against `DiffusionPrior` alone, it runs on every prior."""
 
@@ -121,9 +105,11 @@ class DiffusionGuidance(Guidance):
         noise = views.randn("posterior", *self.prior.shape) if self.prior.stochastic_encoder else None
         return self.prior.encode(image, noise)
 
+    def draw_time(self, views: ViewBatch) -> Float[Tensor, "B"]:
+        """One random time per group of views, in the scheduled range."""
+        cfg, step = self.cfg, views.step
+        return self.prior.schedule.draw(views.rand_per_group("timestep"), cfg.t_min(step), cfg.t_max(step))
+
     def noised(self, x: Float[Tensor, "B C h w"], views: ViewBatch) -> NoisedViews:
         """Encoded views at one random time per group of views, with fresh noise per view; `z` has a gradient if `x` has."""
-        schedule, step = self.prior.schedule, views.step
-        t = schedule.draw(views.rand_per_group("timestep"), self.cfg.t_min(step), self.cfg.t_max(step))
-        noise = views.randn("noise", *x.shape[1:])
-        return NoisedViews(x, schedule.add_noise(x, noise, t), noise, t, *schedule.coefficients(t), step)
+        return NoisedViews.along(self.prior.schedule, x, views.randn("noise", *x.shape[1:]), self.draw_time(views))

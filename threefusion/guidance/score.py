@@ -1,17 +1,25 @@
-"""Score distillation: encode, noise, predict, weight, inject. An objective is a combination of predictions and its residual."""
+"""Score distillation: encode, noise, predict, weight, inject. Methods differ in state, noise, contrast, baseline and weight."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput, NoisedViews
-from threefusion.guidance.predictions import Combination, Predictions, predict
-from threefusion.guidance.settings import LinearDistillationConfig
+from threefusion.guidance.contrast.contrast import Contrast
+from threefusion.guidance.denoiser import Denoiser
+from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput
+from threefusion.guidance.noise.noise import Noise
+from threefusion.guidance.noised import NoisedViews
+from threefusion.guidance.ode import solve
+from threefusion.guidance.predictions import rescale_std
+from threefusion.guidance.prior.image import resize
+from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.settings import ScoreDistillationConfig
+from threefusion.guidance.state.state import State
+from threefusion.registry import build
 from threefusion.types import RenderOutput, ViewBatch, ViewTexts
 
 WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -27,36 +35,95 @@ WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 `alpha_over_sigma` makes score distillation the gradient of a sum of KL divergences; `flow` rectified flow."""
 
 
-class LinearDistillation(DiffusionGuidance):
-    """Injects `w(t) * residual` as the gradient of the encoded image; networks are not differentiated (arXiv 2209.14988, eq. 3).
+class ScoreDistillation(DiffusionGuidance):
+    """Injects w(t) (contrast - baseline) as the gradient of the encoded image (DreamFusion, arXiv 2209.14988, eq. 3).
 
-    A new objective overrides `combination`, and `residual` if the combined prediction is not yet its residual.
+    Networks are not differentiated. A method is a choice of `state`, `noise`, `contrast`, weight and times, mostly in settings
+    alone; a subclass overrides `baseline` for one that subtracts something else than the noise.
     """
 
-    cfg: LinearDistillationConfig
+    cfg: ScoreDistillationConfig
 
-    @abstractmethod
-    def combination(self, views: NoisedViews) -> Combination:
-        """Which predictions are made for these views, and how they are combined."""
+    def __init__(self, cfg: ScoreDistillationConfig, prior: DiffusionPrior) -> None:
+        super().__init__(cfg, prior)
+        self.state: State = build(cfg.state)
+        self.noise: Noise = build(cfg.noise)
+        self.contrast: Contrast = build(cfg.contrast)
 
-    def residual(
-        self, views: NoisedViews, combined: Float[Tensor, "B C h w"], predicted: Predictions
-    ) -> Float[Tensor, "B C h w"]:
-        """The direction, before w(t), in which the encoded views are wrong; called without gradient."""
-        return combined
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The contrast's."""
+        return self.contrast.templates
 
     def forward(self, render: RenderOutput, prompt: ViewTexts, views: ViewBatch) -> GuidanceOutput:
-        """A loss whose gradient with respect to the encoded views is `w(t) * residual / B`."""
-        x = self.encode(self.image(render), views)
-        noised = self.noised(x.detach(), views)
-        combination = self.combination(noised)
+        """A loss whose gradient with respect to the encoded views is `w(t) * (contrast - baseline) / B`."""
+        image = self.image(render)
+        x = self.encode(image, views)
         with torch.no_grad():
-            predicted = predict(self.prior, noised, combination.conditions(self.embed(prompt, views, render)))
-            residual = self.residual(noised, combination.combine(predicted), predicted)
+            denoiser = self.denoiser(prompt, views, render)
+            noise = self.noise(self.prior.shape, views, render)
+            noised = self.state(x.detach(), self.draw_time(views), noise, denoiser, views)
+            combined = self.combined(noised, denoiser, views)
+            direction = self.cfg.contrast.is_direction
+            residual = combined if direction else combined - self.baseline(noised, denoiser, views)
             weight = WEIGHTS[self.cfg.timestep_weight](noised.alpha, noised.sigma)
-            clip = None if self.cfg.grad_clip is None else self.cfg.grad_clip(views.step)
-            gradient, metrics = clip_gradient(weight * residual, clip)
-        return GuidanceOutput(score_distillation_loss(x, gradient), metrics | {"t": noised.t.mean()})
+            gradient, metrics = self.condition_gradient(weight * residual, views.step)
+        loss = score_distillation_loss(x, gradient)
+        if image_weight := self.cfg.image_weight(views.step):
+            loss = loss + image_weight * self.image_loss(image, weight, noised, combined)
+        return GuidanceOutput(loss, metrics | {"t": noised.t.mean()})
+
+    def denoiser(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> Denoiser:
+        """The prior with these views' prompt and the contrast at the scheduled scale."""
+        conditioning = self.embed(prompt, views, render)
+        return Denoiser(self.prior, conditioning, self.contrast, self.cfg.guidance_scale(views.step), views.step)
+
+    def combined(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, "B C h w"]:
+        """The contrast; through the clean image where that is solved for, rescaled or clamped."""
+        steps = self.cfg.denoising_steps
+        if steps == 1:
+            predicted = denoiser.predictions(noised)
+            combined = denoiser.combine(predicted, noised)
+            if not self.cfg.rescale and self.cfg.clamp_x0 is None:
+                return combined
+            clean, text = noised.clean(combined), noised.clean(predicted["text"])
+            clean = rescale_std(clean, text, self.cfg.rescale, self.prior.group_size)
+        else:
+            times = torch.stack([noised.t * (1 - i / steps) for i in range(steps)])
+            fresh = (lambda i: views.randn(f"denoising/{i}", *noised.x.shape[1:])) if self.cfg.ancestral else None
+            schedule = self.prior.schedule
+            clean = solve(noised.z, times, schedule, lambda z, t: denoiser.combined(noised.at(z, t, schedule)), fresh)
+        if self.cfg.clamp_x0 is not None:
+            clean = clean.clamp(-self.cfg.clamp_x0, self.cfg.clamp_x0)
+        return (noised.z - noised.alpha * clean) / noised.sigma
+
+    def baseline(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, "B C h w"]:
+        """What is subtracted from a contrast that predicts the noise; called without gradient."""
+        return noised.noise if self.cfg.baseline == "noise" else torch.zeros_like(noised.noise)
+
+    def condition_gradient(
+        self, gradient: Float[Tensor, "B C h w"], step: int
+    ) -> tuple[Float[Tensor, "B C h w"], dict[str, Float[Tensor, ""]]]:
+        """The gradient, normalised and clipped as configured, and metrics of it as it was before."""
+        clipped, metrics = clip_gradient(gradient, None if self.cfg.grad_clip is None else self.cfg.grad_clip(step))
+        if self.cfg.normalize:
+            norm = clipped.flatten(1).norm(dim=1).clamp(min=1e-12)
+            clipped = clipped / norm.view(-1, 1, 1, 1)
+        return clipped, metrics
+
+    def image_loss(
+        self,
+        image: Float[Tensor, "B H W 3"],
+        weight: Float[Tensor, "B 1 1 1"],
+        noised: NoisedViews,
+        combined: Float[Tensor, "B C h w"],
+    ) -> Float[Tensor, ""]:
+        """½ w(t) alpha/sigma ‖image - decoded clean image‖², a mean over views: the residual in the image's space (HiFA, arXiv
+        2305.18766, eq. 9), weighted as the one in the prior's space is."""
+        with torch.no_grad():
+            target = self.prior.decode(noised.clean(combined))
+            weight = 0.5 * weight * noised.alpha / noised.sigma
+        return (weight * (resize(image.float(), target.shape[1]) - target).square()).sum() / len(image)
 
 
 def score_distillation_loss(x: Float[Tensor, "B C h w"], gradient: Float[Tensor, "B C h w"]) -> Float[Tensor, ""]:

@@ -8,6 +8,9 @@ from typing import Literal
 from threefusion.config.fields import Schedule, Settings, bounded, slot
 from threefusion.registry import component
 
+Weight = Literal["sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"]
+"""The names of w(t)."""
+
 
 @dataclass(frozen=True)
 class GuidanceConfig(Settings):
@@ -25,9 +28,7 @@ class DiffusionGuidanceConfig(GuidanceConfig):
 
     prior: Settings = slot("prior", "pixel")
     """The frozen diffusion model."""
-    timestep_weight: Literal[
-        "sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"
-    ] = "sigma2"
+    timestep_weight: Weight = "sigma2"
     """The weight w(t) of a residual at time t; sigma2 is DreamFusion's."""
     t_min: Schedule = bounded(Schedule.constant(0.02), 0, 1)
     """Lowest timestep as a fraction of the prior's noise schedule, included; low timesteps shape detail."""
@@ -42,26 +43,181 @@ class DiffusionGuidanceConfig(GuidanceConfig):
 
 
 @dataclass(frozen=True)
-class LinearDistillationConfig(DiffusionGuidanceConfig):
-    """Settings of every objective of the form w(t) · residual."""
-
-    grad_clip: Schedule | None = bounded(None, 0, 1e9)
-    """Largest absolute value of an element of the injected gradient, in the prior's space; nothing is clipped by default."""
-
-
-@component("guidance", "sds", "threefusion.guidance.sds:SDS")
-@dataclass(frozen=True)
-class SDSConfig(LinearDistillationConfig):
-    """Score distillation sampling."""
+class ScoreDistillationConfig(DiffusionGuidanceConfig):
+    """Settings of every objective of the form w(t) (contrast - baseline)."""
 
     guidance_scale: Schedule = bounded(Schedule.constant(101.0), -1e6, 1e6)
-    """Classifier-free guidance, uncond + scale (text - uncond); DreamFusion's ω = 100 is 101 here."""
+    """Strength of the prompt in the contrast; under `cfg` uncond + scale (text - uncond): DreamFusion's ω = 100 is 101 here."""
+    contrast: Settings = slot("contrast", "cfg")
+    """Which predictions are made, and how they are combined."""
+    state: Settings = slot("state", "noised")
+    """How the noised views come about."""
+    noise: Settings = slot("noise", "white")
+    """Where the noise comes from."""
     baseline: Literal["noise", "none"] = "noise"
-    """What is subtracted from the prediction: the added noise, which lowers the variance, or nothing (SJC's plain form)."""
+    """What is subtracted from a predicted noise: the noise itself, which lowers the variance, or nothing (SJC's plain form)."""
     rescale: float = bounded(0.0, 0, 1)
     """How far (0 to 1) the contrast of the guided clean image is pulled back to the unguided one's; 0.5 tames over-saturation."""
     clamp_x0: float | None = bounded(None, 0, 1e6, open_low=True)
     """Largest absolute value of the predicted clean image in the residual; 1 keeps a pixel prior's colours in range."""
+    denoising_steps: int = bounded(1, 1, 1000)
+    """Steps in which the clean image is solved for; 1 is the network's one guess."""
+    ancestral: bool = False
+    """Replace part of the noise by fresh noise between denoising steps (DDIM with eta = 1)."""
+    image_weight: Schedule = bounded(Schedule.constant(0.0), 0, 1e9)
+    """Weight of the same residual in the image's space, for which the clean image is decoded."""
+    normalize: bool = False
+    """Divide each view's gradient by its norm: the size of the steps is then the optimizer's alone."""
+    grad_clip: Schedule | None = bounded(None, 0, 1e9)
+    """Largest absolute value of an element of the injected gradient, in the prior's space; nothing is clipped by default."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ancestral and self.denoising_steps == 1:
+            raise ValueError("ancestral: only with denoising_steps above 1")
+        if self.rescale and self.denoising_steps > 1:
+            raise ValueError("rescale: only with denoising_steps 1")
+        if getattr(self.contrast, "is_direction", False):
+            clean = {"denoising_steps": 1, "rescale": 0.0, "clamp_x0": None, "image_weight": Schedule.constant(0.0)}
+            for name, value in clean.items():
+                if getattr(self, name) != value:
+                    raise ValueError(f"{name}: only with a contrast that predicts the noise; this one is a direction")
+
+
+SCORE = "threefusion.guidance.score:ScoreDistillation"
+
+
+@component("guidance", "sds", SCORE)
+@dataclass(frozen=True)
+class SDSConfig(ScoreDistillationConfig):
+    """Score distillation sampling (DreamFusion, arXiv 2209.14988)."""
+
+
+@component("guidance", "sjc", SCORE)
+@dataclass(frozen=True)
+class SJCConfig(ScoreDistillationConfig):
+    """Score Jacobian chaining (arXiv 2212.00774): equal weights; `baseline: none` is the form without variance reduction."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(100.0), -1e6, 1e6)
+    timestep_weight: Weight = "uniform"
+    t_min: Schedule = bounded(Schedule.constant(0.01), 0, 1)
+    t_max: Schedule = bounded(Schedule.constant(0.969), 0, 1)
+
+
+@component("guidance", "csd", SCORE)
+@dataclass(frozen=True)
+class CSDConfig(ScoreDistillationConfig):
+    """Classifier score distillation (arXiv 2310.19415)."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(1.0), -1e6, 1e6)
+    contrast: Settings = slot("contrast", "classifier")
+    timestep_weight: Weight = "uniform"
+    normalize: bool = True
+
+
+@component("guidance", "nfsd", SCORE)
+@dataclass(frozen=True)
+class NFSDConfig(ScoreDistillationConfig):
+    """Noise-free score distillation (arXiv 2310.17590)."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(7.5), -1e6, 1e6)
+    contrast: Settings = slot("contrast", "noise-free")
+
+
+@component("guidance", "asd", "threefusion.guidance.asd:ASD")
+@dataclass(frozen=True)
+class ASDConfig(ScoreDistillationConfig):
+    """Asynchronous score distillation (ScaleDreamer, arXiv 2407.02040)."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(7.5), -1e6, 1e6)
+    shift: Schedule = bounded(Schedule.constant(0.1), 0, 10)
+    """Largest distance between the two times, as a share of t - t_min."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_direction(self)
+
+
+@component("guidance", "ism", SCORE)
+@dataclass(frozen=True)
+class ISMConfig(ScoreDistillationConfig):
+    """Interval score matching (LucidDreamer, arXiv 2311.11284)."""
+
+    weight: Schedule = bounded(Schedule.constant(0.1), 0, 1e9)
+    guidance_scale: Schedule = bounded(Schedule.constant(7.5), -1e6, 1e6)
+    state: Settings = slot("state", "interval")
+    timestep_weight: Weight = "sigma_over_alpha"
+    t_max: Schedule = bounded(Schedule(((0, 0.98), (1500, 0.5))), 0, 1)
+
+
+@component("guidance", "sdi", SCORE)
+@dataclass(frozen=True)
+class SDIConfig(ScoreDistillationConfig):
+    """Score distillation via inversion (arXiv 2405.15891); t falls in 10,000 steps, set it to your run's."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(7.5), -1e6, 1e6)
+    state: Settings = slot("state", "inverted")
+    timestep_weight: Weight = "sigma_over_alpha"
+    t_min: Schedule = bounded(Schedule(((0, 0.98), (10000, 0.2))), 0, 1)
+    t_max: Schedule = bounded(Schedule(((0, 0.98), (10000, 0.2))), 0, 1)
+
+
+@component("guidance", "pfd", SCORE)
+@dataclass(frozen=True)
+class PFDConfig(SDIConfig):
+    """SDI towards the clean image that the reverse ODE is solved for (arXiv 2605.09071)."""
+
+    denoising_steps: int = bounded(10, 1, 1000)
+
+
+@component("guidance", "rfds", SCORE)
+@dataclass(frozen=True)
+class RFDSConfig(ScoreDistillationConfig):
+    """Rectified-flow distillation sampling (arXiv 2406.03293): the error of the velocity, on any prior."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(100.0), -1e6, 1e6)
+    timestep_weight: Weight = "flow"
+
+
+@component("guidance", "rfds-rev", SCORE)
+@dataclass(frozen=True)
+class RFDSRevConfig(RFDSConfig):
+    """RFDS on noise that one step of inversion has refined (arXiv 2406.03293)."""
+
+    state: Settings = slot("state", "refined")
+
+
+@component("guidance", "reconstruction", SCORE)
+@dataclass(frozen=True)
+class ReconstructionConfig(ScoreDistillationConfig):
+    """The distance to the guided clean image, its contrast rescaled (MVDream, arXiv 2308.16512)."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(50.0), -1e6, 1e6)
+    timestep_weight: Weight = "sigma_over_alpha"
+    rescale: float = bounded(0.5, 0, 1)
+
+
+@component("guidance", "hifa", SCORE)
+@dataclass(frozen=True)
+class HiFAConfig(ScoreDistillationConfig):
+    """HiFA (arXiv 2305.18766): the distance to a clean image of four denoising steps, in the prior's space and in the image's."""
+
+    weight: Schedule = bounded(Schedule.constant(0.05), 0, 1e9)
+    guidance_scale: Schedule = bounded(Schedule.constant(100.0), -1e6, 1e6)
+    timestep_weight: Weight = "sigma_over_alpha"
+    denoising_steps: int = bounded(4, 1, 1000)
+    ancestral: bool = True
+    image_weight: Schedule = bounded(Schedule.constant(0.1), 0, 1e9)
+
+
+def refuse_direction(cfg: ScoreDistillationConfig) -> None:
+    """Check that the contrast predicts the noise: the objective subtracts another prediction.
+
+    Raises:
+        ValueError: it is a direction already.
+    """
+    if getattr(cfg.contrast, "is_direction", False):
+        raise ValueError("contrast: expected one that predicts the noise, from which another prediction is subtracted")
 
 
 @component("guidance", "full-gradient", "threefusion.guidance.full_gradient:FullGradient")

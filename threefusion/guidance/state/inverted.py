@@ -1,0 +1,49 @@
+"""States of score distillation via inversion (arXiv 2405.15891)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from threefusion.guidance.denoiser import Denoiser
+from threefusion.guidance.noised import NoisedViews
+from threefusion.guidance.ode import invert
+from threefusion.guidance.state.settings import InvertedConfig
+from threefusion.guidance.state.state import State
+from threefusion.types import ViewBatch
+
+LAST = 0.98
+"""Latest time of an inversion: at 1 some schedules have no signal to divide by."""
+
+
+class Inverted(State):
+    """z = alpha x + sigma κ at time t, with the noise κ that an inversion of x under the prompt ends with (algorithm 1).
+
+    The inversion goes a little beyond t. At t itself κ would be the fixed point of the prediction, and the residual 0.
+    """
+
+    cfg: InvertedConfig
+
+    def forward(
+        self,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, "B"],
+        noise: Float[Tensor, "B C h w"],
+        denoiser: Denoiser,
+        views: ViewBatch,
+    ) -> NoisedViews:
+        """The views with inverted noise; `steps` times t predictions under guidance."""
+        schedule = denoiser.schedule
+        end = torch.maximum(t, (t + self.cfg.beyond * views.rand_per_group("beyond")).clamp(max=LAST))
+        count = max(1, int(self.cfg.steps * t.max() + 1e-6))
+        times = torch.stack([end * (i + 1) / count for i in range(count)])
+        plain = NoisedViews.along(schedule, x, noise, t)
+
+        def predict(z: Float[Tensor, "B C h w"], time: Float[Tensor, "B"]) -> Float[Tensor, "B C h w"]:
+            return denoiser.guided(plain.at(z, time, schedule), self.cfg.guidance_scale)
+
+        inverted = invert(x, times, schedule, predict)
+        alpha, sigma = schedule.coefficients(end)
+        kappa = (inverted - alpha * x) / sigma + self.cfg.stochasticity * plain.sigma * noise
+        return NoisedViews.along(schedule, x, kappa, t)
