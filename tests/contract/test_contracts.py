@@ -1,6 +1,7 @@
 """Every component of the package keeps the contract of its kind."""
 
 import pytest
+import tiny_conditioned
 
 from threefusion.cli.describe import components
 from threefusion.config.catalogue import BUILT_IN
@@ -15,11 +16,15 @@ SMALL = {
     "exporter": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},
 }
 """What has to be given, or makes a kind quick enough to test."""
+NETWORKS = {"super-resolution": tiny_conditioned.save_tiny_if_ii}
+"""Random models for priors of which none comes with the package."""
 
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
-def test_contract(kind, name):
+def test_contract(kind, name, tmp_path):
     settings = {"mode": "disabled"} if name == "wandb" else SMALL.get(kind, {})
+    if name in NETWORKS:
+        settings = {"model": str(NETWORKS[name](tmp_path / "model"))}
     try:
         check_component(kind, name, **settings)
     except ModelError as error:

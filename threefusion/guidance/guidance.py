@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -97,7 +97,9 @@ class DiffusionGuidance(Guidance):
         self.embeddings = TextEmbeddings(texts, embed_texts(self.prior.text_encoder(), texts))
 
     def embed(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> PromptConditioning:
-        """The prior's conditioning of every view."""
+        """The prior's conditioning of every view; its render shows what the objective is computed on."""
+        if render is not None:
+            render = replace(render, image=self.image(render))
         return self.prior.condition(self.embeddings(prompt, self.templates), views, render)
 
     def encode(self, image: Float[Tensor, "B H W 3"], views: ViewBatch) -> Float[Tensor, "B C h w"]:

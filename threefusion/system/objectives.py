@@ -30,6 +30,8 @@ def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDic
     diffusion = any(isinstance(objective, DiffusionGuidance) for objective in guidance.values())
     if config.facing.steps and (joint > 1 or not diffusion):
         raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")
+    if config.facing.steps and any(prior.reads_render for objective in guidance.values() for prior in objective.priors()):
+        raise UserError("facing.steps: need a prior that depends on nothing but a text; set facing.steps=[]")
 
 
 def active(terms: nn.ModuleDict, step: int) -> dict[str, tuple[Any, float]]:

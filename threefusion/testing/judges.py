@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
 from threefusion.config import Settings
-from threefusion.guidance.prior.conditioning import Prediction
+from threefusion.guidance.prior.conditioning import Prediction, PromptConditioning
 from threefusion.registry import build
 from threefusion.testing.samples import image_render, sample_guidance, sample_prompt, seeded, small_scene, synthetic_render, views
 from threefusion.testing.scene import assert_finite
@@ -54,24 +54,31 @@ def same_views(one: ViewBatch, other: ViewBatch) -> bool:
 
 
 def check_prior(cfg: Settings) -> None:
-    """Images -> latents -> predictions; no parameters and no state."""
+    """Images, views and texts -> latents -> predictions; no parameters and no state."""
     prior = build(cfg)
-    condition = prior.text_encoder().encode(["a red car", ""])
+    count = 2 * prior.group_size
+    tokens = prior.text_encoder().encode(["a red car", ""])[torch.arange(count) // prior.group_size]
     prior.load()
-    image = torch.rand(2, 16, 16, 3, generator=seeded(0), requires_grad=True)
-    noise = torch.randn(2, *prior.shape, generator=seeded(1))
+    batch = views(count, size=16, of=count, group_size=prior.group_size)
+    prompt = prior.condition(PromptConditioning(tokens, tokens), batch, synthetic_render(batch))
+    condition = prompt.text
+    assert not any(value.requires_grad for value in vars(condition).values() if value is not None), (
+        "prior: condition() is detached from the render"
+    )
+    image = torch.rand(count, 16, 16, 3, generator=seeded(0), requires_grad=True)
+    noise = torch.randn(count, *prior.shape, generator=seeded(1))
     x = prior.encode(image, noise if prior.stochastic_encoder else None)
-    assert x.shape == (2, *prior.shape) and x.dtype == torch.float32, "prior: encode returns float32 of shape [B, *prior.shape]"
+    assert (x.shape, x.dtype) == (noise.shape, torch.float32), "prior: encode returns float32 of shape [B, *prior.shape]"
     assert_finite([x, *torch.autograd.grad(x.square().sum(), image)], "prior")
     alpha, sigma = (value.flatten() for value in prior.schedule.coefficients(torch.linspace(0.01, 0.99, 99)))
     assert (alpha.diff() <= 0).all() and (sigma.diff() >= 0).all(), "prior: signal falls and noise grows from t = 0 to 1"
-    t = torch.tensor([0.02, 0.5])
+    t = torch.tensor([0.02, 0.5]).repeat_interleave(prior.group_size)
     with torch.no_grad():
         prediction = prior.predict(prior.schedule.add_noise(x, noise, t), t, condition)
         decoded = prior.decode(x)
     assert_prediction(prediction, x.shape)
-    assert prior.evaluations.calls == 1 and prior.evaluations.images == 2, "prior: its evaluations are counted"
-    assert decoded.shape[0] == 2 and decoded.shape[-1] == 3, "prior: decoded images are [B H W 3]"
+    assert prior.evaluations.calls == 1 and prior.evaluations.images == count, "prior: its evaluations are counted"
+    assert decoded.shape[0] == count and decoded.shape[-1] == 3, "prior: decoded images are [B H W 3]"
     assert_finite([decoded], "prior")
     assert not prior.state_dict() and not list(prior.parameters()), "prior: frozen networks stay out of the module tree"
 

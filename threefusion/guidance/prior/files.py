@@ -12,6 +12,8 @@ from threefusion.errors import UserError
 
 TEXT_PARTS = ("text_encoder", "tokenizer")
 """Folders of a diffusers pipeline that turn texts into tokens."""
+SCHEDULERS = ("scheduler", "image_noising_scheduler")
+"""Folders of noise schedules, which have no weights."""
 VARIANTS = ("fp16", "", "bf16")
 """Variants of a network's weights, in order of preference; the empty one has full precision."""
 VOCABULARIES = (("tokenizer.json",), ("spiece.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
@@ -96,7 +98,7 @@ def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
 def _part_fault(folder: Path) -> str | None:
     if folder.name == "tokenizer":
         return _tokenizer_fault(folder)
-    if folder.name == "scheduler":
+    if folder.name in SCHEDULERS:
         return _fault(folder / "scheduler_config.json")
     if fault := _fault(folder / "config.json"):
         return fault

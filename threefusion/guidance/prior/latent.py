@@ -12,6 +12,7 @@ from threefusion.guidance.prior.autoencoder import check_autoencoder, downsampli
 from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.model_settings import ModelSettings
+from threefusion.guidance.prior.models import NETWORKS
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.settings import LatentConfig
 
@@ -22,7 +23,7 @@ class LatentPrior(PretrainedPrior):
     The gradient of an image flows through the frozen encoder.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler", "vae")
+    parts: ClassVar[tuple[str, ...]] = NETWORKS["latent"]
     cfg: LatentConfig
 
     @property

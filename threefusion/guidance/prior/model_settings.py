@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from threefusion.guidance.prior.files import ModelError, read_settings
+from threefusion.guidance.prior.files import SCHEDULERS, ModelError, read_settings
 
 TABLES = tuple(
     f"{name}Scheduler"
@@ -35,6 +35,11 @@ WHY_NOT = {
 """Reasons for some of the other schedulers."""
 OF_TRAINING = ("prediction_type", "rescale_betas_zero_snr", "use_flow_sigmas", "use_dynamic_shifting", "invert_sigmas")
 """Fields of a scheduler that change what its network was trained on, and that a scheduler without them must not have."""
+CLASS_EMBED_TYPES = {
+    "timestep": "an upscaler such as stage II of DeepFloyd IF; use the prior `super-resolution`",
+    "projection": "expected a network without it; the prior `multi-view` gives one a camera",
+}
+"""What to do with a U-Net that adds more than class labels to the time."""
 HARMLESS = {
     "decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power", "block_out_channels",
 }  # fmt: skip
@@ -93,14 +98,14 @@ def model_settings(folder: Path, part: str) -> ModelSettings:
     Raises:
         ModelError: the file cannot be read, is of an unsupported class, or has a field that diffusers does not know.
     """
-    file = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+    file = folder / part / ("scheduler_config.json" if part in SCHEDULERS else "config.json")
     given = ModelSettings(file, read_settings(file))
     name = _class_name(folder, part, given)
     known = class_defaults(name)
     ignored = known.keys() | HARMLESS
     unknown = [field for field, value in given.items() if field[:1] != "_" and value is not None and field not in ignored]
-    if unknown and part == "scheduler":  # a scheduler keeps the fields of the one that it was made from
-        others = set().union(*map(class_defaults, CLASSES[part])) - {field for field in OF_TRAINING if given.get(field)}
+    if unknown and part in SCHEDULERS:  # a scheduler keeps the fields of the one that it was made from
+        others = set().union(*map(class_defaults, CLASSES["scheduler"])) - {field for field in OF_TRAINING if given.get(field)}
         unknown = [field for field in unknown if field not in others]
     if unknown:
         raise given.error(unknown[0], f"not a field of {name}; remove it from the file if it has no effect")
@@ -117,13 +122,14 @@ def _class_name(folder: Path, part: str, given: ModelSettings) -> str:
     entry = read_settings(index).get(part) if index.is_file() else None
     listed = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
     own = given.get("_class_name")
-    if part == "scheduler" and own is None and not given.keys() & {"beta_schedule", "trained_betas", "shift"}:
+    if part in SCHEDULERS and own is None and not given.keys() & {"beta_schedule", "trained_betas", "shift"}:
         raise given.error("_class_name", "the file describes no noise schedule")
     if own and listed and own != listed and not (own in TABLES and listed in TABLES):
         raise given.error("_class_name", f"but {index} lists {listed}")
-    name = listed or own or (None if part == "scheduler" else CLASSES[part][0])
-    if name not in CLASSES[part]:
-        supported = ", ".join(each.removesuffix("Scheduler") for each in CLASSES[part])
+    classes = CLASSES["scheduler" if part in SCHEDULERS else part]
+    name = listed or own or (None if part in SCHEDULERS else classes[0])
+    if name not in classes:
+        supported = ", ".join(each.removesuffix("Scheduler") for each in classes)
         reason = WHY_NOT.get(str(name).removesuffix("Scheduler"), f"supported: {supported}")
         raise ModelSettings(given.file, {"_class_name": name}).error("_class_name", reason)
     return name
@@ -137,8 +143,10 @@ def class_defaults(name: str) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.name not in ("self", "kwargs")}
 
 
-def check_unet(unet: ModelSettings) -> None:
-    """Check that a U-Net needs a noised image, a time and a text, and nothing else.
+def check_unet(unet: ModelSettings, image_channels: int = 0, class_embed_type: str | None = None) -> None:
+    """Check that a U-Net needs a noised image, a time and a text, and nothing else but what its prior gives it.
+
+    That is a second image of `image_channels`, and what `class_embed_type` embeds.
 
     Raises:
         ModelError: it needs more, or no text.
@@ -147,17 +155,18 @@ def check_unet(unet: ModelSettings) -> None:
     for field, supported, what in (
         ("addition_embed_type", (None, "text"), "size and pooled text of SDXL, or an image"),
         ("encoder_hid_dim_type", (None, "text_proj"), "an image"),
-        ("class_embed_type", (None,), "class labels, or the noise level of an upscaler such as stage II of DeepFloyd IF"),
         ("num_class_embeds", (None,), "class labels"),
         ("dual_cross_attention", (False,), "a second condition"),
     ):
         unet.refuse(field, supported, more.format(what))
+    other = f"expected {class_embed_type}" if class_embed_type else more.format("class labels")
+    unet.refuse("class_embed_type", (class_embed_type,), CLASS_EMBED_TYPES.get(unet["class_embed_type"], other))
     unet.refuse("time_cond_proj_dim", (None,), "this U-Net takes the guidance scale: it was distilled and has no score")
     blocks = [*unet["down_block_types"], str(unet["mid_block_type"]), *unet["up_block_types"]]
     if not any("CrossAttn" in name for name in blocks) and unet["addition_embed_type"] is None:
         raise unet.error("down_block_types", "without cross-attention the U-Net does not read the text")
-    channels = unet.count("in_channels")
-    unet.refuse("out_channels", (channels, 2 * channels), f"expected {channels} as in_channels, or twice that with a variance")
+    channels = unet.count("in_channels") - image_channels
+    unet.refuse("out_channels", (channels, 2 * channels), f"expected {channels}, or twice that with a variance")
 
 
 def check_text_width(unet: ModelSettings, folder: Path) -> None:

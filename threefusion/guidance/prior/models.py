@@ -33,7 +33,7 @@ _WANTED = ("*.json", "*.txt", "*.model", "*fp16*.safetensors")
 class KnownModel:
     """A model that has an alias."""
 
-    prior: Literal["pixel", "latent"]
+    prior: Literal["pixel", "latent", "super-resolution"]
     """The registered prior that runs it."""
     licence: str
     sources: tuple[Source, ...] = ()
@@ -41,6 +41,13 @@ class KnownModel:
     parameters: int | None = None
     """Of the U-Net and the autoencoder, where the number is known."""
 
+
+NETWORKS = {
+    "pixel": ("unet", "scheduler"),
+    "latent": ("unet", "scheduler", "vae"),
+    "super-resolution": ("unet", "scheduler", "image_noising_scheduler"),
+}
+"""What a model has beside its text encoder, by the prior that runs it."""
 
 _OPENRAIL = "CreativeML OpenRAIL-M or its successor: use restrictions apply"
 _DEEPFLOYD = "DeepFloyd IF licence: accept it on the model's page while logged in"
@@ -55,6 +62,8 @@ MODELS: dict[str, KnownModel] = {
     ),
     "deepfloyd-if-l": KnownModel("pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-L-v1.0"),)),
     "deepfloyd-if-m": KnownModel("pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-M-v1.0"),)),
+    "deepfloyd-if-ii-l": KnownModel("super-resolution", _DEEPFLOYD, (Source("DeepFloyd/IF-II-L-v1.0"),)),
+    "deepfloyd-if-ii-m": KnownModel("super-resolution", _DEEPFLOYD, (Source("DeepFloyd/IF-II-M-v1.0"),)),
     "stable-diffusion-1-5": KnownModel(
         "latent",
         _OPENRAIL,
@@ -192,7 +201,7 @@ def reachability() -> dict[str, dict[str, Any]]:
     """
     models = {}
     for name, known in MODELS.items():
-        needed = ("unet", "scheduler", *TEXT_PARTS) + (("vae",) if known.prior == "latent" else ())
+        needed = (*NETWORKS[known.prior], *TEXT_PARTS)
         folders = _folders(name, needed) if known.sources or (BUNDLED / name).is_dir() else []
         defects = {folder: defect(folder, needed) for folder in folders}
         folder = next((folder for folder, fault in defects.items() if fault is None), None)

@@ -22,7 +22,7 @@ class PixelPrior(PretrainedPrior):
         if part == "unet" and settings["in_channels"] != 3:
             if (self.folder / "vae").is_dir():
                 raise settings.error("in_channels", "the U-Net works on latents; use the prior `latent`")
-            raise settings.error("in_channels", "expected 3; one that takes a second image, as upscalers do, is not supported")
+            raise settings.error("in_channels", "expected 3; upscalers are for the prior `super-resolution`")
         super().check_settings(part, settings)
 
     @property

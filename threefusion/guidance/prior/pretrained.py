@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
-from threefusion.guidance.prior.files import TEXT_PARTS
+from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS
 from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width, check_unet, model_settings, sample_size
-from threefusion.guidance.prior.models import resolve
+from threefusion.guidance.prior.models import NETWORKS, resolve
 from threefusion.guidance.prior.precision import network_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
 from threefusion.guidance.prior.reading import read_network
@@ -28,7 +28,7 @@ from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
 class PretrainedPrior(DiffusionPrior):
     """A text-conditional U-Net with its scheduler's settings; its files are looked up at first use."""
 
-    parts: ClassVar[tuple[str, ...]] = ("unet", "scheduler")
+    parts: ClassVar[tuple[str, ...]] = NETWORKS["pixel"]
     cfg: PretrainedConfig
 
     def __init__(self, cfg: PretrainedConfig) -> None:
@@ -97,7 +97,7 @@ class PretrainedPrior(DiffusionPrior):
             self.settings(part)
         _ = self.shape  # which may be unknown
         for part in self.parts:
-            if part != "scheduler" and part not in self._networks:
+            if part not in SCHEDULERS and part not in self._networks:
                 self._networks[part] = self.read_network(part)
 
     def read_network(self, part: str) -> nn.Module:
@@ -145,14 +145,20 @@ class PretrainedPrior(DiffusionPrior):
 
     def _predict(self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning) -> Float[Tensor, "B C h w"]:
         """The U-Net's output, computed in its own precision; everything around it in float32."""
-        inputs = (
-            z.to(self.dtype, memory_format=torch.channels_last),
-            self.schedule.timesteps(t),
-            condition.tokens.to(self.dtype),
-        )
-        output = self.run("unet", lambda: self.network("unet", self.dtype), *inputs, return_dict=False)[0]
+        output = self.run("unet", self.unet, *self.network_inputs(z, t, condition), return_dict=False)[0]
         # DeepFloyd's networks predict a variance in further channels, which no objective uses.
         return output[:, : z.shape[1]].float().contiguous()
+
+    def unet(self) -> nn.Module:
+        """The frozen U-Net."""
+        return self.network("unet", self.dtype)
+
+    def network_inputs(
+        self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning
+    ) -> tuple[Float[Tensor, "B D h w"], Tensor, *tuple[Tensor, ...]]:
+        """What the U-Net is given: the noised image, the time, the tokens, then what else its forward method takes, in order."""
+        image = z.to(self.dtype, memory_format=torch.channels_last)
+        return image, self.schedule.timesteps(t), condition.tokens.to(self.dtype)
 
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""

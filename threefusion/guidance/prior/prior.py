@@ -52,6 +52,8 @@ class DiffusionPrior(Component):
     """What the network was trained to predict."""
     group_size: int = 1
     """Views that the network denoises jointly; they share one t and lie next to each other in a batch."""
+    reads_render: ClassVar[bool] = False
+    """Whether `condition` needs a render."""
 
     def __init__(self, cfg=None) -> None:
         super().__init__(cfg)

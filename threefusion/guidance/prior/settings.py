@@ -47,6 +47,19 @@ class PixelConfig(PretrainedConfig):
     """A pretrained pipeline over pixels."""
 
 
+@component("prior", "super-resolution", "threefusion.guidance.prior.super_resolution:SuperResolutionPrior")
+@dataclass(frozen=True)
+class SuperResolutionConfig(PretrainedConfig):
+    """A pretrained pipeline that enlarges pixels, for a scene that has its shape already."""
+
+    model: str = "deepfloyd-if-ii-l"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    upscale: int = bounded(4, 2, 64)
+    """How many times higher the model's resolution is than that of its low-resolution image; 4 in DeepFloyd IF."""
+    noise_level: int = bounded(250, 0, 10**6)
+    """Timestep to which the low-resolution image is noised; more lets the model change more. 250 is diffusers' default."""
+
+
 @component("prior", "latent", "threefusion.guidance.prior.latent:LatentPrior")
 @dataclass(frozen=True)
 class LatentConfig(PretrainedConfig):
