@@ -26,6 +26,7 @@ setup(
         "diffusers>=0.40,<0.43",
         "transformers>=5,<6",
         "accelerate>=1.0",
+        "peft>=0.21",
         "sentencepiece>=0.2",
         "safetensors>=0.8",
         "huggingface_hub>=1.23",

@@ -142,6 +142,12 @@ BROKEN: list[tuple[str, str, list[str]]] = [
         stages("steps: 2, geometry: tetrahedra, renderer: rasterizer, loss: {z-variance: {}}"),
         [],
     ),
+    ("mapping for a list of settings", zoo("houses: {plan: a}"), []),
+    ("text in a list of settings", zoo("houses: [a]"), []),
+    ("unknown field in a list of settings", zoo("houses: [{plan: a}, {plan: b, rums: 3}]"), []),
+    ("missing field in a list of settings", zoo("houses: [{rooms: 3}]"), []),
+    ("out of range in a list of settings", BASE, ["loss.zoo.houses=[{plan: a, rooms: 10}]"]),
+    ("interpolation in a list of settings", zoo("houses: [{plan: a, rooms: '${loss.zoo.cuont}'}]"), []),
     ("error in the parent", "extends: parent.yaml\n", []),
 ]
 
@@ -185,6 +191,9 @@ HARMLESS: list[tuple[str, list[str]]] = [
     (BASE + "logger: tensorboard\n", []),
     (zoo("ratio: 1e-3"), ["loss.zoo.span=[1, 2e0]", "loss.zoo.count=1e1", "loss.zoo.sizes=[]"]),
     (zoo("weight: {knots: {0: 10, 5000: 1e3}}"), ["loss.zoo.amount={knots: {3: 4}}", "loss.zoo.mode=true"]),
+    (zoo("houses: [{plan: a b, rooms: 3}, {plan: ../b}, {plan: '${x}'}]"), ["loss.zoo.maps=[x, ~/y]"]),
+    (zoo("houses: [{plan: a, rooms: '${loss.zoo.count}'}]"), ["loss.zoo.maps=[]"]),
+    (zoo("houses: [{plan: a}]"), ["loss.zoo.houses=null"]),
     (zoo("map: ./base.yaml"), ["loss.zoo.model=.", "loss.zoo.prior=gaussian", "loss.zoo.prior.std=0.5"]),
     (BASE, ["trainer.precision=16-mixed", "trainer.devices=2", "trainer.limit_train_batches=0.5", "trainer.accelerator=cpu"]),
 ]

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.usefixtures("shared_workplace")
 
 WORDS = """prompt camera geometry material background renderer optimizer logger guidance exporter loss trainer output ops facing
 stages seed name plugins extends type text encoding prior sampler zoo sds mesh image sparsity weight knots steps first groups
-t_min rates span names sizes animal mode map model max_steps devices betas formats frequency escaped null true 0 1 -1""".split()
+t_min rates span names sizes animal mode map model max_steps devices betas formats frequency escaped
+houses plan rooms null true 0 1 -1""".split()
 MARKS = [*"}:#'\"[]{!|>\n\t%@~+=,.é\x85\0\\", "${", "${camera.width}", "${oc.env:HOME}", "???", ": ", "- ", "&a ", "*a", "\n  "]
 MARKS += ["!!python/name:os.system ", "<<: ", "..", "---"]
 
@@ -29,6 +30,7 @@ values = st.recursive(
 configs = st.dictionaries(st.sampled_from(WORDS), values, min_size=1, max_size=4)
 KEYS = """seed name trainer.max_steps camera.width geometry.encoding geometry.encoding.type geometry.encoding.levels loss.zoo
 loss.zoo.rates loss.zoo.rates.north loss.zoo.span loss.zoo.weight loss.zoo.mode loss.zoo.prior loss.zoo.map loss.second.type
+loss.zoo.houses loss.zoo.maps
 guidance guidance.type guidance.first.type guidance.prior guidance.t_min exporter exporter.small.type optimizer.groups.geometry
 prompt prompt.text logger.tags stages stages.0.steps stages.fine.camera.width plugins extends facing.steps type""".split()
 overrides = st.builds(

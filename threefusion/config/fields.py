@@ -151,9 +151,9 @@ def literal(default: Any) -> Any:
     return _default(default, {"literal": True})
 
 
-def located(default: str) -> Any:
-    """A field with the name of a file or a folder, characters as written. A relative one starts where the file lies that names
-    it, on the command line in the working directory; it is kept in full."""
+def located(default: Any) -> Any:
+    """A field with the name of a file or a folder, or a list of them, characters as written. A relative one starts where the
+    file lies that names it, on the command line in the working directory; it is kept in full."""
     return _default(default, {"literal": True, "located": True})
 
 

@@ -18,7 +18,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from threefusion.config.document import Entries, Place
 from threefusion.config.fields import Schedule, key_of, out_of_range
 from threefusion.config.tree import Tree, default_of
-from threefusion.config.values import expected, field_types, got, is_interpolation, kinds, unresolved
+from threefusion.config.values import expected, field_types, got, is_interpolation, item_settings, kinds, unresolved
 from threefusion.errors import ConfigError, did_you_mean
 
 PATH_NAMES = ("model", "path", "file", "folder", "checkpoint", "mesh")
@@ -76,6 +76,9 @@ def _instance(tree: Tree, values: dict[str, Any], path: str) -> Any:
             given[field.name] = {inner: settings} if "named" in field.metadata else settings
         elif "named" in field.metadata:
             given[field.name] = {name: _instance(tree, settings, f"{inner}.{name}") for name, settings in value.items()}
+        elif item_settings(field_types(cls)[field.name]):
+            items = [_instance(tree, settings, f"{inner}[{index}]") for index, settings in enumerate(value)]
+            given[field.name] = tuple(settings for settings in items if settings is not None)
         else:
             given[field.name] = _final(tree, value, field_types(cls)[field.name], inner)
     if not tree.missing.isdisjoint(f"{path}.{name}".lstrip(".") for name in values):
@@ -107,8 +110,8 @@ def _refuse(tree: Tree, path: str, given: dict[str, Any], problem: str) -> None:
 def _final(tree: Tree, value: Any, hint: Any, path: str) -> Any:
     """A resolved value as the field's type."""
     names_file = Path in kinds(hint) or path.rpartition(".")[2].rpartition("_")[2] in PATH_NAMES
-    # a finished run can be used without its prior's model, which is looked up when it is needed
-    if path in tree.given and names_file and not path.endswith("prior.model"):
+    # a finished run can be used without the files of its prior, which are looked up when they are needed
+    if path in tree.given and names_file and not re.search(r"prior\.(model$|lora\[)", path):
         text = str(value) if isinstance(value, str | Path) else ""
         if text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):
             tree.errors.append(ConfigError(f"{path}: {text} does not exist", tree.places[path]))

@@ -20,7 +20,7 @@ from threefusion.config.document import COMMAND_LINE, Entries, Layers, Node, Pla
 from threefusion.config.fields import Schedule, Settings, key_of
 from threefusion.config.named import entries_by_name
 from threefusion.config.overrides import added_up
-from threefusion.config.values import Misfit, convert, expected, field_types, got, kinds, plain, unresolved
+from threefusion.config.values import Misfit, convert, expected, field_types, got, item_settings, kinds, plain, unresolved
 from threefusion.errors import ConfigError, collected, nearest
 from threefusion.registry import Entry, RegistryError
 
@@ -28,7 +28,7 @@ from threefusion.registry import Entry, RegistryError
 @cache
 def schema(cls: type) -> type:
     """The class that OmegaConf checks settings of `cls` against: itself, unless a field holds what OmegaConf has no type for."""
-    foreign = {name for name, hint in field_types(cls).items() if Schedule in kinds(hint)}
+    foreign = {name for name, hint in field_types(cls).items() if Schedule in kinds(hint) or item_settings(hint)}
     foreign |= {field.name for field in dataclasses.fields(cls) if field.metadata.keys() & {"named", "derived"}}
     if not foreign:
         return cls
@@ -134,20 +134,30 @@ class Tree:
             return value
         if isinstance(hint, type) and issubclass(hint, Settings):
             return self.section(hint, mappings(given, path), path, f"field of {path}", where)
+        if given and (item := item_settings(hint)):
+            return self._items(item, given[-1], path)
         if given:
             try:
                 node = added_up(given) if typing.get_origin(hint) is dict else given[-1]
                 value = convert(node, hint, bool(field.metadata.get("literal")))
                 if field.metadata.get("located") and value:
-                    value = str(node.place.located(value).absolute())
+                    value = _located(value, node.place)
                 self.given[path] = value
                 return value
             except Misfit as misfit:
                 raise ConfigError(f"{path}{misfit.below}: {misfit}", self.places[path]) from None
         if (default := default_of(field)) == MISSING:
-            how = f'. Write it in the YAML, or give {path}="…"' if "." in path else ""
+            how = f'. Write it in the YAML, or give {path}="…"' if "." in path and "[" not in path else ""
             raise ConfigError(f"{path}: a value is required ({expected(hint)}){how}", where)
         return default
+
+    def _items(self, item: type, node: Node, path: str) -> list[Any]:
+        """The settings in a list, each a mapping."""
+        if not isinstance(node.value, list | None):
+            fields = ", ".join(field.name for field in dataclasses.fields(item))
+            raise ConfigError(f"{path}: expected a list of mappings with {fields}, got {got(node.value)}", node.place)
+        paths = [(f"{path}[{index}]", each) for index, each in enumerate(node.value or ())]
+        return [self.section(item, mappings([each], at), at, f"field of {path}", each.place) for at, each in paths]
 
     def _named(self, about: Any, given: Layers, path: str, where: Place) -> Settings | dict[str, Settings]:
         """Components by name, or the one that is called as its section in the short form."""
@@ -169,6 +179,11 @@ class Tree:
             if dataclasses.is_dataclass(inner) and key in {field.name for field in dataclasses.fields(inner)}:
                 return f". Did you mean '{name}.{key}'?"
         return nearest(key, known)
+
+
+def _located(value: str | list[str], place: Place) -> str | list[str]:
+    """A file's name, or each of a list, in full."""
+    return [_located(each, place) for each in value] if isinstance(value, list) else str(place.located(value).absolute())
 
 
 def _type_of(node: Node, path: str) -> tuple[str, str, Place] | None:

@@ -51,6 +51,13 @@ def field_types(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+@cache
+def item_settings(hint: Any) -> type[Settings] | None:
+    """The settings class whose instances a field of type `tuple[Settings, ...]` lists; None for another type."""
+    item = next(iter(typing.get_args(hint)), None) if typing.get_origin(hint) is tuple else None
+    return item if isinstance(item, type) and issubclass(item, Settings) else None
+
+
 def is_interpolation(value: Any) -> bool:
     """Whether OmegaConf has something to resolve in it."""
     return isinstance(value, str) and re.search(r"(?<!\\)(\\\\)*\$\{", value) is not None

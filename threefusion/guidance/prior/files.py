@@ -176,13 +176,35 @@ def _fault(file: Path) -> str | None:
 
 def _cut(file: Path) -> str | None:
     """Whether a safetensors file is as long as its header says."""
+    try:
+        ends = [entry["data_offsets"][1] for name, entry in safetensors_header(file).items() if name != "__metadata__"]
+        expected = _header_bytes(file) + max(ends, default=0)
+    except (ModelError, TypeError, KeyError, IndexError):
+        return f"{file} is cut off or no safetensors file"
     size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        try:
-            header = json.loads(stream.read(length)) if length < size else None
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError):
-            return f"{file} is cut off or no safetensors file"
-    expected = 8 + length + max(ends, default=0)
     return None if size == expected else f"{file} is cut off: {size} of {expected} bytes"
+
+
+def safetensors_header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file: type, shape and place of each weight by name, and `__metadata__`.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file")
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length < file.stat().st_size else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: cannot be read as safetensors ({error})") from error
+    if not isinstance(header, dict):
+        raise ModelError(f"{file}: cut off, or no safetensors file")
+    return header
+
+
+def _header_bytes(file: Path) -> int:
+    """The bytes before the weights of a safetensors file."""
+    with file.open("rb") as stream:
+        return 8 + int.from_bytes(stream.read(8), "little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
 from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS
+from threefusion.guidance.prior.lora import Lora
 from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width, check_unet, model_settings, sample_size
 from threefusion.guidance.prior.models import NETWORKS, resolve
 from threefusion.guidance.prior.precision import network_dtype
@@ -34,6 +36,7 @@ class PretrainedPrior(DiffusionPrior):
     def __init__(self, cfg: PretrainedConfig) -> None:
         super().__init__(cfg)
         self._folder: Path | None = None
+        self._loras: list[Lora] | None = None
         self._settings: dict[str, ModelSettings] = {}
         self._runners: dict[str, Call] = {}
 
@@ -43,6 +46,19 @@ class PretrainedPrior(DiffusionPrior):
         if self._folder is None:
             self._folder = resolve(self.cfg.model, (*self.parts, *TEXT_PARTS), self.cfg.revision)
         return self._folder
+
+    @property
+    def loras(self) -> list[Lora]:
+        """The user's LoRA files, checked.
+
+        Raises:
+            ModelError: one cannot be read, or changes a network that the model does not have.
+        """
+        if self._loras is None:
+            self._loras = [Lora(cfg) for cfg in self.cfg.lora]
+            for lora in self._loras:
+                lora.refuse_others((*self.parts, "text_encoder"))
+        return self._loras
 
     def settings(self, part: str) -> ModelSettings:
         """The model's own settings of its `unet`, `vae` or `scheduler`.
@@ -99,10 +115,17 @@ class PretrainedPrior(DiffusionPrior):
         for part in self.parts:
             if part not in SCHEDULERS and part not in self._networks:
                 self._networks[part] = self.read_network(part)
+        for lora in self.loras:
+            print(lora, file=sys.stderr)
 
     def read_network(self, part: str) -> nn.Module:
         """A network, frozen, in the precision of its file."""
-        network = read_network(network_class(self.settings(part)["_class_name"]), self.folder / part)
+        loras = [lora for lora in self.loras if lora.changes(part)]
+        # in half precision a small change would be rounded away
+        dtype = torch.float32 if loras else None
+        network = read_network(network_class(self.settings(part)["_class_name"]), self.folder / part, dtype)
+        for lora in loras:
+            lora.merge(network, part)
         return network.requires_grad_(False).to(self.storage, memory_format=torch.channels_last)
 
     @property
@@ -163,7 +186,7 @@ class PretrainedPrior(DiffusionPrior):
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""
         check_text_width(self.settings("unet"), self.folder / "text_encoder")
-        return PretrainedTextEncoder(self.folder)
+        return PretrainedTextEncoder(self.folder, self.loras)
 
 
 def network_class(name: str) -> type:

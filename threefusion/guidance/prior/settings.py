@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Literal
 
-from threefusion.config.fields import Settings, bounded
+from threefusion.config.fields import Settings, bounded, located
 from threefusion.guidance.prior.models import local_folder
 from threefusion.registry import component
+
+
+@dataclass(frozen=True)
+class LoraFile(Settings):
+    """A LoRA that is added to the model's weights."""
+
+    path: str = located(MISSING)
+    """A safetensors file, as kohya, peft or diffusers write it."""
+    scale: float = bounded(1.0, -100, 100)
+    """Factor of the change beside alpha / rank; 0 leaves the model as it is."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,9 @@ class PretrainedConfig(Settings):
     """How networks run: eager, through torch.compile, or captured as CUDA graphs; all but eager start slowly."""
     offload: bool = False
     """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
+
+    lora: tuple[LoraFile, ...] = ()
+    """LoRA files that are added to the networks' weights, each `{path: FILE, scale: NUMBER}`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

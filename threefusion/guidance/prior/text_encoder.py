@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.files import ModelError, fingerprint, network_files, read_settings
+from threefusion.guidance.prior.lora import Lora
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.guidance.prior.reading import read_network, read_tokenizer
 
@@ -30,8 +32,9 @@ TOKENIZERS = {"t5": "T5Tokenizer", "clip_text_model": "CLIPTokenizer"}
 class PretrainedTextEncoder(TextEncoder):
     """Encodes texts with the `text_encoder` and `tokenizer` of a pipeline folder, on the CPU; the network is freed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, loras: Sequence[Lora] = ()) -> None:
         self.folder = folder
+        self.loras = [lora for lora in loras if lora.changes("text_encoder")]
         self.settings = read_settings(folder / "text_encoder" / "config.json")
         self.kind = self.settings.get("model_type", "")
         if self.kind not in TOKENIZERS:
@@ -44,6 +47,7 @@ class PretrainedTextEncoder(TextEncoder):
         self.length = int(min([LONGEST, *(limit for limit in limits if isinstance(limit, int | float) and limit >= 1)]))
         libraries = "/".join(f"{name} {version(name)}" for name in ("transformers", "tokenizers"))
         self.key = f"{fingerprint(folder)}/{str(self.dtype).removeprefix('torch.')}/{self.length}/{libraries}"
+        self.key += "".join(f"/{lora.key}" for lora in self.loras)
 
     def encode(self, texts: list[str]) -> Conditioning:
         """The last hidden states. T5 attends to real tokens only; the U-Net then sees the padding too, as in its training.
@@ -83,4 +87,7 @@ class PretrainedTextEncoder(TextEncoder):
 
         projected = "CLIPTextModelWithProjection" in (self.settings.get("architectures") or ())
         clip = CLIPTextModelWithProjection if projected else CLIPTextModel
-        return read_network(T5EncoderModel if self.kind == "t5" else clip, self.folder / "text_encoder", self.dtype)
+        network = read_network(T5EncoderModel if self.kind == "t5" else clip, self.folder / "text_encoder", self.dtype)
+        for lora in self.loras:
+            lora.merge(network, "text_encoder")
+        return network

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from threefusion.errors import UserError
 from threefusion.guidance.prior.files import ModelError, read_settings
 from threefusion.guidance.prior.models import guiding_models, local_folder
+from threefusion.guidance.prior.user_files import check_user_files
 from threefusion.guidance.prior.words import contains, near_word, words
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def prompt_warnings(config: RunConfig, anyway: bool) -> list[str]:
 
     Raises:
         VocabularyError: the prompt names no object of the vocabulary, and the run is not wanted `anyway`.
+        ModelError: a file of the user's that the run needs cannot be read.
     """
+    check_user_files(config)
     try:
         return unknown_words(config)
     except VocabularyError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.config import Schedule, Settings, literal, slot
+from threefusion.config.fields import bounded, located
 from threefusion.loss.loss import LossTerm
 from threefusion.loss.settings import LossConfig
 from threefusion.registry import register
@@ -22,6 +23,16 @@ ANIMALS = Literal["lion", "zebra", "okapi"]
 def describe_range(largest: int) -> str:
     """The allowed range in words."""
     return f"between 0 and {largest}"
+
+
+@dataclass(frozen=True)
+class House(Settings):
+    """One of a list."""
+
+    plan: str = located(MISSING)
+    """A drawing of it."""
+    rooms: int = bounded(1, 1, 9)
+    """How many it has."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,10 @@ class ZooConfig(LossConfig):
     """A folder or a hub id."""
     map: Path | None = None
     """A file."""
+    houses: tuple[House, ...] = ()
+    """Any number of settings."""
+    maps: tuple[str, ...] = located(())
+    """Any number of files."""
     encoding: Settings = slot("encoding", "frequency")
     """A component inside."""
     prior: Settings | None = slot("prior", None)
