@@ -193,14 +193,22 @@ def safetensors_header(file: Path) -> dict[str, Any]:
     """
     if not file.is_file():
         raise ModelError(f"{file}: no such file")
+    start, header = b"", None
     try:
         with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
+            start = stream.read(8)
+            length = int.from_bytes(start, "little")
             header = json.loads(stream.read(length)) if length < file.stat().st_size else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: cannot be read as safetensors ({error})") from error
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError):
+        pass
     if not isinstance(header, dict):
-        raise ModelError(f"{file}: cut off, or no safetensors file")
+        is_pickle = start.startswith((b"PK\3\4", b"\x80"))
+        problem = (
+            "a pickle, which could run any program: expected safetensors" if is_pickle else "cut off, or no safetensors file"
+        )
+        raise ModelError(f"{file}: {problem}")
     return header
 
 

@@ -25,6 +25,7 @@ from threefusion.guidance.prior.schedule import NoiseSchedule
 from threefusion.guidance.prior.scheduler import read_schedule, read_target
 from threefusion.guidance.prior.settings import PretrainedConfig
 from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
+from threefusion.guidance.prior.textual_inversion import TextualInversion
 
 
 class PretrainedPrior(DiffusionPrior):
@@ -186,7 +187,10 @@ class PretrainedPrior(DiffusionPrior):
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""
         check_text_width(self.settings("unet"), self.folder / "text_encoder")
-        return PretrainedTextEncoder(self.folder, self.loras)
+        inversions = [TextualInversion(Path(file)) for file in self.cfg.textual_inversion]
+        for inversion in inversions:
+            print(inversion, file=sys.stderr)
+        return PretrainedTextEncoder(self.folder, self.loras, inversions)
 
 
 def network_class(name: str) -> type:

@@ -40,6 +40,8 @@ class PretrainedConfig(Settings):
 
     lora: tuple[LoraFile, ...] = ()
     """LoRA files that are added to the networks' weights, each `{path: FILE, scale: NUMBER}`."""
+    textual_inversion: tuple[str, ...] = located(())
+    """Safetensors files, each of which adds a token to the vocabulary of prompts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

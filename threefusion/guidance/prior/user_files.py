@@ -5,18 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threefusion.config.values import plain
+from threefusion.guidance.prior.inversion_keys import token_of
 from threefusion.guidance.prior.lora_keys import read_layers
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
 
 
-def check_user_files(config: RunConfig) -> None:
-    """Check the LoRA files of all priors of a run.
+def check_user_files(config: RunConfig) -> list[str]:
+    """Warnings about tokens that no prompt of the run has; reads the headers of all LoRA and textual inversion files.
 
     Raises:
-        ModelError: one is missing, damaged, or of another kind.
+        ModelError: a file is missing, damaged, or of another kind.
     """
-    for prior in [getattr(objective, "prior", None) for stage in config.parts for objective in stage.guidance.values()]:
-        for lora in getattr(prior, "lora", ()):
-            read_layers(Path(lora.path))
+    warnings = []
+    for stage in config.parts:
+        for prior in [getattr(objective, "prior", None) for objective in stage.guidance.values()]:
+            for lora in getattr(prior, "lora", ()):
+                read_layers(Path(lora.path))
+            tokens = {token_of(Path(file))[0]: file for file in getattr(prior, "textual_inversion", ())}
+            text = str(plain(stage.prompt)).lower()
+            warnings += [
+                f"{file}: no prompt has its token {token!r}" for token, file in tokens.items() if token.lower() not in text
+            ]
+    return list(dict.fromkeys(warnings))

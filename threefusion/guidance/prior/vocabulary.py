@@ -70,13 +70,13 @@ def prompt_warnings(config: RunConfig, anyway: bool) -> list[str]:
         VocabularyError: the prompt names no object of the vocabulary, and the run is not wanted `anyway`.
         ModelError: a file of the user's that the run needs cannot be read.
     """
-    check_user_files(config)
+    warnings = check_user_files(config)
     try:
-        return unknown_words(config)
+        return unknown_words(config) + warnings
     except VocabularyError as error:
         if not anyway:
             raise
-        return [error.problem]
+        return [error.problem, *warnings]
 
 
 def read_vocabulary(model: str) -> dict[str, Any] | None:
