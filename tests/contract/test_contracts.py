@@ -8,7 +8,7 @@ from threefusion.config.catalogue import BUILT_IN
 from threefusion.errors import UserError
 from threefusion.guidance.prior.models import ModelError
 from threefusion.registry import KINDS
-from threefusion.testing import check_component, judges, scene
+from threefusion.testing import check_component, distillation, judges, scene
 
 SHIPPED = [(found["kind"], found["name"]) for found in components() if found["origin"] == BUILT_IN]
 SMALL = {
@@ -32,7 +32,7 @@ def test_contract(kind, name, tmp_path):
 
 
 def test_every_kind_has_a_contract():
-    assert set(scene.CONTRACTS | judges.CONTRACTS) == set(KINDS)
+    assert set(scene.CONTRACTS | judges.CONTRACTS | distillation.CONTRACTS) == set(KINDS)
 
 
 def test_unknown_kind():

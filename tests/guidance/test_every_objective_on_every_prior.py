@@ -5,19 +5,22 @@ import torch
 from oracles import disguised_gaussian
 from views import gaussian_texts, make_batch, prompt_of
 
+from threefusion.cli.describe import components
 from threefusion.config import Schedule
-from threefusion.config.catalogue import settings_class
+from threefusion.config.catalogue import BUILT_IN, settings_class
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
 from threefusion.testing import image_render
 
-OBJECTIVES = {"sds": {"guidance_scale": Schedule.constant(7.5)}, "full-gradient": {"guidance_scale": Schedule.constant(2.0)}}
+OBJECTIVES = [found["name"] for found in components("guidance") if found["origin"] == BUILT_IN]
+SETTINGS = {"full-gradient": {"guidance_scale": Schedule.constant(2.0)}}
+"""What differs from the defaults: both of classifier-free guidance's predictions are made."""
 PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "latent", "sd-v": "latent"}
 
 
 def step(objective, prior, prompt, batch, image=None, texts=None):
-    guidance = build(settings_class("guidance", objective)(**OBJECTIVES[objective]), prior)
+    guidance = build(settings_class("guidance", objective)(**SETTINGS.get(objective, {})), prior)
     if texts is None:
         guidance.embed_texts(prompt.texts())
         prompted = prompt(batch.camera)

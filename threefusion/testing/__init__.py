@@ -35,9 +35,9 @@ def check_component(kind: str, name: str, **settings: Any) -> None:
         AssertionError: it breaks the contract; the message says which part.
         UserError: there is no such kind or component, or it cannot be built.
     """
-    from threefusion.testing import judges, scene
+    from threefusion.testing import distillation, judges, scene
 
-    contracts = scene.CONTRACTS | judges.CONTRACTS
+    contracts = scene.CONTRACTS | judges.CONTRACTS | distillation.CONTRACTS
     if kind not in contracts:
         raise UserError(f"no kind of component is called {kind!r}{nearest(kind, contracts)}")
     contracts[kind](settings_class(kind, name)(**settings))

@@ -15,7 +15,7 @@ from threefusion.geometry.geometry import BuildContext
 from threefusion.geometry.settings import DensityFieldConfig
 from threefusion.geometry.tetrahedral_grid import bcc_grid
 from threefusion.guidance.build import build_objective
-from threefusion.guidance.embedding import TextEmbeddings
+from threefusion.guidance.embedding import TextEmbeddings, fill
 from threefusion.guidance.guidance import DiffusionGuidance, Guidance
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.prior import DiffusionPrior
@@ -71,9 +71,19 @@ def sample_guidance(cfg: GuidanceConfig, prior: DiffusionPrior | None = None) ->
     objective = build_objective(cfg, lambda _: prior or build(GaussianConfig(image_size=8)))
     objective.embed_texts(["text", "", "negative"])
     if isinstance(objective, DiffusionGuidance):
-        gaussians = ((0.8, 0.4, 0.2, 0.4), (0.5, 0.25, 0.2, 0.6), (0.1, 0.05, 0.2, 0.5))
-        objective.embeddings = TextEmbeddings(["text", "", "negative"], Conditioning(torch.tensor(gaussians)[:, None]))
+        objective.embeddings = gaussian_embeddings(objective.templates)
     return objective
+
+
+def gaussian_embeddings(templates: tuple[str, ...] = ()) -> TextEmbeddings:
+    """The texts of `sample_prompt`, and each template filled with any of them, as different Gaussians."""
+    texts = ["text", "", "negative"]
+    gaussians = [(0.8, 0.4, 0.2, 0.4), (0.5, 0.25, 0.2, 0.6), (0.1, 0.05, 0.2, 0.5)]
+    for template in templates:
+        filled = dict.fromkeys(fill(template, text) for text in texts[:3])
+        gaussians += [(0.3, 0.1 * (len(gaussians) + i), 0.6, 0.5) for i in range(len(filled))]
+        texts += filled
+    return TextEmbeddings(texts, Conditioning(torch.tensor(gaussians)[:, None]))
 
 
 def image_render(image: Tensor) -> RenderOutput:

@@ -36,8 +36,9 @@ class Inverted(State):
         """The views with inverted noise; `steps` times t predictions under guidance."""
         schedule = denoiser.schedule
         end = torch.maximum(t, (t + self.cfg.beyond * views.rand_per_group("beyond")).clamp(max=LAST))
-        count = max(1, int(self.cfg.steps * t.max() + 1e-6))
-        times = torch.stack([end * (i + 1) / count for i in range(count)])
+        # of each view its own, so that a view does not depend on its batch; one that has arrived stays where it is
+        count = (self.cfg.steps * t + 1e-6).floor().clamp(min=1)
+        times = torch.stack([end * ((i + 1) / count).clamp(max=1) for i in range(int(count.max()))])
         plain = NoisedViews.along(schedule, x, noise, t)
 
         def predict(z: Float[Tensor, "B C h w"], time: Float[Tensor, "B"]) -> Float[Tensor, "B C h w"]:
