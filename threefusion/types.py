@@ -123,9 +123,9 @@ class ViewBatch(TensorData):
         drawn = [torch.rand(shape, generator=g) for g in self.generators(purpose)]
         return send(torch.stack(drawn), self.camera.c2w.device)
 
-    def rand_per_group(self, purpose: str) -> Float[Tensor, "B"]:
-        """A uniform number in [0, 1) per view, the same for all views of a group."""
-        return replace(self, index=self.group).rand(purpose)
+    def rand_per_group(self, purpose: str, *shape: int) -> Float[Tensor, "B ..."]:
+        """Uniform numbers in [0, 1), `[B, *shape]`, the same for all views of a group."""
+        return replace(self, index=self.group).rand(purpose, *shape)
 
     def randn(self, purpose: str, *shape: int) -> Float[Tensor, "B ..."]:
         """Standard normal numbers, `[B, *shape]`, drawn like `rand`."""

@@ -16,7 +16,7 @@ SMALL = {
     "exporter": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},
 }
 """What has to be given, or makes a kind quick enough to test."""
-NETWORKS = {"super-resolution": tiny_conditioned.save_tiny_if_ii}
+NETWORKS = {"super-resolution": tiny_conditioned.save_tiny_if_ii, "multi-view": tiny_conditioned.save_tiny_multi_view}
 """Random models for priors of which none comes with the package."""
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import torch
-from tiny import save_tiny_if
+from ldm_twin import SETTINGS, MultiViewUNet
+from safetensors.torch import save_file
+from tiny import save_tiny_if, save_tiny_sd
 
 
 def save_tiny_if_ii(folder: Path, channels: int = 6) -> Path:
@@ -21,4 +25,32 @@ def save_tiny_if_ii(folder: Path, channels: int = 6) -> Path:
         unet=UNet2DConditionModel(**settings), image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
         safety_checker=None, feature_extractor=None, watermarker=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_tiny_mvdream(folder: Path) -> Path:
+    """A pipeline shaped as MVDream, in the layout of its public conversions, at 64 pixels: a U-Net with names of its own."""
+    save_tiny_sd(folder)
+    torch.manual_seed(1)
+    shutil.rmtree(folder / "unet")
+    (folder / "unet").mkdir()
+    save_file(MultiViewUNet().state_dict(), folder / "unet" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    (folder / "unet" / "config.json").write_text(json.dumps(SETTINGS))
+    index = json.loads((folder / "model_index.json").read_text())
+    listed = {"_class_name": "MVDreamPipeline", "unet": ["mv_unet", "MultiViewUNetModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index | listed))
+    return folder
+
+
+def save_tiny_multi_view(folder: Path) -> Path:
+    """The same shape as a `UNet2DConditionModel` with a camera embedding, 4 x 8 x 8 latents."""
+    from diffusers import UNet2DConditionModel
+
+    save_tiny_sd(folder)
+    torch.manual_seed(1)
+    UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32, attention_head_dim=8, class_embed_type="projection", projection_class_embeddings_input_dim=16,
+    ).save_pretrained(folder / "unet")  # fmt: skip
     return folder

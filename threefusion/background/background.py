@@ -32,12 +32,12 @@ class Background(Component):
     def sometimes_flat(
         self, color: Float[Tensor, "R 3"], view_index: Int[Tensor, "R"], views: ViewBatch, probability: float
     ) -> Float[Tensor, "R 3"]:
-        """The colours, replaced by one random colour per view with this probability.
+        """The colours, replaced by one random colour per group of views with this probability.
 
         A scene cannot hide behind a background that keeps changing: its transparent parts show.
         """
         if probability == 0:
             return color
-        drawn = views.rand("background", 4)
+        drawn = views.rand_per_group("background", 4)
         replaced = drawn[:, 0] < probability
         return torch.where(replaced[view_index, None], drawn[view_index, 1:].to(color), color)

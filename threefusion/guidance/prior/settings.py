@@ -96,6 +96,17 @@ class LatentConfig(PretrainedConfig):
             raise ValueError("gradient_checkpointing: not together with offload")
 
 
+@component("prior", "multi-view", "threefusion.guidance.prior.multi_view:MultiViewPrior")
+@dataclass(frozen=True)
+class MultiViewConfig(LatentConfig):
+    """A pretrained pipeline over the latents of several views around the object at once."""
+
+    model: str = "mvdream"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    views: int = bounded(4, 2, 64)
+    """Views that the model denoises jointly, as many as in its training; `camera.group_size` has to be a multiple."""
+
+
 @component("prior", "gaussian", "threefusion.guidance.prior.gaussian:GaussianPrior")
 @dataclass(frozen=True)
 class GaussianConfig(Settings):

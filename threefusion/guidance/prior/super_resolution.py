@@ -14,7 +14,7 @@ from torch.nn import functional
 from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, resize
-from threefusion.guidance.prior.model_settings import ModelSettings, check_unet
+from threefusion.guidance.prior.model_settings import ModelSettings
 from threefusion.guidance.prior.models import NETWORKS
 from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.schedule import VariancePreserving
@@ -30,19 +30,18 @@ class SuperResolutionPrior(PixelPrior):
     """
 
     parts: ClassVar[tuple[str, ...]] = NETWORKS["super-resolution"]
+    image_channels: ClassVar[int] = 3
+    class_embed_type: ClassVar[str | None] = "timestep"
     reads_render: ClassVar[bool] = True
     cfg: SuperResolutionConfig
 
     def check_settings(self, part: str, settings: ModelSettings) -> None:
-        """Check that the U-Net takes a second image and its noise level, and that there is such a level.
+        """Check also that there is such a noise level.
 
         Raises:
             ModelError: a field has a value that is not supported.
         """
-        if part == "unet":
-            settings.refuse("in_channels", (6,), "expected 6, an image and its low-resolution version")
-            check_unet(settings, image_channels=3, class_embed_type="timestep")
-        elif part == "image_noising_scheduler":
+        if part == "image_noising_scheduler":
             schedule = read_schedule(settings)
             if not isinstance(schedule, VariancePreserving):
                 raise settings.error("_class_name", "expected a table of betas")
