@@ -25,7 +25,7 @@ def step(objective, prior, prompt, batch, image=None, texts=None):
         guidance.embed_texts(prompt.texts())
         prompted = prompt(batch.camera)
     else:
-        guidance.embeddings, prompted = texts, prompt
+        guidance.embeddings, prompted = texts(guidance.templates), prompt
     image = torch.rand(len(batch), 32, 32, 3, generator=torch.Generator().manual_seed(0)) if image is None else image
     image = image.clone().requires_grad_()
     output = guidance(image_render(image), prompted, batch)
@@ -53,9 +53,13 @@ def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselv
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("prediction_type, channels", [("epsilon", 6), ("v_prediction", 3), ("sample", 3)])
 def test_networks_that_know_the_same_gaussian_judge_alike(objective, prediction_type, channels):
-    texts, batch = gaussian_texts((0.7, 0.3), (0.4, 0.4)), make_batch(3)
+    batch = make_batch(3)
+
+    def texts(templates):
+        return gaussian_texts((0.7, 0.3), (0.4, 0.4), templates=dict.fromkeys(templates, (0.2, 0.6)))
+
     priors = (GaussianPrior(GaussianConfig(image_size=8)), disguised_gaussian(prediction_type, channels))
-    expected, found = (step(objective, prior, prompt_of(texts, 3), batch, texts=texts)[1] for prior in priors)
+    expected, found = (step(objective, prior, prompt_of(texts(()), 3), batch, texts=texts)[1] for prior in priors)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
 
 

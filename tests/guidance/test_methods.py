@@ -6,7 +6,6 @@ from views import conditions, evaluate, gaussian_texts, make_batch
 
 from threefusion.config import Schedule
 from threefusion.config.catalogue import settings_class
-from threefusion.guidance.embedding import TextEmbeddings
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.schedule import alphas_cumprod
@@ -34,10 +33,7 @@ def picture(count=2):
 def gradient(guidance, image=None, batch=None, text=TEXT, uncond=UNCOND, bad=BAD):
     """∂ loss / ∂ x for the encoded image x, channels first; every template of the objective is the Gaussian `bad`."""
     image = (picture() if image is None else image).clone().requires_grad_()
-    texts = gaussian_texts(text, uncond)
-    rows = {"text": text, "": uncond, **dict.fromkeys(guidance.templates, bad)}
-    tokens = torch.tensor([[[mean, mean, mean, std]] for mean, std in rows.values()])
-    texts = TextEmbeddings(list(rows), Conditioning(tokens))
+    texts = gaussian_texts(text, uncond, templates=dict.fromkeys(guidance.templates, bad))
     evaluate(guidance, image, texts, batch or make_batch(len(image))).loss.backward()
     return image.grad.permute(0, 3, 1, 2) / 2
 

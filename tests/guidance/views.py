@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from threefusion.guidance.embedding import TextEmbeddings
+from threefusion.guidance.embedding import TextEmbeddings, fill
 from threefusion.guidance.guidance import GuidanceOutput
 from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.testing import image_render
@@ -23,11 +23,13 @@ def gaussian_texts(
     text: tuple[float, float] = (0.8, 0.4),
     uncond: tuple[float, float] = (0.5, 0.4),
     *negatives: tuple[float, float],
+    templates: dict[str, tuple[float, float]] | None = None,
 ) -> TextEmbeddings:
     """The texts "text", "" and "negative 0", …: Gaussians of a grey mean in [0, 1] and a standard deviation."""
-    names = ["text", "", *(f"negative {i}" for i in range(len(negatives)))]
-    tokens = torch.tensor([[[mean, mean, mean, std]] for mean, std in (text, uncond, *negatives)])
-    return TextEmbeddings(names, Conditioning(tokens))
+    gaussians = {"text": text, "": uncond} | {f"negative {i}": pair for i, pair in enumerate(negatives)}
+    gaussians |= {fill(template, "text"): pair for template, pair in (templates or {}).items()}
+    tokens = torch.tensor([[[mean, mean, mean, std]] for mean, std in gaussians.values()])
+    return TextEmbeddings(list(gaussians), Conditioning(tokens))
 
 
 def prompt_of(texts: TextEmbeddings, count: int) -> ViewTexts:
