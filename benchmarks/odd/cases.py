@@ -221,10 +221,10 @@ PIPELINES = [
     Case("pipeline", "Stable Video Diffusion", "UNetSpatioTemporalConditionModel", (
         fields("unet", _class_name="UNetSpatioTemporalConditionModel"),)),
     Case("pipeline", "a single U-Net", "a single UNet2DConditionModel", (only("unet"),)),
-    Case("pipeline", "a single file in a folder", "from_single_file", (only(f"{UNET} as dreamshaper.safetensors"),)),
-    Case("pipeline", "a LoRA in a folder", "fuse_lora", (only(f"{UNET} as pytorch_lora_weights.safetensors"),)),
+    Case("pipeline", "a single file in a folder", "name the file", (only(f"{UNET} as dreamshaper.safetensors"),)),
+    Case("pipeline", "a LoRA in a folder", "name the file", (only(f"{UNET} as pytorch_lora_weights.safetensors"),)),
     Case("pipeline", "an empty folder", "holds nothing", (only(),)),
-    Case("pipeline", "a single file", "from_single_file", (only(f"{UNET} as a.safetensors"),), model="{folder}/a.safetensors"),
+    Case("pipeline", "a single file", "a single network", (only(f"{UNET} as a.safetensors"),), model="{folder}/a.safetensors"),
     Case("pipeline", "models/NAME missing", "no such folder", model="models/mine"),
     Case("pipeline", "a missing absolute path", "no such folder", model="{folder}/nothing"),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Paths are told from hub ids, stored so that they hold from everywhere, and files get the command that converts them."""
+"""Paths are told from hub ids, and stored so that they hold from everywhere."""
 
 import json
 import os
@@ -30,17 +30,6 @@ def test_a_missing_download_comes_with_its_command(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
-    [("dream.safetensors", r"P.from_single_file\('.*dream.safetensors'\).save_pretrained\('.*dream'\)"), ("a.ckpt", "convert"),
-     ("my_LoRA.safetensors", "fuse_lora"), ("model.gguf", "expected the folder of a diffusers model$")],
-)  # fmt: skip
-def test_a_single_file_comes_with_the_command_that_converts_it(tmp_path, name, hint):
-    (tmp_path / name).touch()
-    with pytest.raises(ModelError, match=hint):
-        local_folder(str(tmp_path / name))
-
-
-@pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"model_index.json": {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}},
@@ -49,8 +38,7 @@ def test_a_single_file_comes_with_the_command_that_converts_it(tmp_path, name, h
          r"has no unet/, which its model_index.json lists: download it again"),
         ({"config.json": {"_class_name": "UNet2DConditionModel"}}, "it is a single UNet2DConditionModel, not a pipeline"),
         ({"config.json": []}, "it is a single network, not a pipeline"),
-        ({"dream.safetensors": None}, r"has no unet/: it holds dream.safetensors; .*P.from_single_file\('.*dream.safetensors'\)"),
-        ({"lora.safetensors": None}, "fuse_lora"),
+        ({"dream.safetensors": None}, r"has no unet/: it holds dream.safetensors; .*name the file: .*model=.*/dream.safetensors"),
         ({"notes.txt": None}, "it holds notes.txt"),
         ({}, "it holds nothing"),
     ],

@@ -75,6 +75,15 @@ def defect(folder: Path, parts: Sequence[str]) -> str | None:
     return next((fault for part in parts if (fault := _part_fault(folder / part))), None)
 
 
+def settings_defect(folder: Path, parts: Sequence[str]) -> str | None:
+    """As `defect`, for the settings and tokenizers alone: the weights come from elsewhere."""
+    faults = [_fault(folder / "model_index.json")]
+    for part in parts:
+        is_whole = part.startswith("tokenizer") or part in SCHEDULERS
+        faults.append(_part_fault(folder / part) if is_whole else _fault(folder / part / "config.json"))
+    return next(filter(None, faults), None)
+
+
 def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
     """A digest of the files in `parts` of a model: a retrained or repaired model gets another one. Model cards are ignored.
 
@@ -84,7 +93,8 @@ def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
 
     digest = hashlib.sha256()
     for part in parts:
-        for file in sorted(path for path in (folder / part).rglob("*") if path.is_file() and path.suffix != ".md"):
+        files = [folder] if folder.is_file() else (folder / part).rglob("*")
+        for file in sorted(path for path in files if path.is_file() and path.suffix != ".md"):
             stat, stored = file.stat(), file.resolve()
             if stat.st_size < _LARGE:
                 content = file.read_bytes()

@@ -30,15 +30,9 @@ def describe_folder(folder: Path, missing: Sequence[str]) -> str:
         return f"it is a single {network.get('_class_name', 'network')}, not a pipeline"
     names = sorted(path.name for path in folder.iterdir())
     single = next((name for name in names if name.endswith(SINGLE_FILES)), None)
-    return f"{lacks}: it holds {', '.join(names[:6]) or 'nothing'}" + (f"; {conversion(folder / single)}" if single else "")
-
-
-def conversion(file: Path) -> str:
-    """How weights in a single file become a folder."""
-    if "lora" in file.name.lower():
-        return "a LoRA changes another model: merge it with diffusers' fuse_lora(), and save that pipeline"
-    code = f"P.from_single_file('{file}').save_pretrained('{file.with_suffix('')}')"
-    return f'convert a single file with: python -c "from diffusers import StableDiffusionPipeline as P; {code}"'
+    return f"{lacks}: it holds {', '.join(names[:6]) or 'nothing'}" + (
+        f"; to use a file of it, name the file: guidance.prior.model={folder / single}" if single else ""
+    )
 
 
 def _networks(index: dict[str, Any]) -> list[str]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from threefusion.errors import did_you_mean
 from threefusion.guidance.prior.files import TEXT_PARTS, ModelError, defect
-from threefusion.guidance.prior.foreign import SINGLE_FILES, conversion, describe_folder
+from threefusion.guidance.prior.foreign import SINGLE_FILES, describe_folder
 from threefusion.guidance.prior.hub import Source, cached, fetch
+from threefusion.guidance.prior.single_file import layout_of
 
 if TYPE_CHECKING:
     from threefusion.config import RunConfig
@@ -108,17 +109,17 @@ def guiding_models(config: RunConfig) -> list[str]:
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder of `model` without network access: a path, or a bundled model; None for others.
+    """The folder of `model` without network access, or its single file: a path, or a bundled model; None for others.
 
     Raises:
-        ModelError: a path or a bundled model that does not exist, a file, or an unknown name.
+        ModelError: a path or a bundled model that does not exist, a file of another kind, or an unknown name.
     """
     path = os.path.expanduser(model)
     if os.path.isdir(path):
         return Path(path)
     if os.path.isfile(path):
-        hint = f"; {conversion(Path(path))}" if path.endswith(SINGLE_FILES) else ""
-        raise ModelError(f"{model}: a file; expected the folder of a diffusers model{hint}")
+        layout_of(Path(path))
+        return Path(path)
     if "://" in model:
         raise ModelError(f"{model}: an address; expected the last part of it, owner/name")
     if path.startswith(("/", ".", "~", DOWNLOADS)) or path.count("/") > 1 or path.endswith(SINGLE_FILES):
@@ -152,10 +153,10 @@ def on_this_machine(model: str, parts: Sequence[str], revision: str | None = Non
     Raises:
         ModelError: a path or a bundled model that does not exist, or an unknown name.
     """
-    return next((folder for folder in _folders(model, parts, revision) if defect(folder, parts) is None), None)
+    return next((folder for folder in candidates(model, parts, revision) if defect(folder, parts) is None), None)
 
 
-def _folders(model: str, parts: Sequence[str], revision: str | None = None) -> list[Path]:
+def candidates(model: str, parts: Sequence[str], revision: str | None = None) -> list[Path]:
     """The folders of `model` on this machine, complete or not."""
     if folder := local_folder(model):
         return [folder]
@@ -201,6 +202,14 @@ def download_command(source: Source, target: str, half: bool = True) -> str:
     return f"hf download {source.repository} --revision {source.revision} {include} --local-dir {target}"
 
 
+def settings_command(alias: str) -> str:
+    """The command that downloads the settings and the tokenizer of a model, without its weights, and how to name them."""
+    source, target = MODELS[alias].sources[0], f"{DOWNLOADS}{alias}-settings"
+    include = " ".join(f"--include '{pattern}'" for pattern in _WANTED if "safetensors" not in pattern)
+    command = f"hf download {source.repository} --revision {source.revision} {include} --local-dir {target}"
+    return f"{command} ; then add guidance.prior.single_file_config={target}"
+
+
 def reachability() -> dict[str, dict[str, Any]]:
     """For every alias: `available` on this machine, `folder` if so, else the `command` that gets it; `prior`, `licence`.
 
@@ -209,7 +218,7 @@ def reachability() -> dict[str, dict[str, Any]]:
     models = {}
     for name, known in MODELS.items():
         needed = (*NETWORKS[known.prior], *TEXT_PARTS)
-        folders = _folders(name, needed) if known.sources or (BUNDLED / name).is_dir() else []
+        folders = candidates(name, needed) if known.sources or (BUNDLED / name).is_dir() else []
         defects = {folder: defect(folder, needed) for folder in folders}
         folder = next((folder for folder, fault in defects.items() if fault is None), None)
         entry: dict[str, Any] = {"available": folder is not None, "prior": known.prior, "licence": known.licence}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
+from threefusion.guidance.prior.convert import converted
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
 from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS
 from threefusion.guidance.prior.lora import Lora
@@ -24,6 +25,7 @@ from threefusion.guidance.prior.reading import read_network
 from threefusion.guidance.prior.schedule import NoiseSchedule
 from threefusion.guidance.prior.scheduler import read_schedule, read_target
 from threefusion.guidance.prior.settings import PretrainedConfig
+from threefusion.guidance.prior.single_file import is_single_file
 from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
 from threefusion.guidance.prior.textual_inversion import TextualInversion
 
@@ -47,9 +49,16 @@ class PretrainedPrior(DiffusionPrior):
 
     @property
     def folder(self) -> Path:
-        """The local folder of the model; downloaded once if needed, the text encoder with it, so that all is of one commit."""
+        """The local folder of the model; downloaded once if needed, the text encoder with it, so that all is of one commit.
+
+        A single file is converted once.
+        """
         if self._folder is None:
-            self._folder = resolve(self.cfg.model, (*self.parts, *TEXT_PARTS), self.cfg.revision)
+            parts = (*self.parts, *TEXT_PARTS)
+            if is_single_file(self.cfg.model):
+                self._folder = converted(Path(self.cfg.model).expanduser(), self.cfg.single_file_config, parts)
+            else:
+                self._folder = resolve(self.cfg.model, parts, self.cfg.revision)
         return self._folder
 
     @property

@@ -36,7 +36,7 @@ def read_network(cls: type, folder: Path, dtype: torch.dtype | None = None) -> n
         options |= {"dtype": dtype or stored_dtype(folder), "ignore_mismatched_sizes": True}
     else:
         options[dtype_keyword()] = dtype or stored_dtype(folder)
-    _silence()
+    silence()
     try:
         network, info = cls.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
@@ -89,7 +89,7 @@ def _instead(missing: str, surplus: Sequence[str]) -> str:
     return f"; the file has it as {renamed}" if renamed else f"; the file has {surplus[0]} instead" if surplus else ""
 
 
-def _silence() -> None:
+def silence() -> None:
     """Turn off the libraries' progress bars and their reports of weights, which end here as errors."""
     from transformers.utils.logging import disable_progress_bar
 

@@ -26,7 +26,9 @@ class PretrainedConfig(Settings):
     """A pretrained pipeline."""
 
     model: str = "toyworld-pixel"
-    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    """A local folder in the layout of diffusers, a single safetensors file, a hub id, or an alias (`doctor` lists them)."""
+    single_file_config: str | None = None
+    """For a single file: the model, a folder or an alias, whose settings and tokenizer it has; by default by its layout."""
     revision: str | None = None
     """Commit, tag or branch of a hub id; an alias has a pinned one, a local folder has none."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -51,9 +53,10 @@ class PretrainedConfig(Settings):
             raise ValueError("model: a folder, a hub id or an alias")
         if self.revision and local_folder(self.model):
             raise ValueError("revision: a local folder has none, nor has a bundled model")
-        if os.path.isdir(folder := os.path.expanduser(self.model)):
-            # so that a run is resumed from anywhere
-            object.__setattr__(self, "model", os.path.abspath(folder))
+        for field in ("model", "single_file_config"):
+            if os.path.exists(path := os.path.expanduser(getattr(self, field) or "")):
+                # so that a run is resumed from anywhere
+                object.__setattr__(self, field, os.path.abspath(path))
 
 
 @component("prior", "pixel", "threefusion.guidance.prior.pixel:PixelPrior")
