@@ -1,7 +1,7 @@
 """Random pipelines, saved once per session."""
 
 import pytest
-from tiny import save_tiny_if, save_tiny_sd
+from tiny import save_tiny_if, save_tiny_sd, save_tiny_sdxl
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,9 @@ def pipelines(tmp_path_factory):
         "if-3": save_tiny_if(folder / "if-3", 3),
         "if-v": save_tiny_if(folder / "if-v", 3, "v_prediction"),
         "sd-epsilon": save_tiny_sd(folder / "sd-epsilon"),
-        "sd-v": save_tiny_sd(folder / "sd-v", "v_prediction"),
+        "sd-v": save_tiny_sd(folder / "sd-v", "v_prediction", hidden_act="gelu"),
+        "sdxl": save_tiny_sdxl(folder / "sdxl"),
+        "sdxl-encoded": save_tiny_sdxl(folder / "sdxl-encoded", zeros=False),
     }
 
 

@@ -16,7 +16,7 @@ from threefusion.testing import image_render
 OBJECTIVES = [found["name"] for found in components("guidance") if found["origin"] == BUILT_IN]
 SETTINGS = {"full-gradient": {"guidance_scale": Schedule.constant(2.0)}}
 """What differs from the defaults: both of classifier-free guidance's predictions are made."""
-PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "latent", "sd-v": "latent"}
+PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "latent", "sd-v": "latent", "sdxl": "latent"}
 
 
 def step(objective, prior, prompt, batch, image=None, texts=None):

@@ -263,7 +263,7 @@ def test_the_text_encoder_is_changed_too_and_the_cache_knows_it(pipelines, file)
         save_file(*kinds[style][:1], file, kinds[style][1])
         own = prior(folder, (file, 0.5)).text_encoder()
         assert own.key != plain.key and own.key != prior(folder, (file, 0.4)).text_encoder().key
-        ids = own.tokenizer()(["a red ball"], padding="max_length", max_length=77, return_tensors="pt").input_ids
+        ids = own.networks[0].tokenizer()(["a red ball"], padding="max_length", max_length=77, return_tensors="pt").input_ids
         with torch.no_grad():
             expected = merged(encoder(folder), changes, 0.5 * 2 / RANK)(ids).last_hidden_state
         embeddings[style] = own.encode(["a red ball"]).tokens

@@ -32,8 +32,11 @@ def test_a_missing_download_comes_with_its_command(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"model_index.json": {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}},
-         "it is a FluxPipeline with FluxTransformer2DModel, which is not supported"),
+        ({"model_index.json": {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"],
+                               "vae": ["diffusers", "AutoencoderKL"]}},
+         "it is a FluxPipeline with FluxTransformer2DModel, for the prior `flow`"),
+        ({"model_index.json": {"_class_name": "SanaPipeline", "transformer": ["diffusers", "SanaTransformer2DModel"]}},
+         "it is a SanaPipeline with SanaTransformer2DModel, which is not supported"),
         ({"model_index.json": {"_class_name": "IFPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}},
          r"has no unet/, which its model_index.json lists: download it again"),
         ({"config.json": {"_class_name": "UNet2DConditionModel"}}, "it is a single UNet2DConditionModel, not a pipeline"),

@@ -219,7 +219,7 @@ def test_a_network_without_cross_attention_is_refused_unless_the_text_enters_its
 )
 def test_a_text_of_another_width_is_refused_before_it_is_encoded(folder, changes, field):
     file = change(folder, "unet", **changes)
-    with pytest.raises(ModelError, match=f"{file}: {field} is .*: but hidden_size of the text encoder is 32"):
+    with pytest.raises(ModelError, match=f"{file}: {field} is .*: but the encoded text has 32 numbers per token"):
         prior(folder).text_encoder()
     change(folder, "unet", **{"cross_attention_dim": [32, 32]} | dict.fromkeys(changes.keys() - {"cross_attention_dim"}))
     prior(folder).text_encoder()

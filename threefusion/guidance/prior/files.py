@@ -11,7 +11,8 @@ from typing import Any
 from threefusion.errors import UserError
 
 TEXT_PARTS = ("text_encoder", "tokenizer")
-"""Folders of a diffusers pipeline that turn texts into tokens."""
+"""Folders of a diffusers pipeline that turn texts into tokens; some have a second and a third of each."""
+FURTHER_TEXT_PARTS = tuple(f"{part}_{number}" for number in (2, 3) for part in TEXT_PARTS)
 SCHEDULERS = ("scheduler", "image_noising_scheduler")
 """Folders of noise schedules, which have no weights."""
 VARIANTS = ("fp16", "", "bf16")
@@ -53,7 +54,7 @@ def weight_names(part: str, names: Collection[str], variant: str) -> list[str]:
 
 def _stem(part: str) -> str:
     """What diffusers and transformers call the weights of a network."""
-    return "diffusion_pytorch_model" if part in ("unet", "vae") else "model"
+    return "model" if "encoder" in part else "diffusion_pytorch_model"
 
 
 def network_files(folder: Path) -> tuple[str, list[Path]]:
@@ -70,9 +71,33 @@ def network_files(folder: Path) -> tuple[str, list[Path]]:
     return (whole or found or [("", [])])[0]
 
 
+def text_parts(folder: Path) -> tuple[str, ...]:
+    """The folders of all text encoders and tokenizers of a pipeline: beside the first ones those that its model_index.json lists.
+
+    Raises:
+        ModelError: model_index.json cannot be read.
+    """
+    index = folder / "model_index.json"
+    listed = read_settings(index) if index.is_file() else {}
+    return (*TEXT_PARTS, *(part for part in FURTHER_TEXT_PARTS if is_listed(listed, part)))
+
+
+def is_listed(index: dict[str, Any], part: str) -> bool:
+    """Whether a model_index.json names a class for a part; for one that a pipeline does without it is null."""
+    entry = index.get(part)
+    return isinstance(entry, list) and len(entry) == 2 and entry[1] is not None
+
+
 def defect(folder: Path, parts: Sequence[str]) -> str | None:
-    """Why `parts` of the model in `folder` cannot be read, naming the first file at fault; None if all files are whole."""
-    return next((fault for part in parts if (fault := _part_fault(folder / part))), None)
+    """Why `parts` of the model in `folder` cannot be read, naming the first file at fault; None if all files are whole.
+
+    With its first text encoder a pipeline needs all of them.
+    """
+    try:
+        needed = dict.fromkeys((*parts, *(text_parts(folder) if TEXT_PARTS[0] in parts else ())))
+    except ModelError as error:
+        return str(error)
+    return next((fault for part in needed if (fault := _part_fault(folder / part))), None)
 
 
 def settings_defect(folder: Path, parts: Sequence[str]) -> str | None:
@@ -106,7 +131,7 @@ def fingerprint(folder: Path, parts: Sequence[str] = TEXT_PARTS) -> str:
 
 
 def _part_fault(folder: Path) -> str | None:
-    if folder.name == "tokenizer":
+    if folder.name.startswith("tokenizer"):
         return _tokenizer_fault(folder)
     if folder.name in SCHEDULERS:
         return _fault(folder / "scheduler_config.json")

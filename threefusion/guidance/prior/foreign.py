@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from threefusion.guidance.prior.files import is_listed
 from threefusion.machine.files import read_json
 
 SINGLE_FILES = (".safetensors", ".ckpt")
 """Endings of pipelines in one file."""
-SUPPORTED = "UNet2DConditionModel"
-"""The class of the denoising networks that the built-in priors run."""
+PRIORS = {"UNet2DConditionModel": "latent", "SD3Transformer2DModel": "flow", "FluxTransformer2DModel": "flow"}
+"""The prior that runs a denoising network, by its class."""
 
 
 def describe_folder(folder: Path, missing: Sequence[str]) -> str:
@@ -20,10 +21,13 @@ def describe_folder(folder: Path, missing: Sequence[str]) -> str:
     if (folder / "model_index.json").is_file():
         index = read_json(folder / "model_index.json") or {}
         name, networks = index.get("_class_name", "pipeline"), _networks(index)
-        if lost := [part for part in missing if part in index]:
+        if lost := [part for part in missing if is_listed(index, part)]:
             return f"has no {lost[0]}/, which its model_index.json lists: download it again"
-        if networks and networks != [SUPPORTED]:
+        if networks and not (len(networks) == 1 and networks[0] in PRIORS):
             return f"it is a {name} with {' and '.join(networks)}, which is not supported"
+        if networks and missing[0] in ("unet", "transformer"):
+            prior = PRIORS[networks[0]] if is_listed(index, "vae") else "pixel"
+            return f"it is a {name} with {networks[0]}, for the prior `{prior}`"
         return f"{lacks}: it is a {name}" + (" over pixels, for the prior `pixel`" if missing == ["vae"] else "")
     if (folder / "config.json").is_file():
         network = read_json(folder / "config.json") or {}

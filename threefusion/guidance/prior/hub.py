@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threefusion.errors import first_line
-from threefusion.guidance.prior.files import VARIANTS, ModelError, defect, weight_names
+from threefusion.guidance.prior.files import FURTHER_TEXT_PARTS, TEXT_PARTS, VARIANTS, ModelError, defect, weight_names
 
 TIMEOUT = 10
 """Seconds that the hub has for its first answer."""
@@ -71,9 +71,9 @@ def _fetch(source: Source, parts: Sequence[str]) -> Path:
 
 
 def wanted(names: Sequence[str], parts: Sequence[str]) -> list[str]:
-    """Those of a repository's file names that `parts` are read from."""
+    """Those of a repository's file names that `parts` are read from, and with the first text encoder all others."""
     chosen = [name for name in names if name == "model_index.json"]
-    for part in parts:
+    for part in (*parts, *(FURTHER_TEXT_PARTS if TEXT_PARTS[0] in parts else ())):
         own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
         weights = next(filter(None, (weight_names(part, own, variant) for variant in VARIANTS)), [])
         settings = [name for name in own if name.endswith((".json", ".txt", ".model")) and ".index." not in name]

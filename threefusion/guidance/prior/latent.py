@@ -9,21 +9,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.guidance.prior.autoencoder import check_autoencoder, downsampling, first_channels, normalisation
+from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
-from threefusion.guidance.prior.model_settings import ModelSettings
+from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width
 from threefusion.guidance.prior.models import NETWORKS
 from threefusion.guidance.prior.pretrained import PretrainedPrior
+from threefusion.guidance.prior.prior import TextEncoder
+from threefusion.guidance.prior.sdxl import SizedUNet, XLTextEncoder, check_sizes, image_sizes, is_sized
 from threefusion.guidance.prior.settings import LatentConfig
 
 
 class LatentPrior(PretrainedPrior):
-    """A U-Net over scaled latents of an autoencoder, conditioned on CLIP embeddings.
+    """A U-Net over scaled latents of an autoencoder, conditioned on CLIP embeddings: Stable Diffusion 1, 2 and XL.
 
     The gradient of an image flows through the frozen encoder.
     """
 
     parts: ClassVar[tuple[str, ...]] = NETWORKS["latent"]
+    takes_sizes: ClassVar[bool] = True
     cfg: LatentConfig
 
     @property
@@ -52,6 +56,8 @@ class LatentPrior(PretrainedPrior):
             problem = f"expected {expected}, as the autoencoder has; a U-Net that takes another image is not supported"
             settings.refuse("in_channels", (expected,), problem)
         super().check_settings(part, settings)
+        if part == "unet" and is_sized(settings):
+            check_sizes(settings, self.folder)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,6 +74,29 @@ class LatentPrior(PretrainedPrior):
     def largest_layer(self, views: int) -> int:
         """The U-Net's, or the autoencoder's first layer, which is at image resolution."""
         return max(super().largest_layer(views), views * first_channels(self.settings("vae")) * self.image_size**2)
+
+    def network_inputs(
+        self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning
+    ) -> tuple[Float[Tensor, "B D h w"], Tensor, *tuple[Tensor, ...]]:
+        """As in the base class; for Stable Diffusion XL also the pooled text and the image's size."""
+        usual = super().network_inputs(z, t, condition)
+        if not is_sized(self.settings("unet")):
+            return usual
+        assert condition.pooled is not None
+        return *usual, condition.pooled.to(self.dtype), image_sizes(self.image_size, len(z), z.device)
+
+    def denoiser(self) -> nn.Module:
+        """The U-Net as a module that takes `network_inputs` in order."""
+        unet = super().denoiser()
+        return SizedUNet(unet) if is_sized(self.settings("unet")) else unet
+
+    def text_encoder(self) -> TextEncoder:
+        """CLIP of the same pipeline, both of them for Stable Diffusion XL."""
+        if not is_sized(self.settings("unet")):
+            return super().text_encoder()
+        encoder = self.read_text_encoder(XLTextEncoder)
+        check_text_width(self.settings("unet"), encoder.width)
+        return encoder
 
     def encode(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B C h w"]:
         """Scaled latents of the images at the prior's size: the posterior's mode, moved by `noise` if there is any."""

@@ -144,17 +144,17 @@ def class_defaults(name: str) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.name not in ("self", "kwargs")}
 
 
-def check_unet(unet: ModelSettings, image_channels: int = 0, class_embed_type: str | None = None) -> None:
+def check_unet(unet: ModelSettings, image_channels: int = 0, class_embed_type: str | None = None, sized: bool = False) -> None:
     """Check that a U-Net needs a noised image, a time and a text, and nothing else but what its prior gives it.
 
-    That is a second image of `image_channels`, and what `class_embed_type` embeds.
+    That is a second image of `image_channels`, what `class_embed_type` embeds, and if `sized` the image's size as for SDXL.
 
     Raises:
         ModelError: it needs more, or no text.
     """
     more = "the U-Net needs more than a text ({}), which is not supported"
     for field, supported, what in (
-        ("addition_embed_type", (None, "text"), "size and pooled text of SDXL, or an image"),
+        ("addition_embed_type", (None, "text", *(("text_time",) if sized else ())), "an image, or the size and text of SDXL"),
         ("encoder_hid_dim_type", (None, "text_proj"), "an image"),
         ("num_class_embeds", (None,), "class labels"),
         ("dual_cross_attention", (False,), "a second condition"),
@@ -170,21 +170,19 @@ def check_unet(unet: ModelSettings, image_channels: int = 0, class_embed_type: s
     unet.refuse("out_channels", (channels, 2 * channels), f"expected {channels}, or twice that with a variance")
 
 
-def check_text_width(unet: ModelSettings, folder: Path) -> None:
-    """Check that a U-Net takes the token embeddings of the text encoder in `folder`.
+def check_text_width(unet: ModelSettings, width: int) -> None:
+    """Check that a U-Net takes texts of `width` numbers per token.
 
     Raises:
-        ModelError: they have another length.
+        ModelError: it takes others.
     """
-    encoder = read_settings(folder / "config.json")
-    field = {"t5": "d_model"}.get(encoder.get("model_type"), "hidden_size")
-    width = encoder.get(field, 512)  # the default of transformers for both
+    problem = f"but the encoded text has {width} numbers per token"
     if unet["encoder_hid_dim"] is not None:
-        unet.refuse("encoder_hid_dim", (width,), f"but {field} of the text encoder is {width}")
+        unet.refuse("encoder_hid_dim", (width,), problem)
     else:
         dimensions = unet["cross_attention_dim"]
         count = len(dimensions) if isinstance(dimensions, list) else 1
-        unet.refuse("cross_attention_dim", (width, [width] * count), f"but {field} of the text encoder is {width}")
+        unet.refuse("cross_attention_dim", (width, [width] * count), problem)
 
 
 def sample_size(unet: ModelSettings) -> int:

@@ -27,6 +27,7 @@ class MultiViewPrior(LatentPrior):
 
     parts: ClassVar[tuple[str, ...]] = NETWORKS["multi-view"]
     class_embed_type: ClassVar[str | None] = "projection"
+    takes_sizes: ClassVar[bool] = False
     cfg: MultiViewConfig
 
     def __init__(self, cfg: MultiViewConfig) -> None:

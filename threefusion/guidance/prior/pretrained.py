@@ -15,7 +15,7 @@ from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.convert import converted
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
-from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS
+from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS, text_parts
 from threefusion.guidance.prior.lora import Lora
 from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width, check_unet, model_settings, sample_size
 from threefusion.guidance.prior.models import NETWORKS, resolve
@@ -31,13 +31,20 @@ from threefusion.guidance.prior.textual_inversion import TextualInversion
 
 
 class PretrainedPrior(DiffusionPrior):
-    """A text-conditional U-Net with its scheduler's settings; its files are looked up at first use."""
+    """A text-conditional U-Net with its scheduler's settings; its files are looked up at first use.
+
+    A subclass whose network takes more than state, time and tokens overrides `network_inputs` and, if these
+    are keywords, `denoiser`.
+    """
 
     parts: ClassVar[tuple[str, ...]] = NETWORKS["pixel"]
+    """The folders that are read; the first holds the denoising network."""
     image_channels: ClassVar[int] = 0
     """Channels of a second image that the U-Net takes beside the noised one."""
     class_embed_type: ClassVar[str | None] = None
     """What the U-Net embeds beside the time, by diffusers' name."""
+    takes_sizes: ClassVar[bool] = False
+    """Whether the U-Net may be told the image's size and a text as a whole, as that of Stable Diffusion XL."""
     cfg: PretrainedConfig
 
     def __init__(self, cfg: PretrainedConfig) -> None:
@@ -71,11 +78,11 @@ class PretrainedPrior(DiffusionPrior):
         if self._loras is None:
             self._loras = [Lora(cfg) for cfg in self.cfg.lora]
             for lora in self._loras:
-                lora.refuse_others((*self.parts, "text_encoder"))
+                lora.refuse_others((*self.parts, *text_parts(self.folder)))
         return self._loras
 
     def settings(self, part: str) -> ModelSettings:
-        """The model's own settings of its `unet`, `vae` or `scheduler`.
+        """The model's own settings of one of its `parts`.
 
         Raises:
             ModelError: a field has a value that is not supported.
@@ -97,7 +104,7 @@ class PretrainedPrior(DiffusionPrior):
             ModelError: a field has a value that is not supported.
         """
         if part == "unet":
-            check_unet(settings, self.image_channels, self.class_embed_type)
+            check_unet(settings, self.image_channels, self.class_embed_type, self.takes_sizes)
         elif part == "scheduler":
             read_schedule(settings)
             read_target(settings)
@@ -188,29 +195,34 @@ class PretrainedPrior(DiffusionPrior):
         return super()._apply(fn, recurse)
 
     def _predict(self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning) -> Float[Tensor, "B C h w"]:
-        """The U-Net's output, computed in its own precision; everything around it in float32."""
-        output = self.run("unet", self.unet, *self.network_inputs(z, t, condition), return_dict=False)[0]
+        """The network's output, computed in its own precision; everything around it in float32."""
+        output = self.run(self.parts[0], self.denoiser, *self.network_inputs(z, t, condition), return_dict=False)[0]
         # DeepFloyd's networks predict a variance in further channels, which no objective uses.
         return output[:, : z.shape[1]].float().contiguous()
 
-    def unet(self) -> nn.Module:
-        """The frozen U-Net."""
-        return self.network("unet", self.dtype)
+    def denoiser(self) -> nn.Module:
+        """The frozen network, as a module that takes `network_inputs` in order."""
+        return self.network(self.parts[0], self.dtype)
 
     def network_inputs(
         self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning
     ) -> tuple[Float[Tensor, "B D h w"], Tensor, *tuple[Tensor, ...]]:
-        """What the U-Net is given: the noised image, the time, the tokens, then what else its forward method takes, in order."""
+        """What the network is given: the noised image, the time, the tokens, then what else `denoiser` takes."""
         image = z.to(self.dtype, memory_format=torch.channels_last)
         return image, self.schedule.timesteps(t), condition.tokens.to(self.dtype)
 
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""
-        check_text_width(self.settings("unet"), self.folder / "text_encoder")
+        encoder = self.read_text_encoder(PretrainedTextEncoder)
+        check_text_width(self.settings("unet"), encoder.width)
+        return encoder
+
+    def read_text_encoder(self, cls: type[PretrainedTextEncoder], **settings: Any) -> PretrainedTextEncoder:
+        """The model's text encoder as a `cls`, with the user's LoRA files and textual inversions."""
         inversions = [TextualInversion(Path(file)) for file in self.cfg.textual_inversion]
         for inversion in inversions:
             print(inversion, file=sys.stderr)
-        return PretrainedTextEncoder(self.folder, self.loras, inversions)
+        return cls(self.folder, self.loras, inversions, **settings)
 
 
 def network_class(name: str) -> type:
