@@ -1,6 +1,7 @@
 """A model's name becomes a folder, or one sentence that says how to get it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,9 +75,48 @@ def test_a_bundled_model_that_is_not_there_can_be_trained(tmp_path, monkeypatch)
 def test_every_alias_names_its_prior_and_its_pins_are_commits():
     from threefusion.config.catalogue import Catalogue
 
+    registered = {entry.name: entry for entry in Catalogue(()).entries() if entry.kind == "prior"}
     for known in models.MODELS.values():
-        assert known.prior in Catalogue(()).names("prior")
+        assert known.prior in models.NETWORKS and known.licence
         assert all(source.revision == "main" or len(source.revision) == 40 for source in known.sources)
+    for name, parts in models.NETWORKS.items():
+        if name in registered:
+            assert registered[name].load().parts == parts
+
+
+def test_the_documented_table_has_every_alias_with_its_prior_licence_and_pin():
+    page = (Path(__file__).parents[2] / "docs" / "prior.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    listed = {name: row[1:] for row in rows if len(row) == 5 for name in re.findall("`([^`]+)`", row[0])}
+    for name, known in models.MODELS.items():
+        prior, licence, gated, pinned = listed.pop(name)
+        assert prior.split("`")[1] == known.prior and licence == known.licence, name
+        assert gated == ("yes" if known.gated else "")
+        pins = sum(source.revision != "main" for source in known.sources)
+        expected = (
+            {0: "no", len(known.sources): "yes"}.get(pins, "yes, its mirror not") if known.sources else "comes with the package"
+        )
+        assert pinned == expected, name
+    assert listed == {}
+
+
+def test_what_a_missing_model_needs_is_told():
+    assert "to be accepted on its page while logged in; 22.3 GiB of weights" in recipe("flux-dev")
+    found = reachability()["stable-diffusion-xl"]
+    assert found["needs"] == (
+        "licence: CreativeML OpenRAIL++-M: use restrictions apply; 4.9 GiB of weights beside the text encoder, in half precision"
+    )
+    # a repository may hold the same weights once more in one file, which is not read
+    assert "--include '*/*.safetensors'" in reachability()["flux-schnell"]["command"]
+
+
+@pytest.mark.parametrize(("kind", "model"), [("latent", "flux-dev"), ("pixel", "flux-schnell"), ("latent", "controlnet-depth")])
+def test_an_alias_of_another_kind_of_prior_is_refused(kind, model):
+    from threefusion.config.catalogue import settings_class
+    from threefusion.registry import build
+
+    with pytest.raises(ModelError, match=f"{model} is a model for {models.MODELS[model].prior}, not for this prior"):
+        _ = build(settings_class("prior", kind)(model=model)).folder
 
 
 def test_a_revision_given_by_the_user_replaces_the_pin():
@@ -106,7 +146,7 @@ def test_missing_and_offline_ends_in_one_line_with_the_recipe(tmp_path):
 def test_the_recipe_of_an_unknown_hub_id_is_its_own():
     assert "hf download owner/name --revision main" in recipe("owner/name")
     # nobody knows whether a stranger has weights in half precision
-    assert "'*.safetensors'" in recipe("owner/name") and "fp16" not in recipe("owner/name")
+    assert "'*/*.safetensors'" in recipe("owner/name") and "fp16" not in recipe("owner/name")
     assert "guidance.prior.model=models/name" in recipe("owner/name")
 
 

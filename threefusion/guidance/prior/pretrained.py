@@ -15,10 +15,10 @@ from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.convert import converted
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
-from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS, text_parts
+from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS, ModelError, text_parts
 from threefusion.guidance.prior.lora import Lora
 from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width, check_unet, model_settings, sample_size
-from threefusion.guidance.prior.models import NETWORKS, resolve
+from threefusion.guidance.prior.models import MODELS, NETWORKS, resolve
 from threefusion.guidance.prior.precision import network_dtype
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
 from threefusion.guidance.prior.reading import read_network
@@ -61,7 +61,9 @@ class PretrainedPrior(DiffusionPrior):
         A single file is converted once.
         """
         if self._folder is None:
-            parts = (*self.parts, *TEXT_PARTS)
+            parts, known = (*self.parts, *TEXT_PARTS), MODELS.get(self.cfg.model)
+            if known and not set(self.parts) <= set(NETWORKS[known.prior]):
+                raise ModelError(f"guidance.prior.model: {self.cfg.model} is a model for {known.prior}, not for this prior")
             if is_single_file(self.cfg.model):
                 self._folder = converted(Path(self.cfg.model).expanduser(), self.cfg.single_file_config, parts)
             else:
