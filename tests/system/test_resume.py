@@ -45,10 +45,11 @@ def final_parameters(run: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "shampoo"])
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny: Path, tmp_path: Path, optimizer: str) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     # rows of three steps, which checkpoints of five cut through
-    words = ("--config", str(tiny), "trainer.log_every_n_steps=3", "--out")
+    words = ("--config", str(tiny), f"optimizer={optimizer}", "trainer.log_every_n_steps=3", "--out")
     train(*words, str(whole))
     assert train(*words, str(killed), die_at=2) == -9
     assert not list((killed / "checkpoints").glob("*.ckpt"))

@@ -1,5 +1,6 @@
 """A geometry whose number of rows changes: a toy point cloud that grows and prunes, trains, is saved and resumed."""
 
+import pytest
 import torch
 from test_step import fit
 from torch import nn
@@ -8,6 +9,7 @@ from threefusion.background.settings import SolidConfig
 from threefusion.background.solid import Solid
 from threefusion.camera.projection import clip_coordinates
 from threefusion.config import load_config
+from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, Rewrite
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.build import build_system
@@ -60,23 +62,24 @@ class Splats(Renderer):
         return RenderOutput(image, opacity, torch.zeros_like(opacity), primitives=primitives)
 
 
-def make_system(tiny, steps):
-    config = load_config(tiny, [f"trainer.max_steps={steps}", "loss.orientation.weight=0"])
+def make_system(tiny, steps, optimizer="adam"):
+    config = load_config(tiny, [f"trainer.max_steps={steps}", "loss.orientation.weight=0", f"optimizer={optimizer}"])
     built = build_system(config)
     return TextTo3D(config, Scene(PointCloud(), None, Solid(SolidConfig())), Splats(), built.prompt, built.guidance)
 
 
-def test_it_trains_and_resumes_exactly_across_a_change_of_its_rows(tiny, tmp_path):
-    whole = make_system(tiny, 8)
+@pytest.mark.parametrize("optimizer", ["adam", "adan", "muon"])
+def test_it_trains_and_resumes_exactly_across_a_change_of_its_rows(tiny, tmp_path, optimizer):
+    whole = make_system(tiny, 8, optimizer)
     trainer = fit(whole, tmp_path)
     cloud = whole.scene.geometry
     assert cloud.position.shape == cloud.color.shape == (4, 3)
     held = {id(parameter) for group in trainer.optimizers[0].param_groups for parameter in group["params"]}
     assert {id(cloud.position), id(cloud.color)} <= held
     for at in (CHANGE_AT, CHANGE_AT + 2):  # before and after the change
-        first = make_system(tiny, at)
+        first = make_system(tiny, at, optimizer)
         fit(first, tmp_path).save_checkpoint(tmp_path / "half.ckpt")
-        second = make_system(tiny, 8)
+        second = make_system(tiny, 8, optimizer)
         fit(second, tmp_path, checkpoint=tmp_path / "half.ckpt")
         for name, value in whole.scene.state_dict().items():
             assert torch.equal(value, second.scene.state_dict()[name]), name
@@ -88,3 +91,14 @@ def test_its_checkpoint_can_be_rendered_without_training(tiny, tmp_path):
     scene = Scene(PointCloud(), None, Solid(SolidConfig()))
     restore_scene(scene, Splats(), torch.load(tmp_path / "end.ckpt", weights_only=True)["state_dict"])
     assert torch.equal(scene.geometry.position, system.scene.geometry.position)
+
+
+def test_an_optimizer_that_cannot_follow_its_rows_is_refused_before_the_first_step(tiny, tmp_path):
+    with pytest.raises(UserError, match="optimizer: 'shampoo' cannot train a geometry that grows or prunes"):
+        fit(make_system(tiny, 8, "shampoo"), tmp_path)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tiny, tmp_path):
+    fit(make_system(tiny, 2), tmp_path).save_checkpoint(tmp_path / "half.ckpt")
+    with pytest.raises(UserError, match="optimizer: the checkpoint was made with 'adam', whose state 'adan' cannot take over"):
+        fit(make_system(tiny, 4, "adan"), tmp_path, checkpoint=tmp_path / "half.ckpt")

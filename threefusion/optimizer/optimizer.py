@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+import yaml
+from torch import Tensor, nn
 
 from threefusion.component import Component
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import Rewrite
-from threefusion.optimizer.settings import AdamConfig
+from threefusion.optimizer.settings import AdamConfig, OptimizerConfig
 
 
 class OptimizerFactory(Component):
     """Makes the optimiser of everything that is trained; its learning rates are pure functions of the step."""
 
     kind: ClassVar[str] = "optimizer"
+    follows_rows: ClassVar[bool] = True
+    """Whether `rewrite` can be called: the state of a parameter consists of tensors of its shape, and of numbers."""
 
     @abstractmethod
     def create(self, trained: nn.Module) -> torch.optim.Optimizer:
@@ -49,8 +54,19 @@ class OptimizerFactory(Component):
             }
 
 
-SETTINGS = ("lr", "initial_lr", "betas", "eps", "weight_decay", "decoupled_weight_decay")
+SETTINGS = ("lr", "initial_lr", "betas", "eps", "momentum", "nesterov", "weight_decay", "decoupled_weight_decay")
 """The entries of a group that the config decides; all others are the optimiser's state."""
+
+
+def refuse_other_rule(saved: str, wanted: str) -> None:
+    """Refuse a checkpoint whose config, as YAML, has another optimiser than the config of now.
+
+    Raises:
+        UserError: it has.
+    """
+    before, now = (yaml.safe_load(text)["optimizer"]["type"] for text in (saved, wanted))
+    if before != now:
+        raise UserError(f"optimizer: the checkpoint was made with {before!r}, whose state {now!r} cannot take over")
 
 
 def take_over_settings(saved: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
@@ -66,12 +82,40 @@ def take_over_settings(saved: list[dict[str, Any]], wanted: list[dict[str, Any]]
         old.update({name: new[name] for name in SETTINGS if name in old and name in new})
 
 
-class Adam(OptimizerFactory):
-    """Adam or AdamW (arXiv 1412.6980, 1711.05101), fused where the device has it."""
+def state_tensors(state: Any) -> Iterator[Tensor]:
+    """All tensors in (a part of) an optimiser's state, those in the objects of a library too, always in the same order."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, list | tuple):
+        for part in state:
+            yield from state_tensors(part)
+    elif isinstance(state, dict):
+        yield from state_tensors(list(state.values()))
+    elif hasattr(state, "__dict__") and not isinstance(state, Enum):
+        yield from state_tensors(vars(state))
 
-    cfg: AdamConfig
 
-    def create(self, trained: nn.Module) -> torch.optim.Optimizer:
+class SkipsEmptySteps(torch.optim.Optimizer):
+    """Leaves out steps without any gradient, which others would count: those whose gradients were not finite."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update, if there are gradients after `closure` was called; what `closure` returned."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        if any(parameter.grad is not None for group in self.param_groups for parameter in group["params"]):
+            self.update()
+        return loss
+
+    def update(self) -> None:
+        """The step of the class that this one is mixed into."""
+        super().step()
+
+
+class GroupedOptimizer(OptimizerFactory):
+    """An optimiser with learning rates by component name and a schedule."""
+
+    cfg: OptimizerConfig
+
+    def groups(self, trained: nn.Module) -> list[dict[str, Any]]:
         """One group per entry of `groups` plus one for the rest.
 
         Raises:
@@ -86,7 +130,7 @@ class Adam(OptimizerFactory):
         if empty:
             parts = sorted({name.rsplit(".", 1)[0] for name, _ in trained.named_parameters()})
             raise UserError(f"optimizer.groups.{empty[0]}: nothing trainable has this name. Parts: {', '.join(parts)}")
-        groups = [
+        return [
             {
                 "name": name or "other",
                 "params": parameters,
@@ -96,9 +140,19 @@ class Adam(OptimizerFactory):
             for name, parameters in members.items()
             if parameters
         ]
-        rule = torch.optim.AdamW if self.cfg.variant == "adamw" else torch.optim.Adam
-        return rule(groups, betas=self.cfg.betas, eps=self.cfg.eps, weight_decay=self.cfg.weight_decay, fused=True)
 
     def scale(self, step: int) -> float:
         """The schedule's value."""
         return self.cfg.schedule(step)
+
+
+class Adam(GroupedOptimizer):
+    """Adam or AdamW (arXiv 1412.6980, 1711.05101), fused where the device has it."""
+
+    cfg: AdamConfig
+
+    def create(self, trained: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser over all groups."""
+        rule = torch.optim.AdamW if self.cfg.variant == "adamw" else torch.optim.Adam
+        rates = {"betas": self.cfg.betas, "eps": self.cfg.eps, "weight_decay": self.cfg.weight_decay}
+        return rule(self.groups(trained), **rates, fused=True)

@@ -15,6 +15,7 @@ from threefusion.config.sections import CsvConfig, WandbConfig
 from threefusion.geometry.geometry import HasDensity
 from threefusion.machine.memory import free_bytes, peak_bytes, peak_resident_bytes
 from threefusion.ops.backend import choose_backend
+from threefusion.optimizer.optimizer import state_tensors
 from threefusion.plan.filled import Filled
 from threefusion.plan.missing import missing_note, missing_priors, missing_weights, with_stand_ins
 from threefusion.plan.worst_step import needs_normals, worst_step
@@ -143,7 +144,6 @@ def measure_stage(config: RunConfig, folder: Path, previous: Source | None) -> t
         trainer.fit(system)
     drawn = camera.sample(step, config.seed, torch.arange(camera.batch_size))
     weights = [*(prior.weight_bytes() for prior in system.priors), *map(missing_weights, missing)]
-    state = [value for values in trainer.optimizers[0].state.values() for value in values.values() if torch.is_tensor(value)]
     memory = StageMemory(
         name=config.name,
         step=step,
@@ -152,7 +152,7 @@ def measure_stage(config: RunConfig, folder: Path, previous: Source | None) -> t
         width=drawn.camera.width,
         normals=needs_normals(system, drawn),
         parameters=sum(tensor.nbytes for part in (system.scene, system.renderer) for tensor in part.state_dict().values()),
-        optimizer=sum(value.nbytes for value in state),
+        optimizer=sum(value.nbytes for value in state_tensors(list(trainer.optimizers[0].state.values()))),
         prior=None if None in weights else sum(weights),
         peak=peak_bytes(trainer.strategy.root_device),
         notes=tuple(map(missing_note, missing)),

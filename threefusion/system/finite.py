@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from threefusion.config import RunConfig
+from threefusion.optimizer.optimizer import state_tensors
 
 PATIENCE = 8
 """Steps skipped in a row after which a run stops."""
@@ -64,8 +65,7 @@ class StepGuard:
 def nonfinite_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> str | None:
     """The first trained parameter that is not finite, or whose optimiser state is not; None if there is none."""
     for name, parameter in module.named_parameters():
-        state = optimizer.state.get(parameter, {}).values()
-        if parameter.requires_grad and not all_finite([parameter, *(value for value in state if isinstance(value, Tensor))]):
+        if parameter.requires_grad and not all_finite([parameter, *state_tensors(optimizer.state.get(parameter, {}))]):
             return name
     return None
 

@@ -23,9 +23,9 @@ from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry
 from threefusion.guidance.guidance import DiffusionGuidance
 from threefusion.guidance.prior.prior import DiffusionPrior
-from threefusion.optimizer.optimizer import take_over_settings
+from threefusion.optimizer.optimizer import refuse_other_rule, take_over_settings
 from threefusion.prompt.processor import PromptProcessor
-from threefusion.registry import build
+from threefusion.registry import build, entry_of
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.facing import faces_backwards
 from threefusion.system.finite import PATIENCE, SCALER_PATIENCE, StepGuard, culprits, poisoned
@@ -175,12 +175,20 @@ class TextTo3D(pl.LightningModule):
         """Whether the trainer scales gradients, and skips those that overflow, as it does for 16-mixed."""
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
+    @property
+    def changes_rows(self) -> bool:
+        """Whether the geometry may grow or prune."""
+        return type(self.scene.geometry).after_step is not Geometry.after_step
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimiser over the scene and what renderer and objectives train, with a group per named part.
 
         Raises:
-            UserError: a parameter requires gradients and is in no group.
+            UserError: a parameter requires gradients and is in no group; or the optimiser cannot follow the geometry's rows.
         """
+        if not self.optimizer_factory.follows_rows and self.changes_rows:
+            name = entry_of(self.config.optimizer).name
+            raise UserError(f"optimizer: {name!r} cannot train a geometry that grows or prunes. Use another, such as 'adam'")
         critics = nn.ModuleDict({name: objective.trainable() for name, objective in self.guidance.items()})
         trained = {**dict(self.scene.named_children()), "renderer": self.renderer, "guidance": critics}
         optimizer = self.optimizer_factory.create(nn.ModuleDict(trained))
@@ -226,7 +234,7 @@ class TextTo3D(pl.LightningModule):
             return
         self.renderer.after_step(render, self.current_step)
         geometry = self.scene.geometry
-        if type(geometry).after_step is Geometry.after_step or self.latest["skipped"]:
+        if not self.changes_rows or self.latest["skipped"]:
             return
         rewrite = geometry.after_step(render, self.current_step)
         if rewrite is None:
@@ -280,6 +288,7 @@ class TextTo3D(pl.LightningModule):
         if differing:
             sizes = [str(tuple(found[differing[0]])) if differing[0] in found else "none" for found in (theirs, own)]
             raise UserError(f"the checkpoint was made with another config: {differing[0]} is {sizes[0]} there, {sizes[1]} here")
+        refuse_other_rule(checkpoint["config"], config_to_yaml(self.config))
         take_over_settings(checkpoint["optimizer_states"][0]["param_groups"], self.configure_optimizers().param_groups)
         self.batches_seen = checkpoint["batches_seen"]
         self.metrics.restore(checkpoint["metrics"])
