@@ -51,20 +51,20 @@ def vae_weights(vae) -> dict[str, torch.Tensor]:
 
 
 def clip_weights(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
-    """CLIP under the names of transformers before 5.6."""
+    """The first CLIP under the names of transformers before 5.6."""
     weights = load_file(folder / "text_encoder" / "model.safetensors")
     return {f"{prefix}text_model.{key.removeprefix('text_model.')}": value for key, value in weights.items()}
 
 
-def open_clip_weights(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
+def open_clip_weights(folder: Path, prefix: str, part: str = "text_encoder") -> dict[str, torch.Tensor]:
     """CLIP under the names of OpenCLIP, which joins the three projections of attention."""
-    weights = {k.removeprefix("text_model."): v for k, v in load_file(folder / "text_encoder" / "model.safetensors").items()}
+    weights = {k.removeprefix("text_model."): v for k, v in load_file(folder / part / "model.safetensors").items()}
     found = {
         "token_embedding.weight": weights["embeddings.token_embedding.weight"],
         "positional_embedding": weights["embeddings.position_embedding.weight"],
         "ln_final.weight": weights["final_layer_norm.weight"],
         "ln_final.bias": weights["final_layer_norm.bias"],
-        "text_projection": torch.eye(len(weights["final_layer_norm.bias"])),
+        "text_projection": weights.get("text_projection.weight", torch.eye(len(weights["final_layer_norm.bias"]))).T,
     }
     for key, value in weights.items():
         if key.startswith("encoder.") and not re.search(r"\.[kv]_proj", key):
@@ -79,11 +79,15 @@ def open_clip_weights(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
 
 
 def original_weights(folder: Path, text: str = "clip") -> dict[str, torch.Tensor]:
-    """All weights of a pipeline of Stable Diffusion 1 (`clip`) or 2 (`open-clip`)."""
+    """All weights of a pipeline of Stable Diffusion 1 (`clip`), 2 (`open-clip`) or XL (`both`)."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     encoders = {
         "clip": lambda: clip_weights(folder, "cond_stage_model.transformer."),
+        "both": lambda: (
+            clip_weights(folder, "conditioner.embedders.0.transformer.")
+            | open_clip_weights(folder, "conditioner.embedders.1.model.", "text_encoder_2")
+        ),
         "open-clip": lambda: open_clip_weights(folder, "cond_stage_model.model."),
     }
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")

@@ -59,6 +59,17 @@ def test_stable_diffusion_2_needs_to_be_told_what_it_predicts(pipelines, tmp_pat
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_stable_diffusion_xl_has_two_text_encoders(pipelines, tmp_path):
+    folder = pipelines["sdxl"]
+    file = save_original(original_weights(folder, "both"), tmp_path / "xl.safetensors")
+    with pytest.raises(ModelError, match=r"needs the settings and the tokenizer of stable-diffusion-xl, which are not on this"):
+        prior(file, None).load()
+    own = prior(file, folder)
+    for found, expected in zip(outputs(own), outputs(prior(folder, None)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert (own.folder / "tokenizer_2").is_dir()
+
+
 def test_half_precision_stays(pipelines, weights, tmp_path):
     file = save_original({key: value.half() for key, value in weights.items()}, tmp_path / "half.safetensors")
     own = prior(file, pipelines["sd-epsilon"])

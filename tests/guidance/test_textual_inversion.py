@@ -1,5 +1,6 @@
 """Tokens of the user's are encoded as diffusers' pipeline encodes them, or refused by name."""
 
+import json
 import shutil
 
 import pytest
@@ -109,7 +110,7 @@ FAULTS = {
     "have 16 numbers, but the text encoder's 32: they belong to another model": {"<clay>": vectors(1, 16)},
     "expected one key, the token or emb_params": {"<a>": vectors(1), "<b>": vectors(1)},
     "holds no weights: expected one key": {},
-    "holds clip_g and clip_l for the text encoders of SDXL": {"clip_l": vectors(1), "clip_g": vectors(1)},
+    "has vectors for 2 text encoders, but the model has 1": {"clip_l": vectors(1), "clip_g": vectors(1, 24)},
     "expected finite vectors, one per row": {"<clay>": vectors(1) * torch.inf},
     "has the shape (1, 2, 32)": {"<clay>": vectors(2)[None]},
 }
@@ -145,3 +146,43 @@ def test_t5_and_pickles_are_refused(pipelines, file, tmp_path):
     (tmp_path / "clay.pt").write_bytes(b"\x80\x02}q\x00.")
     with pytest.raises(ModelError, match=r"clay\.pt: a pickle"):
         encoder(pipelines["sd-epsilon"], tmp_path / "clay.pt")
+
+
+def xl_tokens(folder, file, texts):
+    """Tokens and pooled text of the pipeline, loaded as diffusers documents it."""
+    from diffusers import StableDiffusionXLPipeline
+    from safetensors.torch import load_file
+
+    pipeline, weights = StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True), load_file(file)
+    for key, suffix in (("clip_l", ""), ("clip_g", "_2")):
+        parts = {name: getattr(pipeline, name + suffix) for name in ("text_encoder", "tokenizer")}
+        pipeline.load_textual_inversion(weights[key], token=file.stem, **parts)
+    encoded = [pipeline.encode_prompt(text, device="cpu", do_classifier_free_guidance=False) for text in texts]
+    return torch.cat([each[0] for each in encoded]), torch.cat([each[2] for each in encoded])
+
+
+def test_both_encoders_of_stable_diffusion_xl_have_their_vectors(pipelines, file):
+    save_file({"clip_l": vectors(2), "clip_g": vectors(2, 24)}, file)
+    texts = ["a red <clay>", "clay ball"]
+    tokens, pooled = xl_tokens(pipelines["sdxl"], file, texts)
+    own = encoder(pipelines["sdxl"], file).encode(texts)
+    torch.testing.assert_close(own.tokens, tokens, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own.pooled, pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_for_one_encoder_is_refused_by_a_model_with_two(pipelines, file):
+    save_file({"<clay>": vectors(1)}, file)
+    with pytest.raises(ModelError, match=r"has vectors for 1 text encoders, but the model has 2"):
+        encoder(pipelines["sdxl"], file)
+
+
+def test_the_end_of_a_text_is_not_the_new_token(pipelines, file, tmp_path):
+    """Where eos_token_id is 2, as in Stable Diffusion XL's own settings, CLIP pools at the token of the highest number."""
+    folder = shutil.copytree(pipelines["sdxl"], tmp_path / "model")
+    settings = folder / "text_encoder_2" / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token_id": 2}))
+    save_file({"clip_l": vectors(1), "clip_g": vectors(1, 24)}, file)
+    text = ["a <clay> red ball"]
+    expected = encoder(pipelines["sdxl"], file).encode(text).pooled
+    torch.testing.assert_close(encoder(folder, file).encode(text).pooled, expected, rtol=1e-5, atol=1e-6)
+    assert (xl_tokens(folder, file, text)[1] - expected).abs().max() > 1e-3

@@ -122,12 +122,16 @@ class PretrainedTextEncoder(TextEncoder):
         lengths: Sequence[int] = (LONGEST,),
     ) -> None:
         self.networks = [TextNetwork(folder, number, length) for number, length in enumerate(lengths, 1)]
-        if inversions and [network.kind for network in self.networks] != ["clip_text_model"]:
-            kinds = "'s text encoder is T5" if len(lengths) == 1 else f" has {len(lengths)} text encoders"
-            raise ModelError(f"{inversions[0].file}: textual inversions are for CLIP alone, and the model{kinds}")
-        for network in self.networks:
+        kinds = [network.kind for network in self.networks]
+        for inversion in inversions:
+            if "t5" in kinds:
+                raise ModelError(f"{inversion.file}: textual inversions are for CLIP, and a text encoder of the model is T5")
+            if len(inversion.encoders) != len(kinds):
+                counts = f"{len(inversion.encoders)} text encoders, but the model has {len(kinds)}"
+                raise ModelError(f"{inversion.file}: has vectors for {counts}")
+        for number, network in enumerate(self.networks, 1):
             network.loras = [lora for lora in loras if lora.changes(network.encoder.name)]
-            network.inversions = inversions
+            network.inversions = [TextualInversion(inversion.file, number) for inversion in inversions]
         libraries = "/".join(f"{name} {version(name)}" for name in ("transformers", "tokenizers"))
         used = "/".join(f"{str(network.dtype).removeprefix('torch.')}/{network.length}" for network in self.networks)
         self.key = f"{type(self).__name__}/{fingerprint(folder, text_parts(folder))}/{used}/{libraries}"

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 
 class TextualInversion:
-    """A token and its vectors, from a safetensors file in the layout of diffusers or of AUTOMATIC1111.
+    """A token and its vectors for one text encoder, from a safetensors file in the layout of diffusers or of AUTOMATIC1111.
 
     Raises:
         ModelError: the file cannot be read, or holds something else.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, encoder: int = 1) -> None:
         self.file = file
-        self.token, key = token_of(file)
+        self.token, keys = token_of(file)
+        key = keys[encoder]
         vectors: Float[Tensor, "N D"] = load_file(file)[key].float()
         self.vectors = vectors[None] if vectors.dim() == 1 else vectors
         if self.vectors.dim() != 2 or not len(self.vectors) or not self.vectors.isfinite().all():
@@ -47,6 +48,11 @@ class TextualInversion:
             raise ModelError(f"{self.file}: the token {known!r} exists already: expected one that the tokenizer does not know")
         if tokenizer.add_tokens(self.names) != len(self.names):
             raise ModelError(f"{self.file}: {self.token!r} can be no token")
+
+    @property
+    def encoders(self) -> list[int]:
+        """The numbers of the text encoders that the file has vectors for."""
+        return sorted(token_of(self.file)[1])
 
     @torch.no_grad()
     def add_to_encoder(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -69,6 +75,10 @@ class TextualInversion:
         weight[ids] = self.vectors.to(weight)
         table.weight, table.num_embeddings = nn.Parameter(weight, requires_grad=False), len(weight)
         network.config.vocab_size = len(weight)
+        for module in network.modules():
+            if getattr(module, "eos_token_id", None) == 2:
+                # CLIP takes the token of the highest number for the end of a text then, which would be the new one
+                module.eos_token_id = tokenizer.eos_token_id
 
     def __str__(self) -> str:
         count = len(self.vectors)
