@@ -74,3 +74,14 @@ def test_orbiting_light_moves_against_the_camera_and_albedo_views_need_none():
     assert torch.allclose(wrap_angle(turn + lit.camera.azimuth).abs() % pi, torch.zeros(4), atol=1e-5)
     assert torch.allclose(lit.light.color + lit.light.ambient, torch.ones(4, 3))
     assert not views().light.color.any()
+
+
+def test_mixed_precision_leaves_rays_and_positions_in_float32():
+    cameras = orbit_views(3, elevation=0.3, distance=2.0, fovy=0.8, height=64, width=64).camera
+    points = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    expected = camera_rays(cameras).directions, clip_coordinates(points, cameras)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = camera_rays(cameras).directions, clip_coordinates(points, cameras)
+    for value, exact in zip(mixed, expected, strict=True):
+        assert value.dtype == torch.float32
+        assert torch.equal(value, exact)

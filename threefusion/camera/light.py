@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from threefusion.camera.projection import look_at, sphere_position
+from threefusion.camera.projection import look_at, product, sphere_position
 
 
 def around_camera_direction(
@@ -32,4 +32,4 @@ def cone_about_camera(
     tilt, turn = uniform[:, 0] * half_angle, uniform[:, 1] * 2 * pi
     frame = look_at(camera, torch.zeros_like(camera))[:, :3, :3]
     local = sphere_position(turn, pi / 2 - tilt, distance)
-    return (frame @ local[:, :, None])[:, :, 0]
+    return product(frame, local[:, :, None])[:, :, 0]

@@ -9,7 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from threefusion.ops.precision import in_float32
 from threefusion.types import Cameras, Rays
+
+product = in_float32(torch.matmul)
+"""Of matrices, in float32 under autocast too: bfloat16 would turn rays by whole pixels of a large image."""
 
 
 def wrap_angle(angle: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
@@ -64,7 +68,7 @@ def camera_rays(cameras: Cameras) -> Rays:
     plane = plane * pixel[:, None, None]
     local = torch.cat([plane, -torch.ones_like(plane[..., :1])], -1)
     length = local.norm(dim=-1, keepdim=True)
-    directions = (local / length) @ like[:, :3, :3].transpose(1, 2)
+    directions = product(local / length, like[:, :3, :3].transpose(1, 2))
     origins = like[:, None, :3, 3].expand_as(directions)
     views = torch.arange(len(cameras), device=like.device)
     return Rays(
@@ -95,9 +99,9 @@ def world_to_clip(cameras: Cameras) -> Float[Tensor, "B 4 4"]:
     rotation = cameras.c2w[:, :3, :3].transpose(1, 2)
     view = torch.zeros_like(cameras.c2w)
     view[:, :3, :3] = rotation
-    view[:, :3, 3:] = -rotation @ cameras.c2w[:, :3, 3:]
+    view[:, :3, 3:] = product(-rotation, cameras.c2w[:, :3, 3:])
     view[:, 3, 3] = 1
-    return projection @ view
+    return product(projection, view)
 
 
 def clip_coordinates(points: Float[Tensor, "N 3"], cameras: Cameras) -> Float[Tensor, "B N 4"]:
@@ -108,4 +112,4 @@ def clip_coordinates(points: Float[Tensor, "N 3"], cameras: Cameras) -> Float[Te
     >>> clip_coordinates(torch.zeros(1, 3), cameras)[0, 0, 3].item()
     2.0
     """
-    return torch.cat([points, torch.ones_like(points[:, :1])], -1) @ world_to_clip(cameras).transpose(1, 2)
+    return product(torch.cat([points, torch.ones_like(points[:, :1])], -1), world_to_clip(cameras).transpose(1, 2))
