@@ -1,1 +1,0 @@
-"""Classifier score distillation for threefusion."""

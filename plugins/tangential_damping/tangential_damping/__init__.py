@@ -1,0 +1,1 @@
+"""Tangential damping classifier-free guidance for threefusion."""
