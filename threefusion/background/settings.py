@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threefusion.config.fields import Settings, bounded
+from threefusion.config.fields import Settings, bounded, check_color
 from threefusion.registry import component
 
 
@@ -22,8 +22,7 @@ class SolidConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.color) != 7 or self.color[0] != "#" or not all(c in "0123456789abcdefABCDEF" for c in self.color[1:]):
-            raise ValueError("color: expected # and six hexadecimal digits")
+        check_color("color", self.color)
 
 
 @component("background", "environment", "threefusion.background.environment:Environment")

@@ -167,6 +167,16 @@ def check_folder_name(field: str, text: str) -> None:
         raise ValueError(f"{field}: expected the name of a folder: at most 200 bytes, no slashes, no dot at its beginning")
 
 
+def check_color(field: str, text: str) -> None:
+    """Refuse a text that is no colour.
+
+    Raises:
+        ValueError: it is anything but # and six hexadecimal digits.
+    """
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise ValueError(f"{field}: expected # and six hexadecimal digits")
+
+
 def numbers(value: Any) -> Iterator[Number]:
     """Every number in a field's value."""
     if isinstance(value, Schedule):

@@ -6,7 +6,7 @@ import os
 from dataclasses import MISSING, dataclass
 from typing import Literal
 
-from threefusion.config.fields import Settings, bounded, located
+from threefusion.config.fields import Settings, bounded, check_color, located
 from threefusion.guidance.prior.models import local_folder
 from threefusion.registry import component
 
@@ -110,15 +110,10 @@ class MultiViewConfig(LatentConfig):
     """Views that the model denoises jointly, as many as in its training; `camera.group_size` has to be a multiple."""
 
 
-@component("prior", "gaussian", "threefusion.guidance.prior.gaussian:GaussianPrior")
 @dataclass(frozen=True)
-class GaussianConfig(Settings):
-    """A Gaussian over images: every pixel independent, around one colour."""
+class ClosedFormConfig(Settings):
+    """A distribution over images whose noise is predicted exactly."""
 
-    mean: tuple[float, float, float] = bounded((0.8, 0.3, 0.2), -10, 10)
-    """Mean colour of images with a prompt, red, green and blue in [0, 1]."""
-    uncond_mean: tuple[float, float, float] = bounded((0.5, 0.5, 0.5), -10, 10)
-    """Mean colour of images without a prompt; guidance at scale s moves the optimum to uncond_mean + s (mean - uncond_mean)."""
     std: float = bounded(0.4, 0, 1e6, open_low=True)
     """Standard deviation of every channel of every pixel with a prompt, in units of [-1, 1]."""
     uncond_std: float = bounded(0.4, 0, 1e6, open_low=True)
@@ -127,3 +122,34 @@ class GaussianConfig(Settings):
     """Height and width in pixels."""
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
     """Noise schedule over 1000 timesteps, by diffusers' names; squaredcos_cap_v2 is DeepFloyd's."""
+
+
+@component("prior", "gaussian", "threefusion.guidance.prior.gaussian:GaussianPrior")
+@dataclass(frozen=True)
+class GaussianConfig(ClosedFormConfig):
+    """A Gaussian over images: every pixel independent, around one colour."""
+
+    mean: tuple[float, float, float] = bounded((0.8, 0.3, 0.2), -10, 10)
+    """Mean colour of images with a prompt, red, green and blue in [0, 1]."""
+    uncond_mean: tuple[float, float, float] = bounded((0.5, 0.5, 0.5), -10, 10)
+    """Mean colour of images without a prompt; guidance at scale s moves the optimum to uncond_mean + s (mean - uncond_mean)."""
+
+
+@component("prior", "mixture", "threefusion.guidance.prior.mixture:MixturePrior")
+@dataclass(frozen=True)
+class MixtureConfig(ClosedFormConfig):
+    """Several Gaussians over images, equally likely, each around one colour."""
+
+    std: float = bounded(0.2, 0, 1e6, open_low=True)
+    modes: tuple[str, ...] = ("#d9402b", "#2b5fd9")
+    """Colours of images with a prompt, as `#rrggbb`."""
+    uncond_modes: tuple[str, ...] = ("#808080",)
+    """Colours of images without a prompt, as `#rrggbb`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("modes", "uncond_modes"):
+            if not getattr(self, field):
+                raise ValueError(f"{field}: expected at least one colour")
+            for color in getattr(self, field):
+                check_color(field, color)
