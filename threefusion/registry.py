@@ -50,10 +50,11 @@ class Entry:
     target: str
     """`module:Class` of the component, imported when it is built."""
     gives: tuple[str, ...]
-    """What a geometry offers: density, canvas, ...; what a render contains, of a renderer: samples, mesh, ..."""
+    """What a geometry offers: density, canvas, ...; what a render contains, of a renderer: samples, mesh, ...; of a prompt: the
+    shares of front, side, back and overhead in every view, blended-views."""
     needs: tuple[str, ...]
-    """What a renderer or an exporter must be given by the geometry, a geometry by the one that it starts from, and a loss by the
-    renderer or the geometry."""
+    """What a renderer or an exporter must be given by the geometry, a geometry by the one that it starts from, a loss by the
+    renderer or the geometry, and an objective's part by the prompt."""
     file: Path
     """Where it was declared."""
 

@@ -199,6 +199,10 @@ def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, .
         for name in run.losses:
             with collected(tree.errors):
                 _check_loss(run, tree, name)
+        for name, objective in run.guidance.items():
+            for path, settings in _parts("guidance" if "guidance" in tree.classes else f"guidance.{name}", objective):
+                with collected(tree.errors):
+                    _check_prompt(run, tree, path, settings)
     for name in run.losses.keys() & run.guidance.keys():
         problem = f"loss.{name}: a guidance has that name too; their metrics need different ones"
         tree.errors.append(ConfigError(problem, tree.places[f"loss.{name}"]))
@@ -253,12 +257,34 @@ def _check_loss(run: RunConfig, tree: Tree, name: str) -> None:
     )
 
 
-def _nested(path: str, settings: Settings) -> Iterator[tuple[str, Settings]]:
-    """A component and those of its kind among its fields, by path."""
+def _check_prompt(run: RunConfig, tree: Tree, path: str, settings: Settings) -> None:
+    """Refuse a part of an objective that needs what the prompt does not give.
+
+    Raises:
+        ConfigError: it names what fits.
+    """
+    prompt, part = entry_of(run.prompt), entry_of(settings)
+    if meets(part.needs, prompt.gives):
+        return
+    fitting = [e.name for e in tree.catalogue.entries() if e.kind == "prompt" and meets(part.needs, e.gives)]
+    raise ConfigError(
+        f"{path}: the {part.kind} {part.name!r} needs a prompt that gives {' and '.join(part.needs)}, and {prompt.name!r} gives "
+        f"{', '.join(prompt.gives) or 'nothing'}. Use the prompt {_either(fitting)}, or another {part.kind}",
+        tree.places[path],
+    )
+
+
+def _parts(path: str, settings: Settings) -> Iterator[tuple[str, Settings]]:
+    """A component and all components in it, by path."""
     yield path, settings
     for inner in fields(settings):
-        if inner.metadata.get("kind") == path.partition(".")[0]:
-            yield from _nested(f"{path}.{inner.name}", getattr(settings, inner.name))
+        if "kind" in inner.metadata and isinstance(value := getattr(settings, inner.name), Settings):
+            yield from _parts(f"{path}.{inner.name}", value)
+
+
+def _nested(path: str, settings: Settings) -> Iterator[tuple[str, Settings]]:
+    """A component and those of its kind in it, by path."""
+    return (part for part in _parts(path, settings) if entry_of(part[1]).kind == path.partition(".")[0])
 
 
 def _either(names: list[str]) -> str:

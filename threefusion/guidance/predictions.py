@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.prior import DiffusionPrior
@@ -37,6 +38,17 @@ def cfg_combine(uncond: Float[Tensor, "B *shape"], cond: Float[Tensor, "B *shape
     4.0
     """
     return uncond + scale * (cond - uncond)
+
+
+def perpendicular(vector: Float[Tensor, "B *shape"], to: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
+    """The part of each item of `vector` that is perpendicular to the same item of `to`; all of it where `to` is 0.
+
+    >>> perpendicular(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]]))
+    tensor([[3., 0.]])
+    """
+    unit = normalize(to.flatten(1), dim=1)
+    along = (vector.flatten(1) * unit).sum(1, keepdim=True)
+    return vector - (along * unit).view_as(vector)
 
 
 def rescale_std(

@@ -124,6 +124,28 @@ class NFSDConfig(ScoreDistillationConfig):
     contrast: Settings = slot("contrast", "noise-free")
 
 
+@component("guidance", "bridge", "threefusion.guidance.bridge:Bridge")
+@dataclass(frozen=True)
+class BridgeConfig(ScoreDistillationConfig):
+    """SDS-Bridge (arXiv 2406.09417); the second stage begins at step 20,000 of the paper's 25,000, set it to your own length."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(100.0), -1e6, 1e6)
+    modifiers: Settings = slot("contrast", "modifiers")
+    """The contrast of the second stage, a direction."""
+    modifiers_scale: Schedule = bounded(Schedule.constant(100.0), -1e6, 1e6)
+    """Strength of that direction: 100 as in the official code, whose 3-D config has 1 and equal weights for all t."""
+    mix: Schedule = bounded(Schedule(((20000, 0.0), (20001, 1.0))), 0, 1)
+    """Share of the second stage; the rest is score distillation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_direction(self)
+        if not getattr(self.modifiers, "is_direction", False):
+            raise ValueError("modifiers: expected a contrast that is a direction, such as modifiers")
+        if self.image_weight.largest > 0:
+            raise ValueError("image_weight: expected 0, because the second stage has no clean image")
+
+
 @component("guidance", "asd", "threefusion.guidance.asd:ASD")
 @dataclass(frozen=True)
 class ASDConfig(ScoreDistillationConfig):

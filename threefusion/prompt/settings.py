@@ -52,7 +52,7 @@ class ViewDependentConfig(PromptConfig):
             raise ValueError("template: must contain {prompt}")
 
 
-@component("prompt", "interpolated", "threefusion.prompt.view_dependent:Interpolated")
+@component("prompt", "interpolated", "threefusion.prompt.view_dependent:Interpolated", gives=("blended-views",))
 @dataclass(frozen=True)
 class InterpolatedConfig(ViewDependentConfig):
     """View-dependent texts, blended."""

@@ -6,13 +6,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.contrast.contrast import Contrast
+from threefusion.guidance.contrast.settings import CFGConfig
 from threefusion.guidance.noised import NoisedViews
-from threefusion.guidance.predictions import Predictions, cfg_combine
+from threefusion.guidance.predictions import Predictions, cfg_combine, rescale_std
 from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 
 
 class ClassifierFreeGuidance(Contrast):
     """uncond + scale (text - uncond); a negative prompt replaces the empty one."""
+
+    cfg: CFGConfig
 
     def conditions(self, prompt: PromptConditioning, scale: float, step: int) -> dict[str, Conditioning]:
         """The text alone at scale 1, else also the negative prompt or, without one, the empty prompt."""
@@ -26,4 +29,5 @@ class ClassifierFreeGuidance(Contrast):
         """The guided prediction."""
         if scale == 1:
             return predicted["text"]
-        return cfg_combine(predicted["uncond"], predicted["text"], scale)
+        guided = cfg_combine(predicted["uncond"], predicted["text"], scale)
+        return rescale_std(guided, predicted["text"], self.cfg.rescale) if self.cfg.rescale else guided
