@@ -28,9 +28,10 @@ def test_a_png_holds_the_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "shape"), [(["geometry=image", "renderer=image", "loss=null"], (64, 64, 3)), ([], (32, 64, 3))]
+    ("overrides", "shape"),
+    [(["geometry=image", "geometry.particles=3", "renderer=image", "loss=null"], (64, 192, 3)), ([], (32, 64, 3))],
 )
-def test_a_preview_shows_four_sides_and_their_normals_but_a_picture_once(tiny: Path, tmp_path: Path, overrides, shape) -> None:
+def test_a_preview_shows_four_sides_and_their_normals_but_each_picture_once(tiny: Path, tmp_path: Path, overrides, shape) -> None:
     config = load_config(tiny, overrides)
     sheet = Previews(tmp_path, 1, 16).sheet(*reversed(build_scene(config)), build(config.camera))
     assert sheet.shape == shape and not sheet.requires_grad

@@ -231,7 +231,7 @@ def test_the_image_renderer_shows_the_canvas_and_has_no_normals():
     out = rendered(views(2))
     assert out.image.shape == (2, 64, 64, 3) and (out.opacity == 1).all()
     out.image.sum().backward()
-    assert torch.allclose(canvas.logits.grad, torch.full((64, 64, 3), 0.5))
+    assert torch.allclose(canvas.pixels.grad, torch.full((1, 64, 64, 3), 0.5))
     with pytest.raises(UserError, match="normals"):
         rendered(views(2), normals=True)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from threefusion.camera.orbit import evaluation_orbit
 from threefusion.camera.sampler import CameraSampler
 from threefusion.geometry.geometry import HasCanvas
-from threefusion.machine.files import written
+from threefusion.machine.files import numbered, written
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.views import Mode, render_views, to_image
 from threefusion.types import Scene, Want
@@ -33,8 +33,19 @@ def write_png(path: Path, image: Float[Tensor, "H W C"]) -> None:
         Image.fromarray(to_bytes(image)).save(temporary, format="png")
 
 
+def read_png(path: Path) -> Float[Tensor, "H W 3"]:
+    """Colours in [0, 1] of an image file."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
+
+
 class Previews(pl.Callback):
-    """Every `interval` steps, the scene from four sides and as normals in one PNG."""
+    """Every `interval` steps, the scene from four sides and as normals in one PNG; or all pictures in a row.
+
+    Rows of pictures are stacked at the end: `over-time.png`.
+    """
 
     def __init__(self, run: Path, interval: int, size: int) -> None:
         self.folder = run / "images"
@@ -49,15 +60,18 @@ class Previews(pl.Callback):
         self._drawn = step
         image = self.sheet(module.renderer, module.scene, module.camera)
         write_png(self.folder / f"{step:06d}.png", image)
+        if step == trainer.max_steps and isinstance(module.scene.geometry, HasCanvas):
+            write_png(self.folder / "over-time.png", torch.cat(list(map(read_png, numbered(self.folder, "*.png")))))
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("views", [to_bytes(image)], step=step)
 
     def sheet(self, renderer: Renderer, scene: Scene, camera: CameraSampler) -> Float[Tensor, "h w 3"]:
-        """Front, left, back and right side in albedo, above the same as normals if the renderer has them; a canvas once."""
-        views = evaluation_orbit(camera, 4, self.size)
+        """Front, left, back and right side in albedo, above the same as normals if the renderer has them; or all pictures."""
         if isinstance(scene.geometry, HasCanvas):
-            return next(render_views(renderer, scene, views))
+            views = evaluation_orbit(camera, len(scene.geometry.canvas()), self.size)
+            return torch.cat(list(render_views(renderer, scene, views)), dim=1)
+        views = evaluation_orbit(camera, 4, self.size)
         with torch.no_grad():
             each = [views.select(torch.tensor([index])).to(scene.device) for index in range(len(views))]
             sides = [renderer(scene, view, Want(normals=True)) for view in each]

@@ -139,8 +139,8 @@ class HasSurface(Geometry):
 
 
 class HasCanvas(Geometry):
-    """Is a flat picture instead of a scene: capability `canvas`."""
+    """Is one or several flat pictures instead of a scene: capability `canvas`."""
 
     @abstractmethod
-    def canvas(self) -> Float[Tensor, "H W 3"]:
-        """The picture, colours in [0, 1], row 0 on top."""
+    def canvas(self) -> Float[Tensor, "N H W 3"]:
+        """The pictures, colours in [0, 1], row 0 on top."""

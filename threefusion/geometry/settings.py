@@ -152,11 +152,17 @@ class FixedMeshConfig(SurfaceConfig):
 @component("geometry", "image", "threefusion.geometry.canvas:Canvas", gives=("canvas",))
 @dataclass(frozen=True)
 class CanvasConfig(Settings):
-    """Size of the picture."""
+    """Pictures of free pixels."""
 
+    particles: int = bounded(1, 1, 4096)
+    """Number of pictures that are trained side by side."""
     height: int = bounded(64, 1, 4096)
     """Height in pixels."""
     width: int = bounded(64, 1, 4096)
     """Width in pixels."""
+    parametrization: Literal["logits", "linear"] = "logits"
+    """What is trained: logits, whose colours cannot leave [0, 1], or the colours themselves."""
     contrast: float = bounded(0.0, 0, 100)
-    """Standard deviation of the random logits that the picture starts from; 0 starts grey."""
+    """Standard deviation of the random numbers added to what the pictures start from."""
+    file: str = located("")
+    """A picture to start from, scaled to this size; grey without one."""

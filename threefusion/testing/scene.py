@@ -74,7 +74,7 @@ def check_geometry(cfg: Settings) -> None:
 def check_canvas(geometry: HasCanvas, make: Callable[[int], HasCanvas]) -> None:
     """A picture with colours in [0, 1]."""
     picture = geometry.canvas()
-    assert picture.ndim == 3 and picture.shape[-1] == 3, "geometry: a canvas is [H W 3]"
+    assert picture.ndim == 4 and picture.shape[-1] == 3, "geometry: a canvas is [N H W 3]"
     assert ((picture >= 0) & (picture <= 1)).all(), "geometry: a canvas holds colours in [0, 1]"
     assert_finite_gradients(geometry, picture, "geometry")
     assert_state_round_trip(make, lambda made: made.canvas(), "geometry")
@@ -223,7 +223,7 @@ def check_renderer(cfg: Settings) -> None:
     scene, renderer = scene_for(cfg)
     canvas = isinstance(scene.geometry, HasCanvas)
     batch = views(size=16)
-    size = tuple(scene.geometry.canvas().shape[:2]) if canvas else (16, 16)  # a canvas has its own size
+    size = tuple(scene.geometry.canvas().shape[1:3]) if canvas else (16, 16)  # a canvas has its own size
     wants = [Want(), Want(random=True)] if canvas else [Want(), Want(random=True), Want(normals=True)]
     for want in wants:
         before = {name: value.clone() for name, value in [*scene.state_dict().items(), *renderer.state_dict().items()]}
