@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,9 +14,9 @@ from threefusion.guidance.denoiser import PLAIN, Denoiser
 from threefusion.guidance.noised import NoisedViews
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
-from threefusion.testing.samples import gaussian_embeddings, sample_prompt, seeded, synthetic_render, views
+from threefusion.testing.samples import gaussian_embeddings, seeded, synthetic_render, views
 from threefusion.testing.scene import assert_finite
-from threefusion.types import ViewBatch
+from threefusion.types import ViewBatch, ViewTexts
 
 SHAPE = (3, 8, 8)
 
@@ -35,9 +36,11 @@ def check_noise(cfg: Settings) -> None:
 
 
 def sample_denoiser(batch: ViewBatch, contrast: Contrast = PLAIN, scale: float = 3.0, split: slice = slice(None)) -> Denoiser:
-    """A Gaussian prior with the prompt of `sample_prompt` and what the contrast needs besides."""
-    prompt = gaussian_embeddings(contrast.templates)(sample_prompt(len(batch)), contrast.templates)
-    return Denoiser(build(GaussianConfig(image_size=SHAPE[1])), prompt.map(lambda part: part[split]), contrast, scale, batch.step)
+    """A Gaussian prior with the texts of `sample_prompt` as those of front, side, back and overhead, all of them front views."""
+    texts = ViewTexts(("text", "negative", "", "negative"), torch.eye(4)[:1].expand(len(batch), 4), ("negative",))
+    whole = gaussian_embeddings(contrast.templates)(texts, contrast.templates)
+    prompt = replace(whole.map(lambda part: part[split]), weight=texts.weight[split])
+    return Denoiser(build(GaussianConfig(image_size=SHAPE[1])), prompt, contrast, scale, batch.step)
 
 
 def check_contrast(cfg: Settings) -> None:

@@ -23,8 +23,8 @@ ViewWeights = Callable[[Share, Share], tuple[Share, Share]]
 def decay(r: Share, a: float, b: float, c: float) -> Share:
     """a exp(-b r) + c.
 
-    >>> decay(torch.tensor([0.0, 1.0]), 4.0, 0.5, -2.426)
-    tensor([1.5740, 0.0001])
+    >>> decay(torch.tensor([0.0, 0.5]), 4.0, 0.5, -2.426)
+    tensor([1.5740, 0.6892])
     """
     return a * torch.exp(-b * r) + c
 
