@@ -16,7 +16,11 @@ SMALL = {
     "exporter": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},
 }
 """What has to be given, or makes a kind quick enough to test."""
-NETWORKS = {"super-resolution": tiny_conditioned.save_tiny_if_ii, "multi-view": tiny_conditioned.save_tiny_multi_view}
+NETWORKS = {
+    "super-resolution": tiny_conditioned.save_tiny_if_ii,
+    "multi-view": tiny_conditioned.save_tiny_multi_view,
+    "image-conditioned": tiny_conditioned.save_tiny_zero123,
+}
 """Random models for priors of which none comes with the package."""
 
 
@@ -25,6 +29,8 @@ def test_contract(kind, name, tmp_path):
     settings = {"mode": "disabled"} if name == "wandb" else SMALL.get(kind, {})
     if name in NETWORKS:
         settings = {"model": str(NETWORKS[name](tmp_path / "model"))}
+    if name == "image-conditioned":
+        settings["image"] = str(tiny_conditioned.save_picture(tmp_path / "picture.png"))
     try:
         check_component(kind, name, **settings)
     except ModelError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from ldm_twin import SETTINGS, MultiViewUNet
+from PIL import Image
 from safetensors.torch import save_file
 from tiny import save_tiny_if, save_tiny_sd
 
@@ -54,3 +55,48 @@ def save_tiny_multi_view(folder: Path) -> Path:
         cross_attention_dim=32, attention_head_dim=8, class_embed_type="projection", projection_class_embeddings_input_dim=16,
     ).save_pretrained(folder / "unet")  # fmt: skip
     return folder
+
+
+def save_tiny_zero123(folder: Path) -> Path:
+    """A pipeline shaped as Zero-1-to-3, in the layout of its public conversions, at 64 pixels."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    save_tiny_sd(folder)
+    torch.manual_seed(2)
+    for part in ("text_encoder", "tokenizer"):
+        shutil.rmtree(folder / part)
+    UNet2DConditionModel(
+        sample_size=8, in_channels=8, out_channels=4, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32, attention_head_dim=8,
+    ).save_pretrained(folder / "unet")  # fmt: skip
+    CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8,
+            projection_dim=32,
+        )
+    ).save_pretrained(folder / "image_encoder")  # fmt: skip
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder / "feature_extractor")
+    projection = folder / "clip_camera_projection"
+    projection.mkdir()
+    settings = {"_class_name": "CLIPCameraProjection", "additional_embeddings": 4, "embedding_dim": 32}
+    (projection / "config.json").write_text(json.dumps(settings))
+    weights = {"proj.weight": 0.2 * torch.randn(32, 36), "proj.bias": torch.randn(32)}
+    save_file(weights, projection / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    index = json.loads((folder / "model_index.json").read_text())
+    changes = {"_class_name": "Zero123Pipeline", "clip_camera_projection": ["zero123", "CLIPCameraProjection"]}
+    changes |= {"image_encoder": ["transformers", "CLIPVisionModelWithProjection"]}
+    changes |= {"feature_extractor": ["transformers", "CLIPImageProcessor"]}
+    index = {name: value for name, value in index.items() if name not in ("text_encoder", "tokenizer")}
+    (folder / "model_index.json").write_text(json.dumps(index | changes))
+    return folder
+
+
+def save_picture(file: Path) -> Path:
+    """A red disc that covers the middle of a transparent picture, higher than wide."""
+    y, x = torch.meshgrid(torch.linspace(-1.5, 1.5, 60), torch.linspace(-1, 1, 40), indexing="ij")
+    inside = (x.square() + y.square() < 0.5)[..., None]
+    rgba = torch.cat([inside * torch.tensor([0.8, 0.1, 0.1]), inside], -1)
+    Image.fromarray((rgba * 255).round().byte().numpy()).save(file)
+    return file

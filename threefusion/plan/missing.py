@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 
 from threefusion.config import RunConfig, Settings
-from threefusion.guidance.prior.files import TEXT_PARTS
 from threefusion.guidance.prior.models import MODELS, local_folder, on_this_machine
 from threefusion.guidance.prior.precision import HALF
 from threefusion.guidance.prior.settings import GaussianConfig
@@ -28,10 +27,10 @@ def missing_priors(config: RunConfig) -> list[Settings]:
 
 
 def _is_missing(prior: Settings | None) -> bool:
-    parts = None if prior is None else getattr(entry_of(prior).load(), "parts", None)
-    if parts is None or local_folder(prior.model) is not None:
+    cls = None if prior is None else entry_of(prior).load()
+    if not hasattr(cls, "encoder_parts") or local_folder(prior.model) is not None:
         return False
-    return on_this_machine(prior.model, (*parts, *TEXT_PARTS), prior.revision) is None
+    return on_this_machine(prior.model, (*cls.parts, *cls.encoder_parts), prior.revision) is None
 
 
 def with_stand_ins(config: RunConfig, missing: list[Settings]) -> RunConfig:

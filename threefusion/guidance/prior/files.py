@@ -146,6 +146,8 @@ def _part_fault(folder: Path) -> str | None:
         return _tokenizer_fault(folder)
     if folder.name in SCHEDULERS:
         return _fault(folder / "scheduler_config.json")
+    if folder.name == "feature_extractor":
+        return _fault(folder / "preprocessor_config.json")
     if fault := _fault(folder / "config.json"):
         return fault
     files = network_files(folder)[1]

@@ -12,8 +12,8 @@ from threefusion.guidance.prior.autoencoder import check_autoencoder, downsampli
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
+from threefusion.guidance.prior.known_models import NETWORKS
 from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width
-from threefusion.guidance.prior.models import NETWORKS
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.guidance.prior.sdxl import SizedUNet, XLTextEncoder, check_sizes, image_sizes, is_sized

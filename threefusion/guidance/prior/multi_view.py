@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
+from threefusion.guidance.prior.known_models import NETWORKS
 from threefusion.guidance.prior.latent import LatentPrior
 from threefusion.guidance.prior.model_settings import ModelSettings
-from threefusion.guidance.prior.models import NETWORKS
 from threefusion.guidance.prior.multi_view_unet import is_multi_view_unet, read_multi_view_unet, translated
 from threefusion.guidance.prior.settings import MultiViewConfig
 from threefusion.types import RenderOutput, ViewBatch

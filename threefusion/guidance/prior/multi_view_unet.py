@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from threefusion.errors import first_line
-from threefusion.guidance.prior.files import ModelError, network_files, read_settings
+from threefusion.guidance.prior.files import read_settings
 from threefusion.guidance.prior.model_settings import ModelSettings, class_defaults
-from threefusion.guidance.prior.reading import misfit
+from threefusion.guidance.prior.reading import read_weights
 
 CLASS = "MultiViewUNetModel"
 NEEDED = ("image_size", "in_channels", "model_channels", "out_channels", "num_res_blocks", "attention_resolutions", "context_dim")
@@ -109,32 +107,10 @@ def read_multi_view_unet(folder: Path, settings: Mapping[str, Any], dtype: torch
         ModelError: a weight is missing, surplus or of another shape, or a file cannot be read.
     """
     from diffusers import UNet2DConditionModel
-    from safetensors.torch import load_file
 
-    files = [file for file in network_files(folder / "unet")[1] if file.suffix == ".safetensors"]
-    try:
-        weights = {name: value for file in files for name, value in load_file(file).items()}
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / 'unet'}: cannot be read ({first_line(error)})") from error
-    renamed = rename(weights, settings)
     with torch.device("meta"):
         unet = UNet2DConditionModel(**{name: value for name, value in settings.items() if name[:1] != "_"})
-    wanted = {name: value.shape for name, value in unet.state_dict().items()}
-    fault = misfit(
-        {
-            "missing_keys": wanted.keys() - renamed.keys(),
-            "unexpected_keys": renamed.keys() - wanted.keys(),
-            "mismatched_keys": [
-                (name, value.shape, wanted[name])
-                for name, value in renamed.items()
-                if name in wanted and value.shape != wanted[name]
-            ],
-        }
-    )
-    if fault:
-        raise ModelError(f"{files[0] if len(files) == 1 else folder / 'unet'}: {fault}")
-    unet.load_state_dict(renamed, assign=True)
-    return unet.to(dtype=dtype).eval()
+    return read_weights(unet, folder / "unet", lambda weights: rename(weights, settings)).to(dtype=dtype)
 
 
 def rename(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -39,6 +39,8 @@ class PretrainedPrior(DiffusionPrior):
 
     parts: ClassVar[tuple[str, ...]] = NETWORKS["pixel"]
     """The folders that are read; the first holds the denoising network."""
+    encoder_parts: ClassVar[tuple[str, ...]] = TEXT_PARTS
+    """What the model's text encoder is read from."""
     image_channels: ClassVar[int] = 0
     """Channels of a second image that the U-Net takes beside the noised one."""
     class_embed_type: ClassVar[str | None] = None
@@ -61,7 +63,7 @@ class PretrainedPrior(DiffusionPrior):
         A single file is converted once.
         """
         if self._folder is None:
-            parts, known = (*self.parts, *TEXT_PARTS), MODELS.get(self.cfg.model)
+            parts, known = (*self.parts, *self.encoder_parts), MODELS.get(self.cfg.model)
             if known and not set(self.parts) <= set(NETWORKS[known.prior]):
                 raise ModelError(f"guidance.prior.model: {self.cfg.model} is a model for {known.prior}, not for this prior")
             if is_single_file(self.cfg.model):

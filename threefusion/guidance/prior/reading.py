@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from threefusion.errors import first_line
 from threefusion.guidance.prior.files import ModelError, network_files
@@ -44,6 +45,30 @@ def read_network(cls: type, folder: Path, dtype: torch.dtype | None = None) -> n
         raise ModelError(f"{folder}: cannot be read as {cls.__name__} ({reason})") from error
     if fault := misfit(info):
         raise ModelError(f"{files[0] if len(files) == 1 else folder}: {fault}")
+    return network.eval()
+
+
+def read_weights(network: nn.Module, folder: Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict) -> nn.Module:
+    """The network in evaluation mode with the weights in `folder`, by the names that `rename` gives them.
+
+    Raises:
+        ModelError: a weight is missing, surplus or of another shape, or a file cannot be read.
+    """
+    files = [file for file in network_files(folder)[1] if file.suffix == ".safetensors"]
+    try:
+        weights = rename({name: value for file in files for name, value in load_file(file).items()})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder}: cannot be read ({first_line(error)})") from error
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    differing = [(name, value.shape, wanted[name]) for name, value in weights.items() if name in wanted]
+    info = {
+        "missing_keys": wanted.keys() - weights.keys(),
+        "unexpected_keys": weights.keys() - wanted.keys(),
+        "mismatched_keys": [(name, stored, shape) for name, stored, shape in differing if stored != shape],
+    }
+    if fault := misfit(info):
+        raise ModelError(f"{files[0] if len(files) == 1 else folder}: {fault}")
+    network.load_state_dict(weights, assign=True)
     return network.eval()
 
 

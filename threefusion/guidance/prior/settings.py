@@ -110,6 +110,36 @@ class MultiViewConfig(LatentConfig):
     """Views that the model denoises jointly, as many as in its training; `camera.group_size` has to be a multiple."""
 
 
+@component("prior", "image-conditioned", "threefusion.guidance.prior.image_conditioned:ImageConditionedPrior")
+@dataclass(frozen=True)
+class ImageConditionedConfig(LatentConfig):
+    """A pretrained pipeline over latents that is given a picture of the object from another side, and no text."""
+
+    model: str = "zero123-xl"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    image: str = located(MISSING)
+    """The reference picture, seen from the pose below; transparent parts are taken for white."""
+    elevation_deg: float = bounded(0.0, -90, 90)
+    """Elevation of the reference's camera above the horizon."""
+    azimuth_deg: float = bounded(0.0, -360, 360)
+    """Azimuth of the reference's camera; 0 is the front (+x)."""
+    distance: float = bounded(2.0, 1e-3, 1e3)
+    """Distance of the reference's camera from the origin."""
+    pose: Literal["auto", "distance", "polar"] = "auto"
+    """Last number of the relative pose: the difference in distance, or the reference's polar angle (Stable Zero123); by default
+    the model's name decides."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.textual_inversion:
+            raise ValueError("textual_inversion: a prior that is conditioned on a picture reads no text")
+
+    @property
+    def polar(self) -> bool:
+        """Whether the relative pose ends with the reference's polar angle."""
+        return self.pose == "polar" or (self.pose == "auto" and "stable" in os.path.basename(self.model).lower())
+
+
 @dataclass(frozen=True)
 class ClosedFormConfig(Settings):
     """A distribution over images whose noise is predicted exactly."""

@@ -14,8 +14,8 @@ from torch.nn import functional
 from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, resize
+from threefusion.guidance.prior.known_models import NETWORKS
 from threefusion.guidance.prior.model_settings import ModelSettings
-from threefusion.guidance.prior.models import NETWORKS
 from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.schedule import VariancePreserving
 from threefusion.guidance.prior.scheduler import read_schedule
