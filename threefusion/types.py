@@ -142,6 +142,8 @@ class ViewTexts(TensorData):
     """Share of each text in every view; rows sum to 1."""
     negatives: tuple[str, ...] = ()
     """Negative prompts, the same for all views."""
+    plain: str | None = None
+    """The text of the whole scene, without a view; None where there is none."""
 
 
 @dataclass(frozen=True)

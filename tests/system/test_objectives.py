@@ -69,6 +69,40 @@ def test_a_critics_first_parameters_follow_from_the_seed(vsd, tiny):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+VSD = f"guidance={{type: vsd, critic: {{lr: {{knots: {{0: 0, 4: 0.04}}}}}}, {GAUSSIAN}}}"
+
+
+def test_the_critic_of_vsd_has_a_schedule_of_its_own_and_is_resumed_bit_for_bit(tiny, tmp_path):
+    more = ["optimizer.schedule=0.5", "trainer.max_steps=6"]
+    whole = checkpoint(run(toy(tiny, VSD, *more), tmp_path / "whole"))
+    run(toy(tiny, VSD, *more, "trainer.max_steps=3"), tmp_path / "parts")
+    parts = checkpoint(run(toy(tiny, VSD, *more), tmp_path / "parts"))
+    critics = [name for name in whole["state_dict"] if name.startswith("guidance.")]
+    assert critics == ["guidance.guidance.critic.shift", "guidance.guidance.critic.log_ratio"]
+    assert whole["state_dict"].keys() == parts["state_dict"].keys()
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, parts["state_dict"][name]), name
+    # the rates of the last step: half of 0.01, and the critic's own
+    for state in (whole, parts):
+        assert [group["lr"] for group in state["optimizer_states"][0]["param_groups"]] == [0.005, 0.04]
+    # Adam's steps are as long as the rate: 0 + 0.01 + 0.02 + 0.03 + 0.04 + 0.04 at most
+    moved = whole["state_dict"][critics[1]].abs().item()
+    assert 0.01 < moved < 0.141
+
+
+def test_a_second_learning_rate_for_a_critic_is_refused(tiny):
+    with pytest.raises(UserError, match=r"optimizer\.groups\.guidance\.guidance\.critic: the guidance has a learning rate"):
+        build_system(toy(tiny, VSD, "optimizer.groups={guidance.guidance.critic: 0.1}"))
+
+
+def test_the_network_of_a_critic_is_not_in_a_checkpoint(tiny, tmp_path):
+    config = toy(tiny, "guidance={type: vsd, prior: {type: pixel, model: toyworld-pixel}}", "trainer.max_steps=1")
+    names = [name for name in checkpoint(run(config, tmp_path / "run"))["state_dict"] if name.startswith("guidance.")]
+    assert names and all(
+        name.startswith(("guidance.guidance.critic.lora.", "guidance.guidance.critic.camera.")) for name in names
+    )
+
+
 def test_an_objective_without_a_prior_trains_a_scene(tiny, tmp_path):
     config = toy(tiny, "guidance={type: toy-clip}", "prompt.text=a red ÿÿA", "trainer.max_steps=12", "optimizer.lr=0.05")
     folder = run(config, tmp_path / "run")

@@ -38,6 +38,7 @@ main(sys.argv[1:])
 
 SURFACE = ["geometry.type=sdf-field", "renderer.type=neus", "loss.eikonal.weight=0.1"]
 RUNS = {
+    "critic": ["trainer.max_steps=3", "guidance.type=vsd", "guidance.critic.lr=0.01"],
     "one stage": ["trainer.max_steps=3"],
     "two stages": ["stages=[{steps: 2}, {steps: 3, camera: {height: 8, width: 8}}]"],
     "renderer with a parameter": [

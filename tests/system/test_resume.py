@@ -44,12 +44,19 @@ def final_parameters(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "step-000012.ckpt", weights_only=True)["state_dict"]
 
 
+OTHERS = {
+    "adam": [],
+    "shampoo": ["optimizer=shampoo"],
+    "critic": ["guidance.type=vsd", "guidance.critic.lr=0.01"],
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adam", "shampoo"])
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny: Path, tmp_path: Path, optimizer: str) -> None:
+@pytest.mark.parametrize("overrides", [*OTHERS.values()], ids=[*OTHERS])
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny: Path, tmp_path: Path, overrides: list[str]) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     # rows of three steps, which checkpoints of five cut through
-    words = ("--config", str(tiny), f"optimizer={optimizer}", "trainer.log_every_n_steps=3", "--out")
+    words = ("--config", str(tiny), *overrides, "trainer.log_every_n_steps=3", "--out")
     train(*words, str(whole))
     assert train(*words, str(killed), die_at=2) == -9
     assert not list((killed / "checkpoints").glob("*.ckpt"))

@@ -117,9 +117,14 @@ def describe_section(name: str) -> list[dict[str, Any]]:
 
 
 def describe_fields(settings: type, known: Catalogue) -> list[dict[str, Any]]:
-    """Name, type, range, default, whether it must be given, and sentence of every field of a settings class."""
+    """Name, type, range, default, whether it must be given, and sentence of every field of a settings class; dots in the names
+    of those in a section of it."""
     described, sources = [], field_sources(settings)
     for field in dataclasses.fields(settings):
+        if dataclasses.is_dataclass(field.default_factory):
+            inner = describe_fields(field.default_factory, known)
+            described += [{**below, "name": f"{field.name}.{below['name']}"} for below in inner]
+            continue
         default, required = _default(field)
         kind = field.metadata.get("kind")
         annotation, sentence = sources[field.name]

@@ -18,10 +18,10 @@ def build_objective(cfg: GuidanceConfig, prior_of: Callable[[Settings], Diffusio
     return build(cfg, prior_of(cfg.prior)) if isinstance(cfg, DiffusionGuidanceConfig) else build(cfg)
 
 
-def build_objectives(configs: Mapping[str, GuidanceConfig], texts: list[str]) -> nn.ModuleDict:
+def build_objectives(configs: Mapping[str, GuidanceConfig], texts: list[str], plain: str) -> nn.ModuleDict:
     """Guidance objectives by name, their texts embedded. Objectives with equal prior settings share one prior.
 
-    Every text encoder is loaded, used and freed before the first network is loaded.
+    `plain` is the text without a view. Every text encoder is loaded, used and freed before the first network is loaded.
     """
     built: list[tuple[Settings, DiffusionPrior]] = []
 
@@ -34,7 +34,9 @@ def build_objectives(configs: Mapping[str, GuidanceConfig], texts: list[str]) ->
 
     objectives = nn.ModuleDict({name: build_objective(cfg, prior_of) for name, cfg in configs.items()})
     for guidance in objectives.values():
-        guidance.embed_texts(texts)
+        guidance.embed_texts([*texts, plain] if guidance.reads_plain else texts)
     for _, prior in built:
         prior.load()
+    for guidance in objectives.values():
+        guidance.trainable()
     return objectives

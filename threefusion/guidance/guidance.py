@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.component import Component
+from threefusion.config.fields import Schedule
 from threefusion.guidance.embedding import TextEmbeddings, fill
 from threefusion.guidance.noised import NoisedViews
 from threefusion.guidance.prior.conditioning import PromptConditioning
@@ -37,6 +38,8 @@ class Guidance(Component):
     """
 
     kind: ClassVar[str] = "guidance"
+    reads_plain: ClassVar[bool] = False
+    """Whether the prompt's text without a view is among the texts that it encodes, `ViewTexts.plain`."""
     cfg: GuidanceConfig
 
     @abstractmethod
@@ -53,8 +56,15 @@ class Guidance(Component):
         return ()
 
     def trainable(self) -> nn.ModuleDict:
-        """Modules of the objective that are trained with the scene: the optimiser's groups are `guidance.<objective>.<key>…`."""
+        """Modules of the objective that are trained with the scene: the optimiser's groups are `guidance.<objective>.<key>…`.
+
+        First called when all priors are loaded.
+        """
         return nn.ModuleDict()
+
+    def rates(self) -> dict[str, Schedule]:
+        """Learning rates of parts of `trainable()`, by key; the others have the optimiser's."""
+        return {}
 
     def embed_texts(self, texts: list[str]) -> None:
         """Encode all texts of the run; called once, before any prior is loaded."""

@@ -71,7 +71,7 @@ class ScoreDistillation(DiffusionGuidance):
         loss = score_distillation_loss(x, gradient)
         if image_weight := self.cfg.image_weight(views.step):
             loss = loss + image_weight * self.image_loss(image, weight, noised, combined)
-        return GuidanceOutput(loss, metrics | {"t": noised.t.mean()})
+        return GuidanceOutput(loss, metrics | {"t": noised.t.mean()}, self.critic_loss(noised, denoiser, views))
 
     def denoiser(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> Denoiser:
         """The prior with these views' prompt and the contrast at the scheduled scale."""
@@ -100,6 +100,10 @@ class ScoreDistillation(DiffusionGuidance):
     def baseline(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, "B C h w"]:
         """What is subtracted from a contrast that predicts the noise; called without gradient."""
         return noised.noise if self.cfg.baseline == "noise" else torch.zeros_like(noised.noise)
+
+    def critic_loss(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, ""] | None:
+        """The loss of what the objective trains itself, on the views without gradient; nothing by default."""
+        return None
 
     def condition_gradient(
         self, gradient: Float[Tensor, "B C h w"], step: int

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from threefusion.config.fields import Schedule, Settings, bounded, slot
+from threefusion.guidance.prior.settings import CriticConfig
 from threefusion.registry import component
 
 Weight = Literal["sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"]
@@ -158,6 +159,23 @@ class ASDConfig(ScoreDistillationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_direction(self)
+
+
+@component("guidance", "vsd", "threefusion.guidance.vsd:VSD")
+@dataclass(frozen=True)
+class VSDConfig(ScoreDistillationConfig):
+    """Variational score distillation (ProlificDreamer, arXiv 2305.16213)."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(7.5), -1e6, 1e6)
+    t_max: Schedule = bounded(Schedule(((4999, 0.98), (5000, 0.5))), 0, 1)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """The copy of the prior that is trained on the renders, and subtracted."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_direction(self)
+        if getattr(self.prior, "offload", False):
+            raise ValueError("prior.offload: not with a critic, which is trained where the networks are")
 
 
 @component("guidance", "ism", SCORE)

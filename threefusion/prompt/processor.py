@@ -38,4 +38,4 @@ class PromptProcessor(Component):
 
     def forward(self, camera: Cameras) -> ViewTexts:
         """The texts of every view."""
-        return ViewTexts(tuple(self.view_texts()), self.view_weights(camera), self.negatives)
+        return ViewTexts(tuple(self.view_texts()), self.view_weights(camera), self.negatives, self.cfg.text)

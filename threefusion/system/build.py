@@ -21,5 +21,5 @@ def build_system(config: RunConfig, previous: Source | None = None, restoring: b
     prompt = build(config.prompt)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        objectives = build_objectives(config.guidance, prompt.texts())
+        objectives = build_objectives(config.guidance, prompt.texts(), prompt.cfg.text)
     return TextTo3D(config, *build_scene(config, previous, restoring), prompt, objectives)

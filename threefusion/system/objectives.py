@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.camera.sampler import CameraSampler
-from threefusion.config import RunConfig
+from threefusion.config import RunConfig, Schedule, Settings
 from threefusion.errors import UserError
 from threefusion.guidance.guidance import DiffusionGuidance, Guidance, GuidanceOutput
 from threefusion.types import RenderOutput, ViewBatch, ViewTexts
@@ -34,6 +35,26 @@ def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDic
         raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")
     if config.facing.steps and any(prior.reads_render for objective in guidance.values() for prior in objective.priors()):
         raise UserError("facing.steps: need a prior that depends on nothing but a text; set facing.steps=[]")
+
+
+def own_rates(guidance: nn.ModuleDict) -> dict[str, Schedule]:
+    """The learning rates that objectives name for what they train, by the name of a group of the optimiser."""
+    return {f"guidance.{name}.{key}": rate for name, part in guidance.items() for key, rate in part.rates().items()}
+
+
+def with_groups(optimizer: Settings, rates: Mapping[str, Schedule]) -> Settings:
+    """The settings of an optimiser with groups for `rates`.
+
+    Raises:
+        UserError: it names one of the groups itself.
+    """
+    if not rates:
+        return optimizer
+    groups = getattr(optimizer, "groups", {})
+    for name in rates:
+        if name in groups:
+            raise UserError(f"optimizer.groups.{name}: the guidance has a learning rate of its own for this, its lr")
+    return replace(optimizer, groups={**groups, **{name: rate.largest for name, rate in rates.items()}})
 
 
 def active(terms: nn.ModuleDict, step: int) -> dict[str, tuple[Any, float]]:

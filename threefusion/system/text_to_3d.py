@@ -30,7 +30,7 @@ from threefusion.renderer.renderer import Renderer
 from threefusion.system.facing import faces_backwards
 from threefusion.system.finite import PATIENCE, SCALER_PATIENCE, StepGuard, culprits, poisoned
 from threefusion.system.metrics import RunningMeans
-from threefusion.system.objectives import active, check_parts, guidance_loss
+from threefusion.system.objectives import active, check_parts, guidance_loss, own_rates, with_groups
 from threefusion.system.phases import PhaseClock
 from threefusion.system.retry import retry_step
 from threefusion.system.scene import prepare_load
@@ -55,7 +55,8 @@ class TextTo3D(pl.LightningModule):
         self.guidance = guidance
         """Objectives by name."""
         self.losses = nn.ModuleDict({name: build(choice) for name, choice in config.losses.items()})
-        self.optimizer_factory = build(config.optimizer)
+        self.rates = own_rates(guidance)
+        self.optimizer_factory = build(with_groups(config.optimizer, self.rates))
         self.clock = PhaseClock()
         self.metrics = RunningMeans()
         self.guard = StepGuard()
@@ -247,7 +248,8 @@ class TextTo3D(pl.LightningModule):
         """Learning rates are a pure function of the step."""
         scale = self.optimizer_factory.scale(self.global_step)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group["initial_lr"] * scale
+            rate = self.rates.get(group.get("name"))
+            group["lr"] = rate(self.global_step) if rate else group["initial_lr"] * scale
 
     def on_before_backward(self, loss: Tensor) -> None:
         """Start the clock of the backward pass."""

@@ -143,6 +143,12 @@ class Prediction:
             return self.rates[1] * self.z - self.sigma * self.output
         return (self.z - self.sigma * self.output) / self.alpha
 
+    def exact(self, x: Float[Tensor, "B C h w"], noise: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """What the network should have put out for a state made from `x` and `noise`."""
+        if self.target == "velocity":
+            return self.rates[0] * x + self.rates[1] * noise
+        return noise if self.target == "noise" else x
+
     @property
     def velocity(self) -> Float[Tensor, "B C h w"]:
         """The predicted velocity: alpha noise - sigma x on a variance-preserving schedule, noise - x on a rectified flow."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.conditioning import Conditioning, Prediction
+from threefusion.guidance.prior.critic import Critic
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
-from threefusion.guidance.prior.schedule import VariancePreserving, alphas_cumprod
-from threefusion.guidance.prior.settings import GaussianConfig
+from threefusion.guidance.prior.schedule import NoiseSchedule, VariancePreserving, alphas_cumprod
+from threefusion.guidance.prior.settings import CriticConfig, GaussianConfig
 
 
 class ColorTexts(TextEncoder):
@@ -23,6 +24,28 @@ class ColorTexts(TextEncoder):
         """The unconditional Gaussian for the empty text, the conditional one for every other."""
         with_prompt, without = (*self.cfg.mean, self.cfg.std), (*self.cfg.uncond_mean, self.cfg.uncond_std)
         return Conditioning(torch.tensor([[with_prompt if text else without] for text in texts]))
+
+
+class GaussianCritic(Critic):
+    """The same prior with a mean colour and a standard deviation that are trained, as changes of those of the text."""
+
+    def __init__(self, prior: GaussianPrior) -> None:
+        super().__init__()
+        self.prior = prior
+        self.shift = nn.Parameter(torch.zeros(3))
+        self.log_ratio = nn.Parameter(torch.zeros(1))
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The prior's."""
+        return self.prior.schedule
+
+    def forward(
+        self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning, pose: Float[Tensor, "B 16"]
+    ) -> Prediction:
+        """The exact prediction for the changed Gaussian, from wherever it is seen."""
+        mean, std = condition.tokens.split((3, 1), dim=-1)
+        return self.prior.predict(z, t, Conditioning(torch.cat([mean + self.shift, std * self.log_ratio.exp()], dim=-1)))
 
 
 class GaussianPrior(DiffusionPrior):
@@ -49,6 +72,10 @@ class GaussianPrior(DiffusionPrior):
         mean = 2 * condition.tokens[:, 0, :3, None, None] - 1
         variance = alpha**2 * condition.tokens[:, 0, 3, None, None, None] ** 2 + sigma**2
         return sigma * (z - alpha * mean) / variance
+
+    def critic(self, cfg: CriticConfig) -> GaussianCritic:
+        """A Gaussian of its own."""
+        return GaussianCritic(self).to(self.device)
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W 3"]:
         """[-1, 1] mapped to colours."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,8 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.errors import UserError
+from threefusion.guidance.prior.adapter import AdaptedCritic
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.convert import converted
+from threefusion.guidance.prior.critic import Critic
 from threefusion.guidance.prior.execution import Call, Offloaded, runner
 from threefusion.guidance.prior.files import SCHEDULERS, TEXT_PARTS, ModelError, text_parts
 from threefusion.guidance.prior.lora import Lora
@@ -24,7 +28,7 @@ from threefusion.guidance.prior.prior import DiffusionPrior, TextEncoder
 from threefusion.guidance.prior.reading import read_network
 from threefusion.guidance.prior.schedule import NoiseSchedule
 from threefusion.guidance.prior.scheduler import read_schedule, read_target
-from threefusion.guidance.prior.settings import PretrainedConfig
+from threefusion.guidance.prior.settings import CriticConfig, PretrainedConfig
 from threefusion.guidance.prior.single_file import is_single_file
 from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
 from threefusion.guidance.prior.textual_inversion import TextualInversion
@@ -171,7 +175,8 @@ class PretrainedPrior(DiffusionPrior):
         network = self._networks[part]
         if next(network.parameters()).dtype != dtype:
             # Not the method of diffusers, which warns of parts to be kept in float32 although these networks have none.
-            nn.Module.to(network, dtype=dtype)
+            # What is trained stays in float32.
+            network._apply(lambda tensor: tensor if tensor.requires_grad or not tensor.is_floating_point() else tensor.to(dtype))
         return network
 
     def run(self, name: str, network: Callable[[], nn.Module], *inputs: Tensor, **options: Any) -> Any:
@@ -214,6 +219,23 @@ class PretrainedPrior(DiffusionPrior):
         """What the network is given: the noised image, the time, the tokens, then what else `denoiser` takes."""
         image = z.to(self.dtype, memory_format=torch.channels_last)
         return image, self.schedule.timesteps(t), condition.tokens.to(self.dtype)
+
+    def critic(self, cfg: CriticConfig) -> Critic:
+        """The network with LoRA in its attention layers, which shares all frozen weights with the prior's.
+
+        Raises:
+            UserError: the network has no attention layers, or another time embedding.
+        """
+        self.load()
+        return AdaptedCritic(self._networks[self.parts[0]], cfg, self.with_network).to(self.device)
+
+    def with_network(self, network: nn.Module) -> PretrainedPrior:
+        """The same prior with another network in place of the one that predicts; it runs eagerly."""
+        twin = copy.copy(self)
+        twin.cfg = replace(self.cfg, execution="eager")
+        twin._networks = {**self._networks, self.parts[0]: network}
+        twin._runners = {}
+        return twin
 
     def text_encoder(self) -> TextEncoder:
         """T5 or CLIP of the same pipeline."""

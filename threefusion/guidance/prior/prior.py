@@ -12,8 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.component import Component
+from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning, Prediction, PromptConditioning, Target
+from threefusion.guidance.prior.critic import Critic
 from threefusion.guidance.prior.schedule import NoiseSchedule
+from threefusion.guidance.prior.settings import CriticConfig
 from threefusion.types import RenderOutput, ViewBatch, Want
 
 
@@ -134,6 +137,14 @@ class DiffusionPrior(Component):
         `render` is None where there is only an image.
         """
         return prompt
+
+    def critic(self, cfg: CriticConfig) -> Critic:
+        """A trainable copy of the predictor, which answers as the prior does until it is trained.
+
+        Raises:
+            UserError: the prior has none.
+        """
+        raise UserError(f"guidance: needs a critic, which {type(self).__name__} does not have")
 
     @abstractmethod
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W 3"]:

@@ -6,7 +6,7 @@ import os
 from dataclasses import MISSING, dataclass
 from typing import Literal
 
-from threefusion.config.fields import Settings, bounded, check_color, located
+from threefusion.config.fields import Schedule, Settings, bounded, check_color, located
 from threefusion.guidance.prior.models import local_folder
 from threefusion.registry import component
 
@@ -57,6 +57,22 @@ class PretrainedConfig(Settings):
             if os.path.exists(path := os.path.expanduser(getattr(self, field) or "")):
                 # so that a run is resumed from anywhere
                 object.__setattr__(self, field, os.path.abspath(path))
+
+
+@dataclass(frozen=True)
+class CriticConfig(Settings):
+    """A trainable copy of a prior's predictor. `gaussian` has one with a mean colour and a standard deviation, without LoRA."""
+
+    lr: Schedule = bounded(Schedule.constant(1e-4), 0, 1e3)
+    """Learning rate; `optimizer.groups` and `optimizer.schedule` do not change it."""
+    rank: int = bounded(4, 1, 4096)
+    """Rank of LoRA, in every linear layer of the network's attention blocks."""
+    alpha: float | None = bounded(None, 0, 1e6, open_low=True)
+    """LoRA is scaled by alpha / rank; by default alpha is the rank."""
+    camera: bool = True
+    """Condition the critic on the camera, through two layers that are added to the network's embedding of the time."""
+    camera_dropout: float = bounded(0.1, 0, 1)
+    """Share of the critic's training without the camera."""
 
 
 @component("prior", "pixel", "threefusion.guidance.prior.pixel:PixelPrior")
