@@ -78,10 +78,10 @@ def test_before_the_critic_is_trained_it_is_classifier_score_distillation_times_
     assert expected[0].any()
 
 
-@pytest.mark.parametrize(("critic", "tolerance"), [(PopulationCritic, 0.002), (None, 0.02)], ids=["exact", "learned"])
+@pytest.mark.parametrize(("critic", "tolerance"), [(PopulationCritic, 0.005), (None, 0.02)], ids=["exact", "learned"])
 def test_particles_spread_as_the_prior_does(critic, tolerance):
     cfg = VSDConfig(guidance_scale=Schedule.constant(1.0), t_max=Schedule.constant(0.98))
-    mean, std = move(cfg, start(2, 16), 200 if critic else 400, critic)
+    mean, std = move(cfg, start(2, 16), 300 if critic else 400, critic)
     assert mean == pytest.approx(MEAN, rel=tolerance)
     assert std == pytest.approx(STD, rel=tolerance)
 

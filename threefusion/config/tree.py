@@ -28,15 +28,18 @@ from threefusion.registry import Entry, RegistryError
 @cache
 def schema(cls: type) -> type:
     """The class that OmegaConf checks settings of `cls` against: itself, unless a field holds what OmegaConf has no type for."""
-    foreign = {name for name, hint in field_types(cls).items() if Schedule in kinds(hint) or item_settings(hint)}
-    foreign |= {field.name for field in dataclasses.fields(cls) if field.metadata.keys() & {"named", "derived"}}
-    if not foreign:
+    wanted = {field.name: _checked_type(field, field_types(cls)[field.name]) for field in dataclasses.fields(cls)}
+    if all(wanted[name] is hint for name, hint in field_types(cls).items() if name in wanted):
         return cls
-    fields = [
-        (key_of(field), Any if field.name in foreign else field_types(cls)[field.name], dataclasses.field(default=None))
-        for field in dataclasses.fields(cls)
-    ]
+    fields = [(key_of(field), wanted[field.name], dataclasses.field(default=None)) for field in dataclasses.fields(cls)]
     return dataclasses.make_dataclass(cls.__name__, fields, frozen=True, bases=(Settings,))
+
+
+def _checked_type(field: dataclasses.Field, hint: Any) -> Any:
+    """The type that OmegaConf checks a field against."""
+    if Schedule in kinds(hint) or item_settings(hint) or field.metadata.keys() & {"named", "derived"}:
+        return Any
+    return schema(hint) if isinstance(hint, type) and issubclass(hint, Settings) else hint
 
 
 def default_of(field: dataclasses.Field) -> Any:
