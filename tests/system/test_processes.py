@@ -66,7 +66,7 @@ def run(tmp_path: Path, config: Path, name: str, *overrides: str) -> dict[str, t
         *overrides,
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     checkpoints = sorted(out.rglob("*.ckpt"))
     assert len(checkpoints) == len(list(out.rglob("checkpoints")))

@@ -38,7 +38,7 @@ class AdaptedCritic(Critic):
         self.lora = add_lora(adapted, layers, cfg)
         self.camera = add_camera(adapted) if cfg.camera else None
         self.requires_grad_().to(torch.float32)
-        self.twin = prior_with(adapted.eval())
+        self.twin = prior_with(adapted)
 
     @property
     def schedule(self) -> NoiseSchedule:
