@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from threefusion.config.fields import Settings, bounded, literal
+from threefusion.errors import did_you_mean, nearest
 from threefusion.registry import component
 
 
@@ -29,6 +31,20 @@ class PlainConfig(PromptConfig):
     """One text for all views."""
 
 
+VIEWS = ("front", "side", "back", "overhead")
+
+
+def without(text: str, words: list[str]) -> str:
+    """The text without some of its words or phrases, whole ones only, in any case, and without the commas that they leave.
+
+    >>> without("a smiling cat, happy face, in a hat", ["smiling", "happy face"])
+    'a cat, in a hat'
+    """
+    for word in words:
+        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)\s*", "", text, flags=re.IGNORECASE) if word else text
+    return re.sub(r"\s*(,\s*)+", ", ", text).strip(" ,")
+
+
 @dataclass(frozen=True)
 class ViewDependentConfig(PromptConfig):
     """A text per view, made from one."""
@@ -46,10 +62,24 @@ class ViewDependentConfig(PromptConfig):
     overhead: str | None = literal(None)
     """Text of overhead views, in place of the template."""
 
+    drop: dict[str, list[str]] = literal({})
+    """Words of the text that contradict a view, by view, such as {back: [face, smiling]}: they are left out of its text."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if "{prompt}" not in self.template:
             raise ValueError("template: must contain {prompt}")
+        for view, words in self.drop.items():
+            if view not in VIEWS:
+                raise ValueError(f"drop: {view!r} is no view{nearest(view, VIEWS)}")
+            if getattr(self, view):
+                raise ValueError(f"drop: {view} has a text of its own, from which nothing is left out")
+            for word in words:
+                if without(self.text, [word]) == without(self.text, []):
+                    near = did_you_mean(word, re.findall(r"\w+", self.text))
+                    raise ValueError(f"drop: {view} names {word!r}, which is not in the text {self.text!r}{near}")
+            if not without(self.text, words):
+                raise ValueError(f"drop: {view} names every word of the text")
 
 
 @component("prompt", "interpolated", "threefusion.prompt.view_dependent:Interpolated", gives=("blended-views",))

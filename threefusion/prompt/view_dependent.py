@@ -10,10 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.prompt.processor import PromptProcessor
-from threefusion.prompt.settings import BinnedConfig, ViewDependentConfig
+from threefusion.prompt.settings import VIEWS, BinnedConfig, ViewDependentConfig, without
 from threefusion.types import Cameras
-
-VIEWS = ("front", "side", "back", "overhead")
 
 
 class Plain(PromptProcessor):
@@ -38,7 +36,8 @@ class ViewDependent(PromptProcessor):
 
         def text(view: str) -> str:
             # Not str.format: a prompt may hold braces of its own.
-            return getattr(self.cfg, view) or self.cfg.template.replace("{view}", view).replace("{prompt}", self.cfg.text)
+            shown = without(self.cfg.text, self.cfg.drop[view]) if view in self.cfg.drop else self.cfg.text
+            return getattr(self.cfg, view) or self.cfg.template.replace("{view}", view).replace("{prompt}", shown)
 
         return [text(view) for view in VIEWS]
 
