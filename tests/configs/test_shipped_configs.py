@@ -27,6 +27,7 @@ REAL = {
     "magic3d": ["pixel", "latent"],
     "fantasia3d": ["latent", "latent"],
     "textmesh": ["pixel", "latent"],
+    "cfd": ["latent", "latent"],
 }
 """The prior of each stage."""
 
@@ -39,6 +40,8 @@ SMALLER = {
     ("fantasia3d", 0): TETRAHEDRA,
     ("fantasia3d", 1): TETRAHEDRA[:2],
     ("textmesh", 1): TETRAHEDRA[:2],
+    ("cfd", 0): TETRAHEDRA[:2],
+    ("cfd", 1): TETRAHEDRA[:2],
 }
 """What is changed in a stage beside the model, because it takes too long on one core for a test."""
 

@@ -86,6 +86,8 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
 
 
 SCORE = "threefusion.guidance.score:ScoreDistillation"
+FALLING = ((0, 0.98), (2000, 0.692), (5000, 0.404), (10000, 0.212))
+"""Times of consistent flow distillation."""
 
 
 @component("guidance", "sds", SCORE)
@@ -208,6 +210,19 @@ class PFDConfig(SDIConfig):
     """SDI towards the clean image that the reverse ODE is solved for (arXiv 2605.09071)."""
 
     denoising_steps: int = bounded(10, 1, 1000)
+
+
+@component("guidance", "cfd", SCORE)
+@dataclass(frozen=True)
+class CFDConfig(ScoreDistillationConfig):
+    """Consistent flow distillation (arXiv 2501.05445): the distance to the clean image under noise on the surface; t falls in
+    10,000 steps as in the authors' first stage, set it to your run's."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(50.0), -1e6, 1e6)
+    noise: Settings = slot("noise", "surface")
+    timestep_weight: Weight = "sigma_over_alpha"
+    t_min: Schedule = bounded(Schedule(FALLING), 0, 1)
+    t_max: Schedule = bounded(Schedule(FALLING), 0, 1)
 
 
 @component("guidance", "rfds", SCORE)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def resize(rgb: Float[Tensor, "B H W 3"], size: int) -> Float[Tensor, "B size size 3"]:
+def resize(rgb: Float[Tensor, "B H W C"], size: int) -> Float[Tensor, "B size size C"]:
     """The images at `size` by `size` pixels, antialiased bilinear; the very same tensor if they have that size already.
 
     >>> import torch
