@@ -7,10 +7,12 @@ from threefusion.guidance.prior.original_names import original_names
 
 SD = {
     "conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_2": "time_embed.2",
-    "down_blocks.0.downsamplers.0.conv": "input_blocks.3.0.op", "down_blocks.1.resnets.0.conv_shortcut": "input_blocks.4.0.skip_connection",
+    "down_blocks.0.downsamplers.0.conv": "input_blocks.3.0.op",
+    "down_blocks.1.resnets.0.conv_shortcut": "input_blocks.4.0.skip_connection",
     "mid_block.resnets.1.time_emb_proj": "middle_block.2.emb_layers.1",
     "up_blocks.0.upsamplers.0.conv": "output_blocks.2.1.conv", "up_blocks.1.upsamplers.0.conv": "output_blocks.5.2.conv",
-    "up_blocks.3.attentions.2.proj_out": "output_blocks.11.1.proj_out", "up_blocks.2.resnets.1.conv2": "output_blocks.7.0.out_layers.3",
+    "up_blocks.3.attentions.2.proj_out": "output_blocks.11.1.proj_out",
+    "up_blocks.2.resnets.1.conv2": "output_blocks.7.0.out_layers.3",
 }  # fmt: skip
 XL = {
     "add_embedding.linear_2": "label_emb.0.2", "down_blocks.2.attentions.1.transformer_blocks.9.attn2.to_k":
