@@ -45,8 +45,9 @@ def test_a_file_is_the_same_model_as_its_folder(pipelines, file, capsys):
     own = prior(file, folder)
     for found, expected in zip(outputs(own), outputs(prior(folder, None)), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    said = [line for line in capsys.readouterr().err.splitlines() if "converted once" in line]
-    assert said == [f"{file}: Stable Diffusion 1, converted once to {own.folder} with the settings and tokenizer of {folder}"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"{file}: Stable Diffusion 1, converted once to {own.folder} with the settings and tokenizer of {folder}"
+    ]
     assert fingerprint(own.folder, ("tokenizer",)) == fingerprint(folder, ("tokenizer",))
 
 

@@ -98,7 +98,9 @@ class Lora:
 
     def __str__(self) -> str:
         counts = Counter(layer.part for layer in self.layers)
-        parts = " and ".join(f"{count} layers of the {part.replace('_', ' ')}" for part, count in counts.items())
+        parts = " and ".join(
+            f"{count} layer{'s' if count > 1 else ''} of the {part.replace('_', ' ')}" for part, count in counts.items()
+        )
         pairs = zip(self.layers, self.alphas, strict=True)
         # without an alpha, kohya and diffusers take the rank
         texts = Counter(f"rank {layer.rank}, {'no alpha' if alpha is None else f'alpha {alpha:g}'}" for layer, alpha in pairs)

@@ -145,11 +145,10 @@ class PretrainedPrior(DiffusionPrior):
         for part in self.parts:
             self.settings(part)
         _ = self.shape  # which may be unknown
-        for part in self.parts:
-            if part not in SCHEDULERS and part not in self._networks:
-                self._networks[part] = self.read_network(part)
-        for lora in self.loras:
-            print(lora, file=sys.stderr)
+        if missing := [part for part in self.parts if part not in SCHEDULERS and part not in self._networks]:
+            self._networks |= {part: self.read_network(part) for part in missing}
+            for lora in self.loras:
+                print(lora, file=sys.stderr)
 
     def read_network(self, part: str) -> nn.Module:
         """A network, frozen, in the precision of its file."""

@@ -116,9 +116,11 @@ def _instead(missing: str, surplus: Sequence[str]) -> str:
 
 def silence() -> None:
     """Turn off the libraries' progress bars and their reports of weights, which end here as errors."""
+    from diffusers.utils.logging import disable_progress_bar as disable_bar_of_diffusers
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    disable_bar_of_diffusers()
     for name in ("transformers", "diffusers"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
