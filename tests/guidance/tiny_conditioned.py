@@ -100,3 +100,16 @@ def save_picture(file: Path) -> Path:
     rgba = torch.cat([inside * torch.tensor([0.8, 0.1, 0.1]), inside], -1)
     Image.fromarray((rgba * 255).round().byte().numpy()).save(file)
     return file
+
+
+def save_tiny_controlnet(folder: Path, pipeline: Path, seed: int = 3) -> Path:
+    """A ControlNet beside the U-Net of a pipeline, as after some training: what starts at zero does not stay there."""
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    torch.manual_seed(seed)
+    network = ControlNetModel.from_unet(UNet2DConditionModel.from_pretrained(pipeline / "unet"))
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    network.save_pretrained(folder)
+    return folder

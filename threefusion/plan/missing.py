@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from threefusion.config import RunConfig, Settings
-from threefusion.guidance.prior.models import MODELS, local_folder, on_this_machine
+from threefusion.guidance.prior.known_models import MODELS, NETWORKS
+from threefusion.guidance.prior.models import local_folder, on_this_machine
 from threefusion.guidance.prior.precision import HALF
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import entry_of
@@ -30,7 +31,10 @@ def _is_missing(prior: Settings | None) -> bool:
     cls = None if prior is None else entry_of(prior).load()
     if not hasattr(cls, "encoder_parts") or local_folder(prior.model) is not None:
         return False
-    return on_this_machine(prior.model, (*cls.parts, *cls.encoder_parts), prior.revision) is None
+    if on_this_machine(prior.model, (*cls.parts, *cls.encoder_parts), prior.revision) is None:
+        return True
+    controls = getattr(prior, "control", ())
+    return any(on_this_machine(control.model, NETWORKS["controlnet"]) is None for control in controls)
 
 
 def with_stand_ins(config: RunConfig, missing: list[Settings]) -> RunConfig:

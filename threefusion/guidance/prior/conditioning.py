@@ -32,6 +32,8 @@ class Conditioning(TensorData):
     """One vector per text (SDXL, SD3)."""
     camera: Float[Tensor, "B M"] | None = None
     """A flattened camera pose (MVDream)."""
+    control: Float[Tensor, "B K H W"] | None = None
+    """Images of ControlNets in [0, 1], side by side in the channels."""
     image: Float[Tensor, "B C h w"] | None = None
     """A reference image in the prior's space (Zero-1-to-3)."""
 

@@ -74,10 +74,11 @@ def wanted(names: Sequence[str], parts: Sequence[str]) -> list[str]:
     """Those of a repository's file names that `parts` are read from, and with the first text encoder all others."""
     chosen = [name for name in names if name == "model_index.json"]
     for part in (*parts, *(FURTHER_TEXT_PARTS if TEXT_PARTS[0] in parts else ())):
-        own = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
+        start = "" if part == "." else f"{part}/"
+        own = [name.removeprefix(start) for name in names if name.startswith(start) and "/" not in name.removeprefix(start)]
         weights = next(filter(None, (weight_names(part, own, variant) for variant in VARIANTS)), [])
         settings = [name for name in own if name.endswith((".json", ".txt", ".model")) and ".index." not in name]
-        chosen += [f"{part}/{name}" for name in (*settings, *weights)]
+        chosen += [f"{start}{name}" for name in (*settings, *weights)]
     return chosen
 
 

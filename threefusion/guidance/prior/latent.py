@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.guidance.prior.autoencoder import check_autoencoder, downsampling, first_channels, normalisation
-from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
+from threefusion.guidance.prior.control import ControlledUNet, control_image, control_name, read_control
 from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.known_models import NETWORKS
@@ -18,6 +20,7 @@ from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.guidance.prior.sdxl import SizedUNet, XLTextEncoder, check_sizes, image_sizes, is_sized
 from threefusion.guidance.prior.settings import LatentConfig
+from threefusion.types import RenderOutput, ViewBatch, Want
 
 
 class LatentPrior(PretrainedPrior):
@@ -29,6 +32,10 @@ class LatentPrior(PretrainedPrior):
     parts: ClassVar[tuple[str, ...]] = NETWORKS["latent"]
     takes_sizes: ClassVar[bool] = True
     cfg: LatentConfig
+
+    def __init__(self, cfg: LatentConfig) -> None:
+        super().__init__(cfg)
+        self.reads_render = bool(cfg.control)
 
     @property
     def stochastic_encoder(self) -> bool:
@@ -75,19 +82,45 @@ class LatentPrior(PretrainedPrior):
         """The U-Net's, or the autoencoder's first layer, which is at image resolution."""
         return max(super().largest_layer(views), views * first_channels(self.settings("vae")) * self.image_size**2)
 
+    def load(self) -> None:
+        """Load the networks, ControlNets included."""
+        super().load()
+        for index, control in enumerate(self.cfg.control):
+            if control_name(index) not in self._networks:
+                self._networks[control_name(index)] = self.frozen(read_control(control.model, self.settings("unet")))
+
+    @property
+    def wants(self) -> Want:
+        """Normals, if a ControlNet is given them."""
+        return Want(normals=any(control.what != "depth" for control in self.cfg.control))
+
+    def condition(self, prompt: PromptConditioning, views: ViewBatch, render: RenderOutput | None) -> PromptConditioning:
+        """Every condition with the control images."""
+        if not self.cfg.control:
+            return prompt
+        assert render is not None, "reads_render"
+        images = [control_image(control.what, render, views.camera, self.image_size) for control in self.cfg.control]
+        return prompt.map(lambda condition: replace(condition, control=torch.cat(images, 1)))
+
     def network_inputs(
         self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning
     ) -> tuple[Float[Tensor, "B D h w"], Tensor, *tuple[Tensor, ...]]:
-        """As in the base class; for Stable Diffusion XL also the pooled text and the image's size."""
-        usual = super().network_inputs(z, t, condition)
-        if not is_sized(self.settings("unet")):
-            return usual
-        assert condition.pooled is not None
-        return *usual, condition.pooled.to(self.dtype), image_sizes(self.image_size, len(z), z.device)
+        """As in the base class; then the pooled text and the image's size for Stable Diffusion XL, then control images."""
+        inputs = super().network_inputs(z, t, condition)
+        if is_sized(self.settings("unet")):
+            assert condition.pooled is not None
+            inputs = (*inputs, condition.pooled.to(self.dtype), image_sizes(self.image_size, len(z), z.device))
+        if self.cfg.control:
+            assert condition.control is not None
+            inputs = (*inputs, condition.control.to(self.dtype, memory_format=torch.channels_last))
+        return inputs
 
     def denoiser(self) -> nn.Module:
         """The U-Net as a module that takes `network_inputs` in order."""
         unet = super().denoiser()
+        if self.cfg.control:
+            controls = [self.network(control_name(index), self.dtype) for index in range(len(self.cfg.control))]
+            return ControlledUNet(unet, controls, [control.scale for control in self.cfg.control])
         return SizedUNet(unet) if is_sized(self.settings("unet")) else unet
 
     def text_encoder(self) -> TextEncoder:

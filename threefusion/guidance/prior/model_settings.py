@@ -25,8 +25,10 @@ CLASSES = {
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "scheduler": (*TABLES, *FLOWS),
+    ".": ("ControlNetModel",),
 }
-"""The classes of diffusers that are supported; a network's first one is meant where no class is named."""
+"""The classes of diffusers that are supported, by folder (`.` is a network by itself); a network's first one is meant where no
+class is named."""
 WHY_NOT = {
     **dict.fromkeys(("LCM", "TCD", "FlowMatchLCM"), "a model distilled to few steps has no score"),
     **dict.fromkeys(("EDMEuler", "EDMDPMSolverMultistep"), "EDM's scaling of inputs and outputs is not implemented"),

@@ -157,6 +157,10 @@ class PretrainedPrior(DiffusionPrior):
         network = self.stored_network(part, torch.float32 if loras else None)
         for lora in loras:
             lora.merge(network, part)
+        return self.frozen(network)
+
+    def frozen(self, network: nn.Module) -> nn.Module:
+        """A network that is not trained, where weights are stored."""
         return network.requires_grad_(False).to(self.storage, memory_format=torch.channels_last)
 
     def stored_network(self, part: str, dtype: torch.dtype | None) -> nn.Module:

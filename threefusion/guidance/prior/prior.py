@@ -55,7 +55,7 @@ class DiffusionPrior(Component):
     """What the network was trained to predict."""
     group_size: int = 1
     """Views that the network denoises jointly; they share one t and lie next to each other in a batch."""
-    reads_render: ClassVar[bool] = False
+    reads_render: bool = False
     """Whether `condition` needs a render."""
 
     def __init__(self, cfg=None) -> None:

@@ -94,6 +94,24 @@ class SuperResolutionConfig(PretrainedConfig):
     """Timestep to which the low-resolution image is noised; more lets the model change more. 250 is diffusers' default."""
 
 
+@dataclass(frozen=True)
+class ControlNet(Settings):
+    """A ControlNet beside the U-Net."""
+
+    model: str = "controlnet-depth"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    what: Literal["depth", "normal", "normal-bae"] = "depth"
+    """What it is given of the render: inverse depth, or normals in the camera's axes with red to the right, or to the left as in
+    ControlNet 1.1."""
+    scale: float = bounded(1.0, -100, 100)
+    """Factor of what it adds to the U-Net."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if os.path.isdir(folder := os.path.expanduser(self.model)):
+            object.__setattr__(self, "model", os.path.abspath(folder))
+
+
 @component("prior", "latent", "threefusion.guidance.prior.latent:LatentPrior")
 @dataclass(frozen=True)
 class LatentConfig(PretrainedConfig):
@@ -105,6 +123,8 @@ class LatentConfig(PretrainedConfig):
     """An image's latents: the posterior's mode, or a sample of it."""
     gradient_checkpointing: bool = False
     """Recompute the encoder's activations in the backward pass: less memory, more time."""
+    control: tuple[ControlNet, ...] = ()
+    """ControlNets that see the scene's depth or normals, each `{model: MODEL, what: depth, scale: NUMBER}`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +133,8 @@ class LatentConfig(PretrainedConfig):
         if self.gradient_checkpointing and self.offload:
             # what is computed again in the backward pass would find the weights back in main memory
             raise ValueError("gradient_checkpointing: not together with offload")
+        if self.control and type(self) is not LatentConfig:
+            raise ValueError("control: ControlNets are for the prior latent")
 
 
 @component("prior", "multi-view", "threefusion.guidance.prior.multi_view:MultiViewPrior")

@@ -32,7 +32,7 @@ class SuperResolutionPrior(PixelPrior):
     parts: ClassVar[tuple[str, ...]] = NETWORKS["super-resolution"]
     image_channels: ClassVar[int] = 3
     class_embed_type: ClassVar[str | None] = "timestep"
-    reads_render: ClassVar[bool] = True
+    reads_render = True
     cfg: SuperResolutionConfig
 
     def check_settings(self, part: str, settings: ModelSettings) -> None:
