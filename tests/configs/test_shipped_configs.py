@@ -28,6 +28,7 @@ REAL = {
     "fantasia3d": ["latent", "latent"],
     "textmesh": ["pixel", "latent"],
     "cfd": ["latent", "latent"],
+    "prolificdreamer": ["latent", "latent", "latent"],
 }
 """The prior of each stage."""
 
@@ -42,6 +43,9 @@ SMALLER = {
     ("textmesh", 1): TETRAHEDRA[:2],
     ("cfd", 0): TETRAHEDRA[:2],
     ("cfd", 1): TETRAHEDRA[:2],
+    ("prolificdreamer", 0): TETRAHEDRA[:2],
+    ("prolificdreamer", 1): TETRAHEDRA,
+    ("prolificdreamer", 2): TETRAHEDRA[:2],
 }
 """What is changed in a stage beside the model, because it takes too long on one core for a test."""
 

@@ -204,6 +204,30 @@ def test_a_name_that_is_no_model_is_still_a_mistake(tiny):
         run(["plan", str(tiny), "guidance.prior.type=latent", "guidance.prior.model=stable-difusion-2-1-base"])
 
 
+def test_a_critic_is_counted(tiny, capsys):
+    assert run(["plan", str(tiny), "guidance.type=vsd", "guidance.prior=pixel", "--json"]) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert 100_000 < stage["critics"] < stage["prior"] / 10
+    # two moments of what is trained, in a scene and in a critic
+    assert stage["optimizer"] > 2 * stage["critics"]
+
+
+def test_the_critic_of_a_missing_model_is_said_to_be_left_out(tiny, capsys):
+    assert (
+        run(
+            [
+                "plan",
+                str(tiny),
+                "guidance.type=vsd",
+                "guidance.prior.type=latent",
+                "guidance.prior.model=stable-diffusion-2-1-base",
+            ]
+        )
+        == 0
+    )
+    assert "its activations and its critic are not" in capsys.readouterr().out
+
+
 def test_page_and_data_agree(tiny, capsys):
     assert run(["plan", str(tiny), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

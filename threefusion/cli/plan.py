@@ -62,6 +62,7 @@ def stage_lines(stage: StageMemory) -> list[str]:
     views = f"{stage.views} view{'s' if stage.views > 1 else ''} of {stage.width} x {stage.height}"
     return [
         f"  scene     {size(stage.parameters)}, optimiser {size(stage.optimizer)}",
+        *([f"  critic    {size(stage.critics)}"] if stage.critics else []),
         f"  prior     {size(stage.prior)}",
         f"  training  {size(stage.peak)}; {stage.name}, step {stage.step}: {views}, {'' if stage.normals else 'no '}normals",
     ]

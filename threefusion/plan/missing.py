@@ -53,8 +53,16 @@ def missing_weights(prior: Settings) -> int | None:
     return known.parameters * HALF.get(prior.dtype, torch.float16).itemsize if known and known.parameters else None
 
 
-def missing_note(prior: Settings) -> str:
-    """What the plan leaves out because of the missing model."""
+def has_critic(config: RunConfig, prior: Settings) -> bool:
+    """Whether an objective trains a copy of the prior."""
+    return any(
+        hasattr(objective, "critic") for objective in config.guidance.values() if getattr(objective, "prior", None) == prior
+    )
+
+
+def missing_note(prior: Settings, critic: bool = False) -> str:
+    """What the plan leaves out because of the missing model; with a `critic`, a copy of it is trained."""
+    left_out = "its activations and its critic are not" if critic else "its activations are not"
     if missing_weights(prior) is None:
         return f"{prior.model} is not on this machine and its size is unknown: its networks are not counted"
-    return f"{prior.model} is not on this machine: its weights are counted by their number, its activations are not"
+    return f"{prior.model} is not on this machine: its weights are counted by their number, {left_out}"

@@ -17,7 +17,7 @@ from threefusion.machine.memory import free_bytes, peak_bytes, peak_resident_byt
 from threefusion.ops.backend import choose_backend
 from threefusion.optimizer.optimizer import state_tensors
 from threefusion.plan.filled import Filled
-from threefusion.plan.missing import missing_note, missing_priors, missing_weights, with_stand_ins
+from threefusion.plan.missing import has_critic, missing_note, missing_priors, missing_weights, with_stand_ins
 from threefusion.plan.worst_step import needs_normals, worst_step
 from threefusion.registry import build
 from threefusion.run.folder import make_stage_folder, stage_folders
@@ -44,6 +44,8 @@ class StageMemory:
     normals: bool
     parameters: int
     """Of the scene, buffers such as an occupancy grid included."""
+    critics: int
+    """Of what objectives train themselves, such as a critic."""
     optimizer: int
     prior: int | None
     """Weights of the frozen networks of all objectives; None where some are unknown."""
@@ -152,10 +154,11 @@ def measure_stage(config: RunConfig, folder: Path, previous: Source | None) -> t
         width=drawn.camera.width,
         normals=needs_normals(system, drawn),
         parameters=sum(tensor.nbytes for part in (system.scene, system.renderer) for tensor in part.state_dict().values()),
+        critics=sum(value.nbytes for part in system.guidance.values() for value in part.trainable().parameters()),
         optimizer=sum(value.nbytes for value in state_tensors(list(trainer.optimizers[0].state.values()))),
         prior=None if None in weights else sum(weights),
         peak=peak_bytes(trainer.strategy.root_device),
-        notes=tuple(map(missing_note, missing)),
+        notes=tuple(missing_note(prior, has_critic(config, prior)) for prior in missing),
     )
     return memory, system
 
