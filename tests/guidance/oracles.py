@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from threefusion.guidance.prior.conditioning import Conditioning
+from threefusion.guidance.prior.conditioning import Conditioning, Prediction
+from threefusion.guidance.prior.critic import Critic
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.model_settings import ModelSettings
 from threefusion.guidance.prior.pixel import PixelPrior
+from threefusion.guidance.prior.schedule import NoiseSchedule
 from threefusion.guidance.prior.settings import GaussianConfig, PixelConfig
 
 COSINE = {
@@ -50,6 +53,22 @@ class GaussianNetwork(nn.Module):
         return (torch.cat([output * self.weight, rest], dim=1),)
 
 
+class Echo(Critic):
+    """Answers as the prior does, for networks without attention layers."""
+
+    def __init__(self, prior: PixelPrior) -> None:
+        super().__init__()
+        self.prior, self.zero = prior, nn.Parameter(torch.zeros(1, 1, 1, 1))
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def forward(self, z: Tensor, t: Tensor, condition: Conditioning, pose: Tensor) -> Prediction:
+        prediction = self.prior.predict(z, t, condition)
+        return replace(prediction, output=prediction.output + self.zero)
+
+
 def disguised_gaussian(prediction_type: str, channels: int = 3, size: int = 8) -> PixelPrior:
     """A pixel prior that runs a `GaussianNetwork` instead of a U-Net."""
     prior = PixelPrior(PixelConfig(model="none/none", dtype="float32"))
@@ -58,4 +77,5 @@ def disguised_gaussian(prediction_type: str, channels: int = 3, size: int = 8) -
         "scheduler": ModelSettings(Path("scheduler"), COSINE | {"prediction_type": prediction_type}),
     }
     prior._networks = {"unet": GaussianNetwork(prediction_type, channels).requires_grad_(False)}
+    prior.critic = lambda cfg: Echo(prior)
     return prior

@@ -22,7 +22,7 @@ PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "late
 def step(objective, prior, prompt, batch, image=None, texts=None):
     guidance = build(settings_class("guidance", objective)(**SETTINGS.get(objective, {})), prior)
     if texts is None:
-        guidance.embed_texts(prompt.texts())
+        guidance.embed_texts([*prompt.texts(), prompt.cfg.text] if guidance.reads_plain else prompt.texts())
         prompted = prompt(batch.camera)
     else:
         guidance.embeddings, prompted = texts(guidance.templates), prompt
