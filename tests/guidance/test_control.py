@@ -18,6 +18,7 @@ from threefusion.guidance.embedding import TextEmbeddings
 from threefusion.guidance.prior.conditioning import PromptConditioning
 from threefusion.guidance.prior.control import control_image, inverse_depth, view_normals
 from threefusion.guidance.prior.files import ModelError
+from threefusion.guidance.prior.models import recipe
 from threefusion.guidance.prior.settings import ControlNet
 from threefusion.registry import build
 from threefusion.types import RenderOutput, ViewTexts
@@ -209,6 +210,10 @@ def test_a_control_that_cannot_be_honoured_is_refused(pipelines, control, tmp_pa
     with pytest.raises(ModelError, match=problem) as caught:
         prior(pipelines["sd-epsilon"], net(folder)).load()
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_recipe_of_a_missing_control_names_its_setting():
+    assert recipe("controlnet-depth").count("then name models/controlnet-depth in guidance.prior.control.") == 1
 
 
 def test_controls_are_for_the_latent_prior_alone(control):

@@ -116,7 +116,7 @@ def test_views_of_a_group_lie_at_equal_angles_and_share_all_else():
 
 
 def test_a_batch_of_broken_groups_is_refused_with_the_setting():
-    with pytest.raises(ValueError, match="batch_size: 6 is not a multiple of group_size, 4"):
+    with pytest.raises(ValueError, match="batch_size: expected a multiple of group_size, 4"):
         OrbitalConfig(batch_size=6, group_size=4)
 
 

@@ -69,7 +69,7 @@ class OrbitalConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch_size % self.group_size:
-            raise ValueError(f"batch_size: {self.batch_size} is not a multiple of group_size, {self.group_size}")
+            raise ValueError(f"batch_size: expected a multiple of group_size, {self.group_size}")
 
 
 @component("camera", "dreamfusion", "threefusion.camera.orbital:OrbitalCameras")

@@ -123,7 +123,10 @@ def recipe(model: str, revision: str | None = None) -> str:
     mirrors = f" Mirrors: {', '.join(source.repository for source in others)}." if others else ""
     about = needs(MODELS[model]) if model in MODELS else ""
     licence = f" {about[:1].upper()}{about[1:]}." if about else ""
-    use = f"then add guidance.prior.model={target} to the command."
+    beside = model in MODELS and MODELS[model].prior == "controlnet"
+    use = (
+        f"then name {target} in guidance.prior.control." if beside else f"then add guidance.prior.model={target} to the command."
+    )
     command = download_command(first, target, half=model in MODELS and MODELS[model].half)
     return f"Get it with: {command} ; {use}{mirrors}{licence}"
 
