@@ -1,7 +1,7 @@
 """Random pipelines, saved once per session."""
 
 import pytest
-from tiny import save_tiny_if, save_tiny_sd, save_tiny_sdxl
+from tiny import save_tiny_flux, save_tiny_if, save_tiny_sd, save_tiny_sd3, save_tiny_sdxl
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,10 @@ def pipelines(tmp_path_factory):
         "sd-v": save_tiny_sd(folder / "sd-v", "v_prediction", hidden_act="gelu"),
         "sdxl": save_tiny_sdxl(folder / "sdxl"),
         "sdxl-encoded": save_tiny_sdxl(folder / "sdxl-encoded", zeros=False),
+        "sd3": save_tiny_sd3(folder / "sd3"),
+        "sd3-without-t5": save_tiny_sd3(folder / "sd3-without-t5", with_t5=False),
+        "flux-dev": save_tiny_flux(folder / "flux-dev"),
+        "flux-schnell": save_tiny_flux(folder / "flux-schnell", guided=False),
     }
 
 

@@ -19,6 +19,8 @@ FORMS = {"epsilon": "noise", "v_prediction": "velocity", "sample": "clean"}
 def draw(prior: DiffusionPrior, scheduler: Any, noise: Tensor, texts: list[str], scale: float) -> Tensor:
     """Where the steps that the scheduler has set lead; the texts are the negative or empty one and the prompt, or this alone."""
     z, condition = noise, prior.text_encoder().encode(texts)
+    if is_flow(scheduler):
+        scheduler._step_index = None  # the pipeline's own run came before
     for timestep in scheduler.timesteps:
         t = time_of(prior, scheduler, timestep).expand(len(texts))
         alpha, sigma = prior.schedule.coefficients(t)

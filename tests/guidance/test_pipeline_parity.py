@@ -37,7 +37,8 @@ def compare(prior, pipeline, negative, noise, latents, **options):
     with torch.no_grad():
         theirs = latents(pipeline(**options, output_type="latent").images)
         image = pipeline(**options, output_type="pt").images
-    own = draw(prior, pipeline.scheduler, noise_for(prior), [negative or "", PROMPT], SCALE)
+    scale = options.get("true_cfg_scale", SCALE)
+    own = draw(prior, pipeline.scheduler, noise_for(prior), [PROMPT] if scale == 1 else [negative or "", PROMPT], scale)
     assert_same(own, theirs)
     assert_same(prior.decode(own), image.permute(0, 2, 3, 1))
     assert image.std() > 0.01, "an empty image proves nothing"
@@ -67,3 +68,28 @@ def test_a_pixel_prior_draws_what_the_pipeline_draws(pipelines, negative):
     assert_same(own, image)
     assert_same(prior.decode(own), ((image + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1))
     assert image.std() > 0.01
+
+
+@pytest.mark.parametrize("states", ["flow", "variance-preserving"])
+@pytest.mark.parametrize("negative", [None, NEGATIVE])
+@pytest.mark.parametrize("name", ["sd3", "sd3-without-t5"])
+def test_stable_diffusion_3_draws_what_the_pipeline_draws(pipelines, name, negative, states):
+    # diffusers does not read what it has saved without T5 unless it is told so
+    missing = {"text_encoder_3": None, "tokenizer_3": None} if name == "sd3-without-t5" else {}
+    pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(pipelines[name], local_files_only=True, **missing)
+    prior = prior_of("flow", pipelines[name], states=states, text_tokens=20)
+    options = {"guidance_scale": SCALE, "max_sequence_length": 20}
+    compare(prior, pipeline, negative, noise_for(prior), lambda latents: latents, **options)
+
+
+@pytest.mark.parametrize("states", ["flow", "variance-preserving"])
+@pytest.mark.parametrize("negative", [None, NEGATIVE])
+@pytest.mark.parametrize("name", ["flux-dev", "flux-schnell"])
+def test_flux_draws_what_the_pipeline_draws(pipelines, name, negative, states):
+    pipeline = diffusers.FluxPipeline.from_pretrained(pipelines[name], local_files_only=True)
+    prior = prior_of("flow", pipelines[name], states=states, text_tokens=20, image_size=96)
+    noise, scale = noise_for(prior), SCALE if negative else 1.0
+    packed = pipeline._pack_latents(noise, 1, 16, 12, 12)
+    options = {"height": 96, "width": 96, "true_cfg_scale": scale, "guidance_scale": 3.5, "max_sequence_length": 20}
+    unpack = lambda latents: pipeline._unpack_latents(latents, 96, 96, 8)  # noqa: E731
+    compare(prior, pipeline, negative, packed, unpack, **options)

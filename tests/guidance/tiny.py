@@ -11,7 +11,6 @@ import torch
 def save_tiny_if(folder: Path, channels: int = 6, prediction_type: str = "epsilon") -> Path:
     """A pipeline shaped as stage I of DeepFloyd IF, with 3 or 6 output channels."""
     from diffusers import DDPMScheduler, IFPipeline, UNet2DConditionModel
-    from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
@@ -21,25 +20,33 @@ def save_tiny_if(folder: Path, channels: int = 6, prediction_type: str = "epsilo
         attention_head_dim=8, addition_embed_type="text", addition_embed_type_num_heads=2, cross_attention_norm="group_norm",
         resnet_time_scale_shift="scale_shift", act_fn="gelu",
     )  # fmt: skip
-    pieces = [
-        ("<pad>", 0.0),
-        ("</s>", 0.0),
-        ("<unk>", 0.0),
-        ("▁", -1.0),
-        *((letter, -2.0) for letter in "abcdefghijklmnopqrstuvwxyz,"),
-    ]
-    encoder = T5EncoderModel(
-        T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu")
-    )
+    encoder = t5()
     scheduler = DDPMScheduler(
         beta_schedule="squaredcos_cap_v2", variance_type="learned_range" if channels == 6 else "fixed_small",
         prediction_type=prediction_type, thresholding=True, dynamic_thresholding_ratio=0.95, sample_max_value=1.5,
     )  # fmt: skip
     IFPipeline(
-        tokenizer=T5Tokenizer(vocab=pieces, extra_ids=0), text_encoder=encoder, unet=unet, scheduler=scheduler,
+        tokenizer=t5_tokenizer(), text_encoder=encoder, unet=unet, scheduler=scheduler,
         safety_checker=None, feature_extractor=None, watermarker=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+def t5(width: int = 32):
+    """A T5 text encoder."""
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(
+        T5Config(vocab_size=64, d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu")
+    )
+
+
+def t5_tokenizer():
+    """T5's tokenizer, which knows single letters."""
+    from transformers import T5Tokenizer
+
+    letters = [(letter, -2.0) for letter in "abcdefghijklmnopqrstuvwxyz,"]
+    return T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -1.0), *letters], extra_ids=0)
 
 
 def clip_vocabulary() -> dict[str, int]:
@@ -119,5 +126,42 @@ def save_tiny_sdxl(folder: Path, zeros: bool = True) -> Path:
         vae=autoencoder(scaling_factor=0.13025, force_upcast=True), unet=unet, scheduler=scheduler,
         text_encoder=clip(), text_encoder_2=clip(24, projected=True, hidden_act="gelu", projection_dim=20),
         tokenizer=clip_tokenizer(), tokenizer_2=clip_tokenizer("!"), force_zeros_for_empty_prompt=zeros, add_watermarker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_tiny_sd3(folder: Path, with_t5: bool = True) -> Path:
+    """A pipeline shaped as Stable Diffusion 3, at 64 pixels: 16 x 8 x 8 latents, with or without T5."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=16, out_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4,
+        joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=20 + 12, pos_embed_max_size=12,
+    )  # fmt: skip
+    vae = autoencoder(16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False)
+    StableDiffusion3Pipeline(
+        transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        text_encoder=clip(projected=True, projection_dim=20), tokenizer=clip_tokenizer(),
+        text_encoder_2=clip(24, projected=True, hidden_act="gelu", projection_dim=12), tokenizer_2=clip_tokenizer("!"),
+        text_encoder_3=t5(64) if with_t5 else None, tokenizer_3=t5_tokenizer() if with_t5 else None,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_tiny_flux(folder: Path, guided: bool = True) -> Path:
+    """A pipeline shaped as FLUX.1, its network `guided` as that of dev, or without guidance as that of schnell."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=64,
+        pooled_projection_dim=32, guidance_embeds=guided, axes_dims_rope=(4, 4, 8),
+    )  # fmt: skip
+    vae = autoencoder(16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False)
+    shifts = {"shift": 3.0, "use_dynamic_shifting": True} if guided else {"shift": 1.0}
+    FluxPipeline(
+        transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(**shifts),
+        text_encoder=clip(), tokenizer=clip_tokenizer(), text_encoder_2=t5(64), tokenizer_2=t5_tokenizer(),
     ).save_pretrained(folder)  # fmt: skip
     return folder

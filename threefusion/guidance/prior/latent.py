@@ -79,8 +79,12 @@ class LatentPrior(PretrainedPrior):
         return self.shape[1] * downsampling(self.settings("vae"))
 
     def largest_layer(self, views: int) -> int:
-        """The U-Net's, or the autoencoder's first layer, which is at image resolution."""
-        return max(super().largest_layer(views), views * first_channels(self.settings("vae")) * self.image_size**2)
+        """The U-Net's, or the autoencoder's."""
+        return max(super().largest_layer(views), self.largest_encoder_layer(views))
+
+    def largest_encoder_layer(self, views: int) -> int:
+        """The autoencoder's first layer, at image resolution."""
+        return views * first_channels(self.settings("vae")) * self.image_size**2
 
     def load(self) -> None:
         """Load the networks, ControlNets included."""

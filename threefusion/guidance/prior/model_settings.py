@@ -23,6 +23,7 @@ FLOWS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 """Schedulers of a rectified flow."""
 CLASSES = {
     "unet": ("UNet2DConditionModel",),
+    "transformer": ("SD3Transformer2DModel", "FluxTransformer2DModel"),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "scheduler": (*TABLES, *FLOWS),
     ".": ("ControlNetModel",),
@@ -130,7 +131,7 @@ def _class_name(folder: Path, part: str, given: ModelSettings) -> str:
     if own and listed and own != listed and not (own in TABLES and listed in TABLES):
         raise given.error("_class_name", f"but {index} lists {listed}")
     classes = CLASSES["scheduler" if part in SCHEDULERS else part]
-    name = listed or own or (None if part in SCHEDULERS else classes[0])
+    name = listed or own or (None if part in (*SCHEDULERS, "transformer") else classes[0])
     if name not in classes:
         supported = ", ".join(each.removesuffix("Scheduler") for each in classes)
         reason = WHY_NOT.get(str(name).removesuffix("Scheduler"), f"supported: {supported}")

@@ -139,6 +139,49 @@ class RectifiedFlow(NoiseSchedule):
         return t_min + (t_max - t_min) * uniform
 
 
+class VariancePreservingFlow(NoiseSchedule):
+    """A rectified flow in variance-preserving states z = z_f / sqrt((1 - s)² + s²), with z_f = (1 - s) x + s noise.
+
+    Signal and noise have the flow's ratio at every time, so that nothing but their common scale differs.
+
+    >>> alpha, sigma = VariancePreservingFlow(RectifiedFlow()).coefficients(torch.tensor([0.0, 0.5, 1.0]))
+    >>> alpha.flatten().tolist() == sigma.flatten().flip(0).tolist(), round(alpha[1].item() ** 2, 3)
+    (True, 0.5)
+    """
+
+    def __init__(self, flow: RectifiedFlow) -> None:
+        self.flow = flow
+
+    def coefficients(self, t: Float[Tensor, "B"]) -> Coefficients:
+        """The flow's coefficients over their norm."""
+        signal, level = self.flow.coefficients(t)
+        norm = torch.hypot(signal, level)
+        return signal / norm, level / norm
+
+    def timesteps(self, t: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+        """Those of the flow."""
+        return self.flow.timesteps(t)
+
+    def rates(self, alpha: Float[Tensor, "B 1 1 1"], sigma: Float[Tensor, "B 1 1 1"]) -> Coefficients:
+        """Derivatives with respect to the angle of (alpha, sigma)."""
+        return -sigma, alpha
+
+    def draw(self, uniform: Float[Tensor, "B"], t_min: float, t_max: float) -> Float[Tensor, "B"]:
+        """Those of the flow."""
+        return self.flow.draw(uniform, t_min, t_max)
+
+    def to_flow(self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"]) -> Float[Tensor, "B C h w"]:
+        """The flow's states z_f."""
+        return torch.hypot(*self.flow.coefficients(t)) * z
+
+    def velocity(
+        self, z: Float[Tensor, "B C h w"], flow: Float[Tensor, "B C h w"], t: Float[Tensor, "B"]
+    ) -> Float[Tensor, "B C h w"]:
+        """alpha noise - sigma x from the velocity `flow` = noise - x; nothing is divided by, so that both ends are exact."""
+        signal, level = self.flow.coefficients(t)
+        return (signal - level) * z + torch.hypot(signal, level) * flow
+
+
 def alphas_cumprod(config: Mapping[str, Any]) -> Float[Tensor, "T"]:
     """The table ᾱ of a diffusers scheduler config, computed in float64 and stored in float32.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp
+
 from threefusion.guidance.prior.conditioning import Target
 from threefusion.guidance.prior.model_settings import FLOWS, ModelSettings, is_number
 from threefusion.guidance.prior.schedule import BETA_SCHEDULES, NoiseSchedule, RectifiedFlow, VariancePreserving, alphas_cumprod
@@ -12,17 +14,18 @@ FLOW_TARGETS: dict[str, Target] = {"flow_prediction": "velocity", "epsilon": "no
 """By the prediction type of such a scheduler on a rectified flow."""
 
 
-def read_schedule(scheduler: ModelSettings) -> NoiseSchedule:
+def read_schedule(scheduler: ModelSettings, image_tokens: int | None = None) -> NoiseSchedule:
     """The schedule that a model was trained on; how a scheduler samples does not matter.
+
+    A dynamic shift depends on `image_tokens`, the patches of one image, which a U-Net does not have.
 
     Raises:
         ModelError: a field has an unsupported value.
     """
     length = scheduler.count("num_train_timesteps")
     if is_flow(scheduler):
-        for field in ("use_dynamic_shifting", "invert_sigmas"):
-            scheduler.refuse(field, (False, None), "not supported; expected a flow of one shift")
-        return RectifiedFlow(scheduler.number("shift" if "shift" in scheduler else "flow_shift"), length)
+        scheduler.refuse("invert_sigmas", (False, None), "not supported; expected noise at the end")
+        return RectifiedFlow(_shift(scheduler, image_tokens), length)
     if scheduler["prediction_type"] == "v_prediction":
         scheduler.refuse("timestep_type", ("discrete", None), "not supported; expected the timesteps of the table")
     betas = scheduler["trained_betas"]
@@ -34,6 +37,24 @@ def read_schedule(scheduler: ModelSettings) -> NoiseSchedule:
     elif not isinstance(betas, list) or len(betas) != length or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
         raise scheduler.error("trained_betas", f"expected {length} numbers between 0 and 1, as num_train_timesteps says")
     return VariancePreserving(alphas_cumprod(scheduler))
+
+
+def _shift(scheduler: ModelSettings, image_tokens: int | None) -> float:
+    """The shift of a flow, which may depend on the number of patches."""
+    if not scheduler.get("use_dynamic_shifting"):
+        return scheduler.number("shift" if "shift" in scheduler else "flow_shift")
+    if image_tokens is None or "base_shift" not in scheduler:
+        raise scheduler.error("use_dynamic_shifting", "not supported; expected a flow of one shift")
+    low, high = (scheduler.count(field) for field in ("base_image_seq_len", "max_image_seq_len"))
+    first, last = (scheduler.number(field) for field in ("base_shift", "max_shift"))
+    if high <= low:
+        raise scheduler.error("max_image_seq_len", "expected more than base_image_seq_len")
+    scheduler.refuse("time_shift_type", ("exponential", "linear"), "supported: exponential, linear")
+    mu = first + (last - first) * (image_tokens - low) / (high - low)
+    shift = exp(mu) if scheduler["time_shift_type"] == "exponential" else mu
+    if shift <= 0:
+        raise scheduler.error("base_shift", f"the shift of {image_tokens} patches is {shift:g}; expected one above 0")
+    return shift
 
 
 def read_target(scheduler: ModelSettings) -> Target:

@@ -148,6 +148,21 @@ class MultiViewConfig(LatentConfig):
     """Views that the model denoises jointly, as many as in its training; `camera.group_size` has to be a multiple."""
 
 
+@component("prior", "flow", "threefusion.guidance.prior.flow:FlowPrior")
+@dataclass(frozen=True)
+class FlowConfig(LatentConfig):
+    """A pretrained pipeline over latents with a transformer, trained as a rectified flow: Stable Diffusion 3, FLUX.1."""
+
+    model: str = "stable-diffusion-3-medium"
+    """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
+    states: Literal["flow", "variance-preserving"] = "flow"
+    """Noised states: (1 - s) x + s noise as in training, or scaled to variance 1 as those of other priors; exact both ways."""
+    text_tokens: int | None = bounded(None, 1, 512)
+    """Tokens that T5 reads; by default 256 for Stable Diffusion 3 and 512 for FLUX.1, whose schnell was trained with 256."""
+    embedded_guidance: float | None = bounded(None, 0, 1e3)
+    """The guidance scale that FLUX.1 dev was distilled with as an input, 3.5 by default; 1 is its plain prediction."""
+
+
 @component("prior", "image-conditioned", "threefusion.guidance.prior.image_conditioned:ImageConditionedPrior")
 @dataclass(frozen=True)
 class ImageConditionedConfig(LatentConfig):

@@ -61,6 +61,11 @@ class TextNetwork:
         """Numbers per token."""
         return self.settings.get("d_model" if self.kind == "t5" else "hidden_size", 512)  # transformers' default for both
 
+    @property
+    def projection(self) -> int:
+        """Numbers of the projected text."""
+        return self.settings.get("projection_dim", 512)  # transformers' default
+
     def run(self, texts: list[str], masked: bool = False, layers: bool = False, warn: bool = True) -> ModelOutput:
         """What the network returns: the states of its last layer, or of all `layers`, and where it is CLIP the text as a whole.
 
@@ -142,6 +147,11 @@ class PretrainedTextEncoder(TextEncoder):
     def width(self) -> int:
         """Numbers per token, of all networks side by side."""
         return sum(network.width for network in self.networks)
+
+    @property
+    def pooled_width(self) -> int:
+        """Numbers of the text as a whole; 0 without one."""
+        return 0
 
     def encode(self, texts: list[str]) -> Conditioning:
         """The last hidden states. T5 attends to real tokens only; the U-Net then sees the padding too, as in its training.
