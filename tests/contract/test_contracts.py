@@ -1,6 +1,7 @@
 """Every component of the package keeps the contract of its kind."""
 
 import pytest
+import tiny
 import tiny_conditioned
 
 from threefusion.cli.describe import components
@@ -20,6 +21,7 @@ NETWORKS = {
     "super-resolution": tiny_conditioned.save_tiny_if_ii,
     "multi-view": tiny_conditioned.save_tiny_multi_view,
     "image-conditioned": tiny_conditioned.save_tiny_zero123,
+    "flow": tiny.save_tiny_sd3,
 }
 """Random models for priors of which none comes with the package."""
 

@@ -17,6 +17,9 @@ OBJECTIVES = [found["name"] for found in components("guidance") if found["origin
 SETTINGS = {"full-gradient": {"guidance_scale": Schedule.constant(2.0)}}
 """What differs from the defaults: both of classifier-free guidance's predictions are made."""
 PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "latent", "sd-v": "latent", "sdxl": "latent"}
+PRIORS |= {"sd3": "flow", "flux-dev": "flow"}
+SIZES = {"flux-dev": {"image_size": 32, "text_tokens": 8}, "sd3": {"text_tokens": 8}}
+"""What keeps a model small whose own settings do not."""
 
 
 def step(objective, prior, prompt, batch, image=None, texts=None):
@@ -36,7 +39,7 @@ def step(objective, prior, prompt, batch, image=None, texts=None):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("name", PRIORS)
 def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselves(pipelines, name, objective):
-    prior = build(settings_class("prior", PRIORS[name])(model=str(pipelines[name]), dtype="float32"))
+    prior = build(settings_class("prior", PRIORS[name])(model=str(pipelines[name]), dtype="float32", **SIZES.get(name, {})))
     prompt = build(settings_class("prompt", "interpolated")(text="a red ball", negative="ugly"))
     batch = make_batch(2)
     output, gradient = step(objective, prior, prompt, batch)

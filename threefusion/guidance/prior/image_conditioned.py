@@ -74,6 +74,7 @@ class ImageConditionedPrior(LatentPrior):
     """
 
     parts: ClassVar[tuple[str, ...]] = NETWORKS["image-conditioned"]
+    takes_sizes: ClassVar[bool] = False
     encoder_parts: ClassVar[tuple[str, ...]] = ENCODERS["image-conditioned"]
     image_channels: ClassVar[int] = 4
     cfg: ImageConditionedConfig
