@@ -185,7 +185,10 @@ def test_doctor_names_the_command_for_what_is_missing():
     assert found["optional"]["nerfacc"]["command"] == "python -m pip install nerfacc"
     floyd = found["models"]["deepfloyd-if-xl"]
     assert floyd["available"] or floyd["command"].startswith("hf download DeepFloyd/IF-I-XL-v1.0 ")
+    assert "to be accepted on its page while logged in; 8.0 GiB of weights" in floyd["needs"]
+    assert found["models"]["toyworld-pixel"]["licence"] == "Apache-2.0"
     found["packages"]["uvunwrap"] = None
     found["problems"] = ["plugin x could not be loaded: y"]
     page = as_page(found)
+    assert "licence: FLUX.1 [dev] non-commercial licence" in page and "toyworld-pixel; licence: Apache-2.0" in page
     assert "MISSING uvunwrap" in page and "hf download" in page and page.endswith("  plugin x could not be loaded: y")

@@ -344,3 +344,21 @@ def test_a_pickle_and_a_missing_file_are_refused(pipelines, tmp_path):
     for name, words in {"lora.bin": "a pickle", "missing.safetensors": "no such file"}.items():
         with pytest.raises(ModelError, match=f"{name}: {words}"):
             prior(pipelines["sd-epsilon"], (tmp_path / name, 1.0)).load()
+
+
+def test_the_second_text_encoder_of_stable_diffusion_xl_is_changed_too(pipelines, file):
+    from transformers import CLIPTextModelWithProjection
+
+    folder = pipelines["sdxl"]
+    second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2").eval()
+    changes = matrices(second, ["text_model.encoder.layers.0.mlp.fc1"])
+    save_file(kohya(changes, "lora_te2_", 2), file)
+    own, plain = prior(folder, (file, 1.0)).text_encoder(), prior(folder).text_encoder()
+    ids = own.networks[1].tokenizer()(["a red ball"], padding="max_length", max_length=77, return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = merged(second, changes, 2 / RANK)(ids, output_hidden_states=True)
+    found = own.encode(["a red ball"])
+    torch.testing.assert_close(found.tokens[..., 32:], expected.hidden_states[-2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.pooled, expected.text_embeds, rtol=1e-4, atol=1e-5)
+    assert torch.equal(found.tokens[..., :32], plain.encode(["a red ball"]).tokens[..., :32])
+    assert own.key != plain.key
