@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from threefusion.callback.images import Previews, write_png
+from threefusion.callback.images import Previews, read_png, write_png
 from threefusion.camera.orbit import evaluation_orbit
+from threefusion.cli.main import run
 from threefusion.config import load_config
 from threefusion.errors import UserError
 from threefusion.registry import build
@@ -47,3 +48,15 @@ def test_a_preview_shows_what_a_renderer_without_normals_has(tiny: Path, tmp_pat
     assert torch.equal(Previews(tmp_path, 1, 16).sheet(renderer, scene, camera), both[:16])
     with pytest.raises(UserError, match="no normals"):
         next(render_views(renderer, scene, evaluation_orbit(camera, 1, 16), "normal"))
+
+
+def test_pictures_over_time_end_up_in_one_sheet_also_after_a_resume(tiny: Path, tmp_path: Path) -> None:
+    pictures = ["geometry=image", "geometry.particles=3", "geometry.height=6", "geometry.width=5", "geometry.contrast=1"]
+    pictures += ["renderer=image", "loss=null", "camera.batch_size=3", "output.image_interval=2"]
+    assert run(["train", "--config", str(tiny), "--out", str(tmp_path / "run"), *pictures, "trainer.max_steps=3"]) == 0
+    folder = tmp_path / "run" / "images"
+    assert {path.name for path in folder.iterdir()} == {"000002.png", "000003.png", "over-time.png"}
+    assert run(["train", "--resume", str(tmp_path / "run"), "trainer.max_steps=4"]) == 0
+    rows = [read_png(folder / f"{step:06d}.png") for step in (2, 3, 4)]
+    assert all(row.shape == (6, 15, 3) for row in rows) and not torch.equal(rows[0], rows[2])
+    assert torch.equal(read_png(folder / "over-time.png"), torch.cat(rows))
