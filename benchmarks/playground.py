@@ -58,6 +58,10 @@ SHEETS = {
         Row("sds, scale 7.5", "sds", ("guidance.guidance_scale=7.5",)),
         *(Row(name, name) for name in ("nfsd", "csd", "sjc", "ism", "sdi")),
     ],
+    "particles": [
+        Row("sds, scale 7.5", "sds", ("guidance.guidance_scale=7.5", "geometry.particles=8", "camera.batch_size=8")),
+        Row("vsd, scale 7.5", "vsd"),
+    ],
 }
 STEPS = [Row("sds", "sds", ("guidance.guidance_scale=7.5",)), Row("full gradient", "full-gradient")]
 """The runs that are shown over time."""

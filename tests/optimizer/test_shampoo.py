@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pytorch_optimizer.optimizer.utils import preconditioner
 from test_every_rule import scene, steps
 from torch import nn
 
@@ -79,6 +80,23 @@ def test_what_is_long_or_a_vector_follows_the_sign_of_its_gradient() -> None:
         if torch.allclose(value, before[name] - 0.1 * 1.9 * value.grad.sign(), atol=1e-6)
     }
     assert by_sign == {"long.weight", "large.bias", "small.bias"}
+
+
+def test_matrix_roots_start_from_the_same_random_vectors_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, roots = [], preconditioner.compute_power_schur_newton
+
+    def drawing(*arguments: object, **settings: object) -> torch.Tensor:
+        drawn.append(torch.get_rng_state())
+        return roots(*arguments, **settings)
+
+    monkeypatch.setattr(preconditioner, "compute_power_schur_newton", drawing)
+    trained = nn.ModuleDict({"network": nn.Linear(10, 14)})
+    optimizer = build(ShampooConfig()).create(trained)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        trained["network"](torch.ones(1, 10)).sum().backward()
+        optimizer.step()
+    assert len(drawn) == 4 and torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[1], drawn[3])
 
 
 @pytest.mark.parametrize("other", [ShampooConfig(block_size=4), ShampooConfig(block_size=8, graft="rmsprop")])
