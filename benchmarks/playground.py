@@ -10,7 +10,6 @@ that was interrupted is resumed.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,10 @@ from torch import Tensor
 
 from threefusion.callback.images import read_png
 from threefusion.cli.main import run
+from threefusion.config import load_config
 from threefusion.machine.files import numbered, written
+from threefusion.system.build import build_system
+from threefusion.testing.samples import image_render
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "playground"
 SCALE, MARGIN, LABEL = 2, 4, 150
@@ -65,6 +67,8 @@ SHEETS = {
 }
 STEPS = [Row("sds", "sds", ("guidance.guidance_scale=7.5",)), Row("full gradient", "full-gradient")]
 """The runs that are shown over time."""
+TIMES = (2, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 98)
+"""Noise levels at which gradients are measured, in percent."""
 
 
 def pictures(folder: Path, step: int = -1) -> Float[Tensor, "N H W 3"]:
@@ -109,19 +113,31 @@ def measured(row: Row, runs: Path) -> tuple[str, Float[Tensor, "N H W 3"]]:
 
 
 def over_time(runs: Path) -> Image.Image:
-    """The first particle of each run from its first preview to its last, above the norm of its gradients."""
+    """The first particle of each run from its first preview to its last, above the norm of gradients by noise level."""
     folders = {row.label: row.train(runs) for row in STEPS}
     rows = [(name, torch.stack([pictures(folder, step)[0] for step in range(count(folder))])) for name, folder in folders.items()]
     above = labelled(rows)
-    curves = {}
-    for name, folder in folders.items():
-        with (folder / "metrics.csv").open() as file:
-            curves[name] = [(int(line["step"]), float(line["grad_norm"])) for line in csv.DictReader(file)]
-    below = chart("norm of the gradient", curves, above.width, 150)
+    seen = pictures(folders[STEPS[0].label])
+    curves = {row.label: [(t, gradient_norm(row, t / 100, seen)) for t in TIMES] for row in STEPS}
+    for name, curve in curves.items():
+        print(f"{name}: {', '.join(f'{value:.3g} at t = {t / 100}' for t, value in curve)}", flush=True)
+    below = chart("norm of the\ngradient by t", curves, above.width, 150)
     sheet = Image.new("RGB", (above.width, above.height + below.height), "white")
     sheet.paste(above, (0, 0))
     sheet.paste(below, (0, above.height))
     return sheet
+
+
+def gradient_norm(row: Row, t: float, images: Float[Tensor, "N H W 3"]) -> float:
+    """Norm of the gradient that an objective has at given pictures and one noise level, a mean over pictures."""
+    fixed = [f"guidance.t_min={t}", f"guidance.t_max={t}"]
+    system = build_system(load_config(CONFIGS / f"{row.config}.yaml", [*row.overrides, *fixed]))
+    (guidance,) = system.guidance.values()
+    views = system.camera.sample(0, 0, torch.arange(len(images)))
+    images = images.clone().requires_grad_()
+    loss = guidance(image_render(images), system.prompt(views.camera), views).loss
+    (gradient,) = torch.autograd.grad(loss, images)
+    return float(gradient.flatten(1).norm(dim=1).mean()) * len(images)
 
 
 def count(folder: Path) -> int:
@@ -130,28 +146,28 @@ def count(folder: Path) -> int:
 
 
 def chart(title: str, curves: dict[str, list[tuple[int, float]]], width: int, height: int) -> Image.Image:
-    """Curves over the step, on a logarithmic axis."""
+    """Curves over percentages, on a logarithmic axis."""
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     values = [log10(value) for curve in curves.values() for _, value in curve]
-    low, high, last = min(values), max(values), max(step for curve in curves.values() for step, _ in curve)
-    left, right, top, bottom = LABEL, width - 2 * MARGIN, 10, height - 20
+    low, high = min(values) - 0.1, max(values) + 0.1
+    left, right, top, bottom = LABEL, width - 3 * MARGIN, 10, height - 20
+
+    def at(percent: float, logarithm: float) -> tuple[float, float]:
+        return left + percent / 100 * (right - left), bottom - (logarithm - low) / (high - low) * (bottom - top)
+
     draw.rectangle((left, top, right, bottom), outline="gray")
     draw.multiline_text((MARGIN, top), title, fill="black", font_size=13)
     for power in range(-6, 9):
         if low <= power <= high:
-            y = bottom - (power - low) / (high - low) * (bottom - top)
-            draw.line((left, y, right, y), fill="lightgray")
-            draw.text((left - 40, y - 7), f"{10.0**power:g}", fill="gray", font_size=11)
+            draw.line((at(0, power), at(100, power)), fill="lightgray")
+            draw.text((left - 45, at(0, power)[1] - 7), f"{10.0**power:g}", fill="gray", font_size=11)
     for index, (name, curve) in enumerate(curves.items()):
-        color = ("royalblue", "crimson", "green")[index]
-        points = [
-            (left + step / last * (right - left), bottom - (log10(value) - low) / (high - low) * (bottom - top))
-            for step, value in curve
-        ]
-        draw.line(points, fill=color, width=1)
-        draw.text((MARGIN, top + 20 + 16 * index), name, fill=color, font_size=13)
-    draw.text((right - 60, bottom + 3), f"step {last + 1}", fill="gray", font_size=11)
+        color = ("royalblue", "crimson")[index]
+        draw.line([at(percent, log10(value)) for percent, value in curve], fill=color, width=2)
+        draw.text((MARGIN, top + 40 + 16 * index), name, fill=color, font_size=13)
+    for percent in (0, 50, 100):
+        draw.text((at(percent, low)[0] - 8, bottom + 3), f"{percent / 100:g}", fill="gray", font_size=11)
     return image
 
 

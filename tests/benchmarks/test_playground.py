@@ -32,7 +32,6 @@ def test_sheets_are_drawn_and_finished_runs_are_not_repeated(tmp_path: Path, mon
         folder = Path(arguments[arguments.index("--out") + 1] if "--out" in arguments else arguments[2])
         started.append((arguments[1], folder.name))
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.csv").write_text("step,grad_norm\n9,0.5\n19,2000\n")
         if len(started) == 1:
             return 130  # interrupted by Ctrl-C
         for name in ("000010", "000020", "over-time"):
@@ -40,6 +39,7 @@ def test_sheets_are_drawn_and_finished_runs_are_not_repeated(tmp_path: Path, mon
         return 0
 
     monkeypatch.setattr(playground, "run", train)
+    monkeypatch.setattr(playground, "gradient_norm", lambda row, t, images: 10 * t)
     row = playground.STEPS[0]
     with pytest.raises(SystemExit, match="interrupted"):
         row.train(tmp_path)
