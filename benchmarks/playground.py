@@ -153,7 +153,7 @@ def chart(title: str, curves: dict[str, list[tuple[int, float]]], width: int, he
     low, high = min(values) - 0.1, max(values) + 0.1
     left, right, top, bottom = LABEL, width - 3 * MARGIN, 10, height - 20
 
-    def at(percent: float, logarithm: float) -> tuple[float, float]:
+    def at(percent: int | float, logarithm: int | float) -> tuple[float, float]:
         return left + percent / 100 * (right - left), bottom - (logarithm - low) / (high - low) * (bottom - top)
 
     draw.rectangle((left, top, right, bottom), outline="gray")
