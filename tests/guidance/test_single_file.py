@@ -71,6 +71,28 @@ def test_stable_diffusion_xl_has_two_text_encoders(pipelines, tmp_path):
     assert (own.folder / "tokenizer_2").is_dir()
 
 
+BESIDE = {
+    "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
+    "alphas_cumprod": torch.linspace(1, 0, 1000),
+    "model_ema.decay": torch.tensor(0.9999),
+    "model_ema.num_updates": torch.tensor(10),
+    "model_ema.diffusion_modelinput_blocks00weight": torch.zeros(16, 4, 3, 3),
+    "cond_stage_model.logit_scale": torch.tensor(4.6),
+}
+"""What checkpoints of the original code have beside the networks."""
+
+
+def test_what_a_training_left_beside_the_networks_is_not_read(pipelines, weights, tmp_path):
+    half = {key: value.half() if value.is_floating_point() else value for key, value in (weights | BESIDE).items()}
+    folder = pipelines["sd-epsilon"]
+    for file in (
+        save_original(weights | BESIDE, tmp_path / "trained.safetensors"),
+        save_original(half, tmp_path / "half.safetensors"),
+    ):
+        for found, expected in zip(outputs(prior(file, folder)), outputs(prior(folder, None)), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
 def test_half_precision_stays(pipelines, weights, tmp_path):
     file = save_original({key: value.half() for key, value in weights.items()}, tmp_path / "half.safetensors")
     own = prior(file, pipelines["sd-epsilon"])
