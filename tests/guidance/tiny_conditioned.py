@@ -113,3 +113,26 @@ def save_tiny_controlnet(folder: Path, pipeline: Path, seed: int = 3) -> Path:
             torch.nn.init.normal_(parameter, std=0.1)
     network.save_pretrained(folder)
     return folder
+
+
+def save_tiny_ip_adapter(folder: Path, pipeline: Path) -> dict[str, str]:
+    """An IP-Adapter of 4 tokens for the U-Net of a pipeline, and its image encoder, by the names of their settings."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(4)
+    shape = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4}
+    settings = CLIPVisionConfig(**shape, image_size=32, patch_size=8, projection_dim=24)
+    CLIPVisionModelWithProjection(settings).save_pretrained(folder / "image_encoder")
+    weights = {"image_proj.proj.weight": 0.2 * torch.randn(4 * 32, 24), "image_proj.proj.bias": torch.randn(4 * 32)}
+    weights |= {"image_proj.norm.weight": torch.randn(32), "image_proj.norm.bias": torch.randn(32)}
+    unet = UNet2DConditionModel.from_pretrained(pipeline / "unet")
+    crossing = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+    for number, name in enumerate(crossing):
+        width = unet.get_submodule(name.removesuffix(".processor")).to_k.weight.shape[0]
+        for kind in ("to_k_ip", "to_v_ip"):
+            weights[f"ip_adapter.{2 * number + 1}.{kind}.weight"] = torch.randn(width, 32)
+    save_file(weights, folder / "adapter.safetensors", {"format": "pt"})
+    picture = save_picture(folder / "picture.png")
+    names = {"image": picture, "adapter": folder / "adapter.safetensors", "image_encoder": folder / "image_encoder"}
+    return {name: str(path) for name, path in names.items()}

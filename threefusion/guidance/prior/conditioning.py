@@ -34,6 +34,8 @@ class Conditioning(TensorData):
     """A flattened camera pose (MVDream)."""
     control: Float[Tensor, "B K H W"] | None = None
     """Images of ControlNets in [0, 1], side by side in the channels."""
+    reference: Float[Tensor, "B R P"] | None = None
+    """Embeddings of the pictures of IP-Adapters."""
     image: Float[Tensor, "B C h w"] | None = None
     """A reference image in the prior's space (Zero-1-to-3)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from threefusion.guidance.prior.conditioning import Conditioning, PromptConditio
 from threefusion.guidance.prior.control import ControlledUNet, control_image, control_name, read_control
 from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
+from threefusion.guidance.prior.ip_adapter import AdaptedUNet, add_adapters, embedding
 from threefusion.guidance.prior.known_models import NETWORKS
 from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width
 from threefusion.guidance.prior.pretrained import PretrainedPrior
@@ -100,11 +102,41 @@ class LatentPrior(PretrainedPrior):
 
     def condition(self, prompt: PromptConditioning, views: ViewBatch, render: RenderOutput | None) -> PromptConditioning:
         """Every condition with the control images."""
+        if self.cfg.reference:
+            return self.with_pictures(prompt, len(views))
         if not self.cfg.control:
             return prompt
         assert render is not None, "reads_render"
         images = [control_image(control.what, render, views.camera, self.image_size) for control in self.cfg.control]
         return prompt.map(lambda condition: replace(condition, control=torch.cat(images, 1)))
+
+    def with_pictures(self, prompt: PromptConditioning, count: int) -> PromptConditioning:
+        """Every condition with the embeddings of the reference pictures; zeros for the empty and for negative prompts."""
+        shown = self.pictures.to(prompt.text.tokens.device).expand(count, -1, -1)
+        given = prompt.map(lambda condition: replace(condition, reference=shown))
+
+        def hidden(condition: Conditioning) -> Conditioning:
+            return replace(condition, reference=torch.zeros_like(shown))
+
+        return replace(given, uncond=hidden(prompt.uncond), negatives=tuple(map(hidden, prompt.negatives)))
+
+    @cached_property
+    def pictures(self) -> Float[Tensor, "1 R P"]:
+        """The embeddings of the reference pictures."""
+        return torch.cat([embedding(reference) for reference in self.cfg.reference], 1)
+
+    def stored_network(self, part: str, dtype: torch.dtype | None) -> nn.Module:
+        """A network as its file has it; the U-Net with IP-Adapters.
+
+        Raises:
+            ModelError: also if an adapter does not belong to the U-Net.
+        """
+        network = super().stored_network(part, dtype)
+        if part == "unet" and self.cfg.reference:
+            if is_sized(self.settings("unet")):
+                raise self.settings("unet").error("addition_embed_type", "IP-Adapters for Stable Diffusion XL are not supported")
+            add_adapters(network, self.cfg.reference)
+        return network
 
     def network_inputs(
         self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning
@@ -117,11 +149,16 @@ class LatentPrior(PretrainedPrior):
         if self.cfg.control:
             assert condition.control is not None
             inputs = (*inputs, condition.control.to(self.dtype, memory_format=torch.channels_last))
+        if self.cfg.reference:
+            assert condition.reference is not None
+            inputs = (*inputs, condition.reference.to(self.dtype))
         return inputs
 
     def denoiser(self) -> nn.Module:
         """The U-Net as a module that takes `network_inputs` in order."""
         unet = super().denoiser()
+        if self.cfg.reference:
+            return AdaptedUNet(unet)
         if self.cfg.control:
             controls = [self.network(control_name(index), self.dtype) for index in range(len(self.cfg.control))]
             return ControlledUNet(unet, controls, [control.scale for control in self.cfg.control])

@@ -112,6 +112,20 @@ class ControlNet(Settings):
             object.__setattr__(self, "model", os.path.abspath(folder))
 
 
+@dataclass(frozen=True)
+class ReferencePicture(Settings):
+    """A picture that the U-Net attends to beside the text, through an IP-Adapter."""
+
+    image: str = located(MISSING)
+    """The picture; transparent parts are taken for white."""
+    adapter: str = located(MISSING)
+    """The adapter's safetensors file."""
+    image_encoder: str = located(MISSING)
+    """The folder of the CLIP image encoder that the adapter was trained with."""
+    scale: float = bounded(1.0, -100, 100)
+    """Factor of the attention to the picture."""
+
+
 @component("prior", "latent", "threefusion.guidance.prior.latent:LatentPrior")
 @dataclass(frozen=True)
 class LatentConfig(PretrainedConfig):
@@ -125,6 +139,8 @@ class LatentConfig(PretrainedConfig):
     """Recompute the encoder's activations in the backward pass: less memory, more time."""
     control: tuple[ControlNet, ...] = ()
     """ControlNets that see the scene's depth or normals, each `{model: MODEL, what: depth, scale: NUMBER}`."""
+    reference: tuple[ReferencePicture, ...] = ()
+    """Pictures to attend to through IP-Adapters, each `{image: FILE, adapter: FILE, image_encoder: FOLDER, scale: NUMBER}`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +151,8 @@ class LatentConfig(PretrainedConfig):
             raise ValueError("gradient_checkpointing: not together with offload")
         if self.control and type(self) is not LatentConfig:
             raise ValueError("control: ControlNets are for the prior latent")
+        if self.reference and (self.control or type(self) is not LatentConfig):
+            raise ValueError("reference: IP-Adapters are for the prior latent, without control")
 
 
 @component("prior", "multi-view", "threefusion.guidance.prior.multi_view:MultiViewPrior")

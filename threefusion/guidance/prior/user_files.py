@@ -29,6 +29,8 @@ def check_user_files(config: RunConfig) -> list[str]:
         for prior in [getattr(objective, "prior", None) for objective in stage.guidance.values()]:
             if picture := getattr(prior, "image", None):
                 open_picture(Path(picture))
+            for reference in getattr(prior, "reference", ()):
+                open_picture(Path(reference.image))
             for lora in getattr(prior, "lora", ()):
                 read_layers(Path(lora.path))
             tokens = {token_of(Path(file))[0]: file for file in getattr(prior, "textual_inversion", ())}
