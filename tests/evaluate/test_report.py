@@ -2,7 +2,7 @@
 
 import pytest
 
-from threefusion.evaluate.keys import SECTIONS
+from threefusion.evaluate.keys import NO_SHAPE, SECTIONS
 from threefusion.evaluate.report import MEASURED, format_report, format_value, numbers, summaries
 
 
@@ -36,6 +36,8 @@ def test_a_report_ends_with_the_runs_of_which_another_class_came_out():
         results.append({"run": about, **sections, "notes": {}})
     assert format_report(results, []).splitlines()[-1].startswith("b: the mesh looks like a boat")
     assert "looks like" not in format_report(results[:1], []) + format_report(results[2:], [])
+    results[1]["notes"] = {"fidelity": NO_SHAPE}  # pictures are no wrong object
+    assert "looks like" not in format_report(results, [])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_c
 from threefusion.evaluate.field import color_spread, fidelity, opacity_entropy, render_field
 from threefusion.evaluate.independence import BUNDLED_JUDGE, refuse_guiding_model
 from threefusion.evaluate.janus import FrontClassifier, janus
-from threefusion.evaluate.keys import COST_KEYS, STEP_KEYS, TRUTH_KEYS
+from threefusion.evaluate.keys import COST_KEYS, NO_SHAPE, STEP_KEYS, TRUTH_KEYS
 from threefusion.evaluate.pathology import mesh_flaws
 from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, load_judge, text_image
 from threefusion.evaluate.truth import compare_with_truth
@@ -222,7 +222,7 @@ def _read_field(folder: Path, views: int, notes: dict[str, str]) -> FieldViews |
         notes["fidelity"] = f"{latest_checkpoint(folder).name}: cannot be read ({problem})"
         return None
     if isinstance(scene.geometry, HasCanvas):
-        notes["fidelity"] = "the scene is an image, without a shape"
+        notes["fidelity"] = NO_SHAPE
         return None
     doing("views of the scene")
     return render_field(renderer, scene, views)

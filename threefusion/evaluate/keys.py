@@ -11,6 +11,8 @@ TRUTH_KEYS = (
     "best_yaw_deg", "silhouette_iou", "best_class", "geometric_retrieval", "ellipsoid_iou", "skill", "best_wrong_class",
     "best_wrong_class_iou", "convex", "albedo_error", "albedo_error_after_gain", "constant_color_error", "grey_error",
 )  # fmt: skip
+NO_SHAPE = "the scene is an image, without a shape"
+"""The note on the fidelity of 2-D runs, of which no object can have come out."""
 JANUS_KEYS = ("janus", "janus_of_truth", "front_probability_in_front", "front_probability_behind")
 SHAPE_KEYS = ("components", "floater_area", "floater_volume")
 COLOR_KEYS = ("saturation", "clipped")

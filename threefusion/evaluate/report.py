@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from statistics import mean, stdev
 from typing import Any
 
+from threefusion.evaluate.keys import NO_SHAPE
+
 Result = Mapping[str, Mapping[str, Any]]
 
 MEASURED = ("text_image", "truth", "pathology", "fidelity", "cost")
@@ -66,7 +68,8 @@ def format_report(results: list[Result], grouped: list[dict[str, Any]]) -> str:
     parts = [format_run(results[0])] if len(results) == 1 else [format_table(results)]
     parts += [format_summary(summary) for summary in grouped]
     notes = dict.fromkeys(f"{section}: {note}" for result in results for section, note in result["notes"].items())
-    wrong = [f"{result['run']['folder']}: {problem}" for result in results if (problem := mismatch(result["truth"]))]
+    solid = [result for result in results if result["notes"].get("fidelity") != NO_SHAPE]
+    wrong = [f"{result['run']['folder']}: {problem}" for result in solid if (problem := mismatch(result["truth"]))]
     return "\n\n".join([*parts, *("\n".join(lines) for lines in (notes, wrong) if lines)])
 
 
