@@ -184,7 +184,7 @@ class Want:
     """What a render has to contain beside image, opacity and depth.
 
     >>> Want(normals=True) | Want(samples=True)
-    Want(normals=True, samples=True, random=False, nearby=False, edge_distances=False)
+    Want(normals=True, samples=True, random=False, nearby=False, edge_distances=False, source=False)
     """
 
     normals: bool = False
@@ -198,6 +198,8 @@ class Want:
     """With samples, the normal of a point next to each: for smoothness."""
     edge_distances: bool = False
     """Signed distances at the ends of the grid's edges, where the geometry has such a grid."""
+    source: bool = False
+    """The scene that the run started from, as the same cameras see it."""
 
     def __or__(self, other: Want) -> Want:
         return Want(**{name: wanted or getattr(other, name) for name, wanted in vars(self).items()})
@@ -256,6 +258,8 @@ class RenderOutput(TensorData):
     """The surface in world space, part of the graph; None where no mesh is rendered."""
     edge_distances: Float[Tensor, "E 2"] | None = None
     """Signed distances at the ends of the edges of a grid, part of the graph; None unless wanted, and where there is no grid."""
+    source: RenderOutput | None = None
+    """The scene that the run started from, in the same views; None unless wanted."""
 
 
 @dataclass(frozen=True)

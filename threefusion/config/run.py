@@ -13,7 +13,7 @@ from threefusion.config.fields import Settings, bounded, check_folder_name, key_
 from threefusion.config.overrides import apply_overrides, find
 from threefusion.config.resolve import read
 from threefusion.config.sections import FacingConfig, OpsConfig, OutputConfig, TrainerConfig
-from threefusion.config.source import SOURCE, refuse_missing_source, source_of
+from threefusion.config.source import SOURCE, refuse_missing_source, refuse_nothing_to_edit, source_of
 from threefusion.config.stages import LAID_OVER, StageConfig, refuse_max_steps, stage_layers, stage_seed, without
 from threefusion.config.tree import Tree
 from threefusion.config.values import escaped
@@ -106,12 +106,14 @@ def load_config(path: Path, overrides: list[str], started: bool = False) -> RunC
     if config and not stages:
         with collected(errors):
             refuse_missing_source(config.geometry, None, tree, started)
+            refuse_nothing_to_edit(config, None, tree)
     for index, stage in enumerate(stages):
         wrong: list[ConfigError] = []
         with collected(wrong, f"stages[{index}]."):
             part, of_part = _stage(tree, base, stage, index, is_last=index == len(stages) - 1)
             if len(parts) == index:  # no stage before it is wrong
                 refuse_missing_source(part.geometry, parts[-1].geometry if parts else None, of_part, started)
+                refuse_nothing_to_edit(part, parts[-1] if parts else None, of_part)
             parts.append(part)
         errors += [error for error in wrong if not any(error.problem.endswith(f".{known.problem}") for known in errors)]
     with collected(errors):

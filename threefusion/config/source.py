@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from threefusion.config.fields import Settings
 from threefusion.config.tree import Tree
 from threefusion.errors import ConfigError, UserError
 from threefusion.registry import entry_of, meets
+
+if TYPE_CHECKING:
+    from threefusion.config.run import RunConfig
 
 SOURCE = "geometry.init_from"
 MESHES = (".glb", ".obj", ".ply")
@@ -58,3 +62,36 @@ def refuse_missing_source(geometry: Settings, before: Settings | None, tree: Tre
         f"({', '.join(MESHES)}), or make it a stage after another geometry",
         tree.places["geometry"],
     )
+
+
+def edits(guidance: Settings) -> bool:
+    """Whether an objective edits something: a picture, or without one the scene that the run starts from."""
+    return hasattr(guidance, "source_prompt")
+
+
+def compared(run: RunConfig) -> list[str]:
+    """The objectives of a run or a stage, by name, that compare with the scene that it starts from."""
+    return [name for name, settings in run.guidance.items() if edits(settings) and not settings.source]
+
+
+def refuse_nothing_to_edit(run: RunConfig, before: RunConfig | None, tree: Tree) -> None:
+    """Refuse an objective that compares with a scene or a picture where there is none, or without words for it.
+
+    `before` is the stage before.
+
+    Raises:
+        ConfigError: with the line.
+    """
+    for name, settings in run.guidance.items():
+        if not edits(settings):
+            continue
+        key = "guidance" if "guidance" in tree.classes else f"guidance.{name}"
+        where, kind = tree.places.get(key, tree.places.get("guidance")), entry_of(settings).name
+        if not settings.source and before is None and not source_of(run.geometry):
+            start = f"{SOURCE} to a run or a mesh file" if hasattr(run.geometry, "init_from") else ""
+            ways = ", or ".join(filter(None, (start, f"{key}.source to a picture")))
+            raise ConfigError(f"{key}: {kind!r} edits something, and this run starts from nothing: set {ways}", where)
+        if settings.source and not Path(settings.source).is_file():
+            raise ConfigError(f"{key}.source: {settings.source} does not exist", tree.places.get(f"{key}.source", where))
+        if not settings.source_prompt.strip():
+            raise ConfigError(f"{key}.source_prompt: must be given: what is edited, in words", where)

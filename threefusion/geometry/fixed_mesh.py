@@ -74,10 +74,13 @@ class ColoredMesh(HasSurface):
     def __init__(self, mesh: Mesh, radius: float) -> None:
         super().__init__()
         self.radius, self.shown, self.index = radius, mesh, SurfaceIndex(mesh)
+        # follow the scene to a device, where it is rendered; colours are looked up on the CPU
+        self.register_buffer("vertices", mesh.vertices, persistent=False)
+        self.register_buffer("faces", mesh.faces, persistent=False)
 
     def mesh(self) -> Mesh:
         """The mesh, without its colours."""
-        return Mesh(self.shown.vertices, self.shown.faces)
+        return Mesh(self.vertices, self.faces)
 
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Logits of the colour at the closest point of the surface."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from threefusion.config.fields import Schedule, Settings, bounded, slot
+from threefusion.config.fields import Schedule, Settings, bounded, literal, located, slot
 from threefusion.guidance.prior.settings import CriticConfig
 from threefusion.registry import component
 
 Weight = Literal["sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"]
-"""The names of w(t)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,6 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
 
 SCORE = "threefusion.guidance.score:ScoreDistillation"
 FALLING = ((0, 0.98), (2000, 0.692), (5000, 0.404), (10000, 0.212))
-"""Times of consistent flow distillation."""
 
 
 @component("guidance", "sds", SCORE)
@@ -215,14 +213,32 @@ class PFDConfig(SDIConfig):
 @component("guidance", "cfd", SCORE)
 @dataclass(frozen=True)
 class CFDConfig(ScoreDistillationConfig):
-    """Consistent flow distillation (arXiv 2501.05445): the distance to the clean image under noise on the surface; t falls in
-    10,000 steps as in the authors' first stage, set it to your run's."""
+    """Consistent flow distillation (arXiv 2501.05445); t falls in 10,000 steps, set it to your run's."""
 
     guidance_scale: Schedule = bounded(Schedule.constant(50.0), -1e6, 1e6)
     noise: Settings = slot("noise", "surface")
     timestep_weight: Weight = "sigma_over_alpha"
     t_min: Schedule = bounded(Schedule(FALLING), 0, 1)
     t_max: Schedule = bounded(Schedule(FALLING), 0, 1)
+
+
+@component("guidance", "dds", "threefusion.guidance.dds:DDS")
+@dataclass(frozen=True)
+class DDSConfig(ScoreDistillationConfig):
+    """Delta denoising score (arXiv 2304.07090): edits the scene that the run starts from, or a picture."""
+
+    guidance_scale: Schedule = bounded(Schedule.constant(7.5), -1e6, 1e6)
+    timestep_weight: Weight = "uniform"
+    t_min: Schedule = bounded(Schedule.constant(0.05), 0, 1)
+    t_max: Schedule = bounded(Schedule.constant(0.948), 0, 1)
+    source: str = located("")
+    """A picture that is edited; without one it is the scene that the run starts from, rendered from the same cameras."""
+    source_prompt: str = literal("")
+    """What the source shows, in words; must be given."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_direction(self)
 
 
 @component("guidance", "rfds", SCORE)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threefusion.config import RunConfig
-from threefusion.config.source import SOURCE, find_source, source_of
+from threefusion.config.source import SOURCE, compared, find_source, source_of
 from threefusion.errors import UserError
 from threefusion.run.folder import latest_checkpoint, stage_folders
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def refuse_lost_sources(config: RunConfig, run: Path | None, again: int | None) -> None:
     """Refuse to go on with a `run` if what one of its stages is about to start from does not exist any more.
 
-    That is a stage without a checkpoint, or one that is trained `again`.
+    That is a stage without a checkpoint, one that is trained `again`, or one with an objective that compares with it.
 
     Raises:
         UserError: it is gone.
@@ -26,7 +26,7 @@ def refuse_lost_sources(config: RunConfig, run: Path | None, again: int | None) 
         return
     for index, (stage, folder) in enumerate(zip(config.parts, stage_folders(run, config), strict=True)):
         anew = latest_checkpoint(folder) is None or (again is not None and index >= again)
-        if anew and (name := source_of(stage.geometry)):
+        if (anew or compared(stage)) and (name := source_of(stage.geometry)):
             find_source(name)
 
 

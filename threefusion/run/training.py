@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
+from threefusion.config.source import compared
 from threefusion.errors import UserError
 from threefusion.machine.process import environment_variable
 from threefusion.run.folder import (
@@ -95,8 +96,8 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Source | Non
     checkpoint = latest_checkpoint(folder)
     # Lightning reads it again, and would not say what is wrong with which file
     saved = {} if checkpoint is None else read_checkpoint(checkpoint, PARTS)
-    # a checkpoint has all that was taken from elsewhere
-    start = previous if checkpoint else starting_scene(stage, previous)
+    # a checkpoint has all that was taken from elsewhere, but not what an objective compares with
+    start = previous if checkpoint and not compared(stage) else starting_scene(stage, previous)
     system = build_system(stage, start, restoring=checkpoint is not None)
     interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
     for logger in loggers:

@@ -7,6 +7,7 @@ import torch
 from threefusion.config import RunConfig
 from threefusion.guidance.build import build_objectives
 from threefusion.registry import build
+from threefusion.system.before import Before
 from threefusion.system.scene import build_scene
 from threefusion.system.start import Source
 from threefusion.system.text_to_3d import TextTo3D
@@ -22,4 +23,8 @@ def build_system(config: RunConfig, previous: Source | None = None, restoring: b
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         objectives = build_objectives(config.guidance, prompt.texts(), prompt.cfg.text)
-    return TextTo3D(config, *build_scene(config, previous, restoring), prompt, objectives)
+    scene, renderer = build_scene(config, previous, restoring)
+    compared = previous is not None and any(objective.wants.source for objective in objectives.values())
+    system = TextTo3D(config, scene, renderer, prompt, objectives)
+    system.before = Before(previous, scene) if compared else None
+    return system

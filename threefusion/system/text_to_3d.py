@@ -27,6 +27,7 @@ from threefusion.optimizer.optimizer import refuse_other_rule, take_over_setting
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build, entry_of
 from threefusion.renderer.renderer import Renderer
+from threefusion.system.before import Before
 from threefusion.system.facing import faces_backwards
 from threefusion.system.finite import PATIENCE, SCALER_PATIENCE, StepGuard, culprits, poisoned
 from threefusion.system.metrics import RunningMeans
@@ -38,10 +39,9 @@ from threefusion.types import RenderOutput, Scene, ViewBatch, Want, view_generat
 
 
 class TextTo3D(pl.LightningModule):
-    """Renders random views of a scene, computes guidance and losses, and updates the scene.
+    """Renders random views of a scene, computes guidance and losses, updates the scene. Frozen priors reach no checkpoint."""
 
-    Frozen priors never reach a checkpoint.
-    """
+    before: Before | None = None  # what the scene started from, if an objective compares with it
 
     def __init__(
         self, config: RunConfig, scene: Scene, renderer: Renderer, prompt: PromptProcessor, guidance: nn.ModuleDict
@@ -116,9 +116,11 @@ class TextTo3D(pl.LightningModule):
     def compute_loss(self, batch: ViewBatch) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The weighted sum of all objectives and loss terms for these views, and each of them unweighted."""
         objectives, terms = active(self.guidance, batch.step), active(self.losses, batch.step)
-        wants = (part.wants for part, _ in (*objectives.values(), *terms.values()))
+        want = reduce(or_, (part.wants for part, _ in (*objectives.values(), *terms.values())), Want(random=True))
         with self.clock.measure("render", self.device):
-            render: RenderOutput = self.renderer(self.scene, batch, reduce(or_, wants, Want(random=True)))
+            render: RenderOutput = self.renderer(self.scene, batch, want)
+            if want.source:
+                render = self.before.beside(render, batch, want)
         with self.clock.measure("guidance", self.device):
             loss, metrics = guidance_loss(objectives, render, self.prompt(batch.camera), batch, named=len(self.guidance) > 1)
         metrics["opacity"] = render.opacity.detach().mean()

@@ -87,9 +87,10 @@ def gaussian_embeddings(templates: tuple[str, ...] = ()) -> TextEmbeddings:
 
 
 def image_render(image: Tensor) -> RenderOutput:
-    """Images as if they had been rendered: opaque, with flat normals."""
+    """Images as if they had been rendered: opaque, with flat normals, of a scene that started from grey."""
     one = torch.ones_like(image[..., :1])
-    return RenderOutput(image, one, one, normal=torch.zeros_like(image) + one.new_tensor([0.0, 0.0, 1.0]))
+    normal = torch.zeros_like(image) + one.new_tensor([0.0, 0.0, 1.0])
+    return RenderOutput(image, one, one, normal, source=RenderOutput(torch.full_like(image, 0.5), one, one, normal))
 
 
 def small_ball(cells: int = 8) -> Mesh:
