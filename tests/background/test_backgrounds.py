@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,6 +36,14 @@ def test_random_colours_are_one_per_view_and_only_where_wanted():
     assert len({tuple(color) for color in shown[:, 0].tolist()}) == 8
     assert torch.equal(shown, colors(solid, random=True))
     assert (colors(solid) == 1).all()
+
+
+def test_views_of_a_group_share_their_random_colour():
+    views = orbit_views(4, 0.3, 2.0, 0.8, 2, 2)
+    views = replace(views, group=views.index // 2)
+    rays = camera_rays(views.camera)
+    drawn = Solid(SolidConfig(random_probability=1.0))(rays.directions, rays.view_index, views, True).view(4, 4, 3)[:, 0]
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[2], drawn[3]) and not torch.equal(drawn[0], drawn[2])
 
 
 def test_the_share_of_random_views_is_the_one_asked_for():
