@@ -13,10 +13,12 @@ from threefusion.testing import check_component, distillation, judges, scene
 
 SHIPPED = [(found["kind"], found["name"]) for found in components() if found["origin"] == BUILT_IN]
 SMALL = {
+    "wandb": {"mode": "disabled"},
+    "clip": {"crops": 2},
     "prompt": {"text": "a red car"},
     "exporter": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},
 }
-"""What has to be given, or makes a kind quick enough to test."""
+"""What has to be given, or makes a component or a kind quick enough to test."""
 NETWORKS = {
     "super-resolution": tiny_conditioned.save_tiny_if_ii,
     "multi-view": tiny_conditioned.save_tiny_multi_view,
@@ -28,7 +30,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
 def test_contract(kind, name, tmp_path):
-    settings = {"mode": "disabled"} if name == "wandb" else SMALL.get(kind, {})
+    settings = SMALL.get(name, SMALL.get(kind, {}))
     if name in NETWORKS:
         settings = {"model": str(NETWORKS[name](tmp_path / "model"))}
     if name == "image-conditioned":

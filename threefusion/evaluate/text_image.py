@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import interpolate
 
 from threefusion.errors import UserError
 from threefusion.evaluate.candidates import Candidates
 from threefusion.evaluate.janus import FrontClassifier
 from threefusion.evaluate.keys import TEXT_IMAGE_KEYS
 from threefusion.evaluate.views import shaded_views
+from threefusion.guidance.clip_model import Preprocessing, embed_images, embed_texts, read_clip, read_preprocessing
 from threefusion.guidance.prior.files import ModelError
-from threefusion.guidance.prior.reading import read_network, read_tokenizer
 from threefusion.machine.checksums import damage
 from threefusion.toyworld.captions import describe
 from threefusion.toyworld.objects import ToyObject
@@ -35,18 +34,6 @@ class JudgeError(UserError):
     """A folder does not contain a usable CLIP model."""
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """Image preprocessing of a model, from its preprocessor_config.json."""
-
-    resize: int
-    """Height and width that a square image is resized to."""
-    crop: int
-    """Height and width of the centre crop."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
 class Judge:
     """A CLIP model (arXiv 2103.00020), loaded on first use.
 
@@ -55,7 +42,10 @@ class Judge:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.preprocessing = read_preprocessing(folder)
+        try:
+            self.preprocessing = read_preprocessing(folder)
+        except ModelError as error:
+            raise JudgeError(str(error)) from error
         self._texts: dict[str, Tensor] = {}
         self._parts: tuple[CLIPModel, PreTrainedTokenizerBase] | None = None
 
@@ -72,14 +62,10 @@ class Judge:
     def _loaded(self) -> tuple[CLIPModel, PreTrainedTokenizerBase]:
         """Model and tokenizer."""
         if self._parts is None:
-            from transformers import AutoTokenizer, CLIPModel
-
             try:
-                model = read_network(CLIPModel, self.folder, torch.float32)
-                tokenizer = read_tokenizer(AutoTokenizer, self.folder)
+                self._parts = read_clip(self.folder)
             except ModelError as error:
                 raise JudgeError(f"{self.folder}: cannot load a CLIPModel with its tokenizer ({error})") from error
-            self._parts = model.requires_grad_(False), tokenizer
         return self._parts
 
     @torch.no_grad()
@@ -87,24 +73,17 @@ class Judge:
         """Normalised embeddings, one per text."""
         model, tokenizer = self._loaded()
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        length = model.config.text_config.max_position_embeddings
         for first in range(0, len(new), BATCH):
             part = new[first : first + BATCH]
-            tokens = tokenizer(part, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-            hidden = model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-            vectors = normalize(model.text_projection(hidden.pooler_output), dim=-1)
-            self._texts.update(zip(part, vectors, strict=True))
+            self._texts.update(zip(part, embed_texts(model, tokenizer, part), strict=True))
         return torch.stack([self._texts[text] for text in texts])
 
     @torch.no_grad()
     def embed_images(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B D"]:
         """Normalised embeddings, one per image in [0, 1]."""
         model = self._loaded()[0]
-        embeddings = []
-        for part in preprocess(images, self.preprocessing).split(BATCH):
-            hidden = model.vision_model(pixel_values=part)
-            embeddings.append(normalize(model.visual_projection(hidden.pooler_output), dim=-1))
-        return torch.cat(embeddings)
+        parts = preprocess(images, self.preprocessing).split(BATCH)
+        return torch.cat([embed_images(model, part) for part in parts])
 
 
 @lru_cache(maxsize=4)
@@ -121,30 +100,6 @@ def load_judge(folder: Path) -> Judge:
     return Judge(folder)
 
 
-def read_preprocessing(folder: Path) -> Preprocessing:
-    """Read preprocessor_config.json of a model.
-
-    Raises:
-        JudgeError: it is missing or has another format.
-    """
-    import json
-
-    path = folder / "preprocessor_config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        resize = _side(settings["size"])
-        crop = _side(settings.get("crop_size", resize)) if settings.get("do_center_crop", True) else resize
-        mean, std = (tuple(float(value) for value in settings[name]) for name in ("image_mean", "image_std"))
-        return Preprocessing(resize, min(crop, resize), mean, std)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise JudgeError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
-
-
-def _side(size: int | dict[str, int]) -> int:
-    """The size as a number, from any of the formats of transformers."""
-    return size if isinstance(size, int) else size.get("shortest_edge") or size["height"]
-
-
 def preprocess(images: Float[Tensor, "B H W 3"], preprocessing: Preprocessing) -> Float[Tensor, "B 3 h w"]:
     """Preprocess square images: bicubic resize, centre crop, normalisation."""
     pixels = images.permute(0, 3, 1, 2)
@@ -152,8 +107,7 @@ def preprocess(images: Float[Tensor, "B H W 3"], preprocessing: Preprocessing) -
         pixels = interpolate(pixels, (preprocessing.resize, preprocessing.resize), mode="bicubic", antialias=True).clamp(0, 1)
     start = (preprocessing.resize - preprocessing.crop) // 2
     pixels = pixels[..., start : start + preprocessing.crop, start : start + preprocessing.crop]
-    mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    return (pixels - mean) / std
+    return preprocessing.normalized(pixels)
 
 
 def retrieval(judge: Judge, images: Float[Tensor, "B H W 3"], candidates: Candidates, prefix: str = "") -> dict[str, Any]:

@@ -78,8 +78,7 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
         if self.rescale and self.denoising_steps > 1:
             raise ValueError("rescale: only with denoising_steps 1")
         if getattr(self.contrast, "is_direction", False):
-            clean = {"denoising_steps": 1, "rescale": 0.0, "clamp_x0": None, "image_weight": Schedule.constant(0.0)}
-            for name, value in clean.items():
+            for name, value in dict(denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=Schedule.constant(0.0)).items():
                 if getattr(self, name) != value:
                     raise ValueError(f"{name}: only with a contrast that predicts the noise; this one is a direction")
 
@@ -298,3 +297,20 @@ class FullGradientConfig(DiffusionGuidanceConfig):
 
     guidance_scale: Schedule = bounded(Schedule.constant(1.0), -1e6, 1e6)
     """Classifier-free guidance, uncond + scale (text - uncond); at 1 the loss is the one the prior was trained with."""
+
+
+@component("guidance", "clip", "threefusion.guidance.clip:Clip")
+@dataclass(frozen=True)
+class ClipConfig(GuidanceConfig):
+    """Dream Fields (arXiv 2112.01455): no diffusion model."""
+
+    model: str = "toyworld-judge"
+    """A folder with a CLIPModel of transformers, its tokenizer and preprocessor, a hub id, or an alias (`doctor` lists them)."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub id; a local folder has none."""
+    crops: int = bounded(8, 1, 1000)
+    """Random crops per view; each is an evaluation of the network, with its backward pass."""
+    crop_share: float = bounded(80 / 88, 0, 1, open_low=True)
+    """Side of a crop as a share of the image's."""
+    backgrounds: bool = True
+    """Put noise, checkerboards and smooth textures behind the scene; needs a black background of its own."""

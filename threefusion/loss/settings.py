@@ -34,6 +34,20 @@ class OpaquenessConfig(LossConfig):
     """Factor of the term in the sum, by optimiser step."""
 
 
+@component("loss", "transmittance", "threefusion.loss.transmittance:Transmittance")
+@dataclass(frozen=True)
+class TransmittanceConfig(LossConfig):
+    """Weight of the term and the share of the image that may be filled."""
+
+    weight: Schedule = bounded(Schedule(((0, 0.5),)), -1e9, 1e9)
+    """Factor of the term in the sum, by optimiser step."""
+    # exponential from 0.5 to 0.1 in 500 steps
+    opacity: Schedule = bounded(Schedule(((0, 0.5), (125, 0.334), (250, 0.224), (375, 0.15), (500, 0.1))), 0, 1)
+    """Mean opacity of a view below which more emptiness is not rewarded, before it is scaled by the area in the image."""
+    focal: float = bounded(1.3889, 0, 100, open_low=True)
+    """Focal length in image heights to which `opacity` belongs, at a distance of 4; that of NeRF's synthetic scenes."""
+
+
 @component("loss", "orientation", "threefusion.loss.orientation:Orientation", needs=("samples",))
 @dataclass(frozen=True)
 class OrientationConfig(LossConfig):

@@ -30,6 +30,9 @@ def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDic
         raise UserError(
             f"camera: draws views in groups of {size}, but the prior denoises {joint} jointly: camera.group_size={joint}"
         )
+    solid = getattr(config.background, "color", None) == "#000000" and not getattr(config.background, "random_probability", 0)
+    if not solid and any(getattr(objective.cfg, "backgrounds", False) for objective in guidance.values()):
+        raise UserError("guidance: clip draws backgrounds of its own, over black: set background={type: solid, color: '#000000'}")
     diffusion = any(isinstance(objective, DiffusionGuidance) for objective in guidance.values())
     if config.facing.steps and (joint > 1 or not diffusion):
         raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")

@@ -150,6 +150,9 @@ def _part_fault(folder: Path) -> str | None:
         return _fault(folder / "preprocessor_config.json")
     if fault := _fault(folder / "config.json"):
         return fault
+    if read_settings(folder / "config.json").get("model_type") == "clip":
+        names = ("preprocessor_config.json", "model.safetensors")
+        return next(filter(None, (_fault(folder / name) for name in names)), None) or _tokenizer_fault(folder)
     files = network_files(folder)[1]
     if not files:
         stem = _stem(folder.name)

@@ -76,9 +76,11 @@ def wanted(names: Sequence[str], parts: Sequence[str]) -> list[str]:
     for part in (*parts, *(FURTHER_TEXT_PARTS if TEXT_PARTS[0] in parts else ())):
         start = "" if part == "." else f"{part}/"
         own = [name.removeprefix(start) for name in names if name.startswith(start) and "/" not in name.removeprefix(start)]
-        weights = next(filter(None, (weight_names(part, own, variant) for variant in VARIANTS)), [])
+        # what lies at the top may be a network of diffusers or of transformers
+        stems = (part,) if start else (part, "encoder")
+        weights = next(filter(None, (weight_names(stem, own, variant) for stem in stems for variant in VARIANTS)), [])
         settings = [name for name in own if name.endswith((".json", ".txt", ".model")) and ".index." not in name]
-        chosen += [f"{start}{name}" for name in (*settings, *weights)]
+        chosen += [f"{start}{name}" for name in (*settings, *weights) if f"{start}{name}" not in chosen]
     return chosen
 
 

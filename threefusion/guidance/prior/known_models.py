@@ -15,7 +15,7 @@ class KnownModel:
     """A model that has an alias."""
 
     prior: str
-    """The registered prior that runs it, or `controlnet` for a network beside one."""
+    """The registered prior that runs it, `controlnet` for a network beside one, or `clip` for the objective of that name."""
     licence: str
     sources: tuple[Source, ...] = ()
     """Repositories that hold it, in order of preference; none for a model that comes with the package."""
@@ -35,9 +35,10 @@ NETWORKS = {
     "image-conditioned": ("unet", "scheduler", "vae", "clip_camera_projection"),
     "flow": ("transformer", "scheduler", "vae"),
     "controlnet": (".",),
+    "clip": (".",),
 }
 """What a model has beside its text encoder, by the prior that runs it."""
-ENCODERS = {"image-conditioned": ("image_encoder", "feature_extractor"), "controlnet": ()}
+ENCODERS = {"image-conditioned": ("image_encoder", "feature_extractor"), "controlnet": (), "clip": ()}
 """What a model has instead of a text encoder, by the prior that runs it."""
 
 _OPENRAIL = "CreativeML OpenRAIL-M or its successor: use restrictions apply"
@@ -52,6 +53,8 @@ _ZERO123 = 859_532_484 + _SD_VAE + 593_664
 MODELS: dict[str, KnownModel] = {
     "toyworld-pixel": KnownModel("pixel", "Apache-2.0"),
     "toyworld-latent": KnownModel("latent", "Apache-2.0"),
+    "toyworld-judge": KnownModel("clip", "Apache-2.0"),
+    "clip-vit-l14": KnownModel("clip", "MIT", (Source("openai/clip-vit-large-patch14"),), half=False),
     "deepfloyd-if-xl": KnownModel(
         "pixel",
         _DEEPFLOYD,

@@ -36,7 +36,7 @@ def training_command(model: str) -> str:
 
 def guiding_models(config: RunConfig) -> list[str]:
     """The names of the models that guide a run, each once."""
-    priors = [getattr(objective, "prior", None) for stage in config.parts for objective in stage.guidance.values()]
+    priors = [getattr(objective, "prior", objective) for stage in config.parts for objective in stage.guidance.values()]
     return list(dict.fromkeys(prior.model for prior in priors if hasattr(prior, "model")))
 
 
