@@ -49,6 +49,9 @@ def make_bases(folder: Path) -> None:
     tiny.save_tiny_sd(folder / "sd-v", "v_prediction")
     tiny.save_tiny_if(folder / "if", 6)
     tiny.save_tiny_if(folder / "if-3", 3)
+    tiny.save_tiny_sdxl(folder / "xl")
+    tiny.save_tiny_sd3(folder / "flow-sd3")
+    tiny.save_tiny_flux(folder / "flow-flux")
 
 
 def answer(case: Case, bases: Path, work: Path) -> tuple[str, str | None]:
@@ -57,7 +60,7 @@ def answer(case: Case, bases: Path, work: Path) -> tuple[str, str | None]:
     shutil.copytree(bases / case.base, folder)
     for change in case.changes:
         change(folder)
-    kind = "pixel" if case.base.startswith("if") else "latent"
+    kind = {"if": "pixel", "flow": "flow"}.get(case.base.partition("-")[0], "latent")
     prior = {"type": kind, "dtype": "float32", "model": case.model.format(folder=folder)}
     overrides = [*(f"guidance.prior.{name}={value}" for name, value in prior.items()), *case.overrides]
     config, out = work / "run.yaml", work / "run"

@@ -126,6 +126,24 @@ UNETS = [
     Case("U-Net", "wrong prior for pixels", "vae", base="if", overrides=("guidance.prior.type=latent",)),
 ]  # fmt: skip
 
+SMALL = ("guidance.prior.image_size=32",)
+TRANSFORMERS = [
+    Case("transformer", "a refiner", "refiner", (fields("unet", projection_class_embeddings_input_dim=5 * 8 + 20),), base="xl"),
+    Case("transformer", "XL without its second encoder", "text_encoder_2", (listed("text_encoder_2", None),), base="xl"),
+    Case("transformer", "FLUX's Fill", "in_channels is 384", (fields("transformer", in_channels=384),), base="flow-flux",
+         overrides=SMALL),
+    Case("transformer", "guidance for a network without", "guidance_embeds is false", (
+        fields("transformer", guidance_embeds=False),), base="flow-flux",
+         overrides=(*SMALL, "guidance.prior.embedded_guidance=3.5")),
+    Case("transformer", "another transformer", "PixArtTransformer2DModel", (
+        fields("transformer", _class_name="PixArtTransformer2DModel"),), base="flow-sd3"),
+    Case("transformer", "a table of betas", "expected flow matching", (scheduler("DDPMScheduler"),), base="flow-sd3"),
+    Case("transformer", "more patches than positions", "pos_embed_max_size is 2", (
+        fields("transformer", pos_embed_max_size=2),), base="flow-sd3"),
+    Case("transformer", "T5 listed, but missing", "text_encoder_3", (removed("text_encoder_3"),), base="flow-sd3"),
+    Case("transformer", "the prior of U-Nets", "`flow`", base="flow-sd3", overrides=("guidance.prior.type=latent",)),
+]  # fmt: skip
+
 AUTOENCODERS = [
     Case("autoencoder", "AutoencoderTiny", changes=(TINY,)),
     Case("autoencoder", "AutoencoderTiny, scaling_factor absent", changes=(TINY, fields("vae", "scaling_factor"))),
@@ -229,4 +247,4 @@ PIPELINES = [
     Case("pipeline", "a missing absolute path", "no such folder", model="{folder}/nothing"),
 ]  # fmt: skip
 
-CASES = (*PLAIN, *SCHEDULERS, *UNETS, *AUTOENCODERS, *TEXTS, *FILES, *PIPELINES)
+CASES = (*PLAIN, *SCHEDULERS, *UNETS, *TRANSFORMERS, *AUTOENCODERS, *TEXTS, *FILES, *PIPELINES)
