@@ -2,6 +2,7 @@
 
 import pytest
 from tiny import save_tiny_flux, save_tiny_if, save_tiny_sd, save_tiny_sd3, save_tiny_sdxl
+from tiny_conditioned import save_picture, save_tiny_if_ii, save_tiny_mvdream, save_tiny_zero123
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +15,10 @@ def pipelines(tmp_path_factory):
         "if-v": save_tiny_if(folder / "if-v", 3, "v_prediction"),
         "sd-epsilon": save_tiny_sd(folder / "sd-epsilon"),
         "sd-v": save_tiny_sd(folder / "sd-v", "v_prediction", hidden_act="gelu"),
+        "if-ii": save_tiny_if_ii(folder / "if-ii"),
+        "mvdream": save_tiny_mvdream(folder / "mvdream"),
+        "zero123": save_tiny_zero123(folder / "zero123"),
+        "picture": save_picture(folder / "picture.png"),
         "sdxl": save_tiny_sdxl(folder / "sdxl"),
         "sdxl-encoded": save_tiny_sdxl(folder / "sdxl-encoded", zeros=False),
         "sd3": save_tiny_sd3(folder / "sd3"),

@@ -1,23 +1,41 @@
 """Whatever the objective and whatever the network was trained to predict, one contract holds."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from oracles import disguised_gaussian
 from views import gaussian_texts, make_batch, prompt_of
 
-from threefusion.cli.describe import components
 from threefusion.config import Schedule
-from threefusion.config.catalogue import BUILT_IN, settings_class
+from threefusion.config.catalogue import settings_class
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.registry import build
-from threefusion.testing import image_render
+from threefusion.testing import image_render, views
 
-OBJECTIVES = [found["name"] for found in components("guidance") if found["origin"] == BUILT_IN]
+sys.path.append(str(Path(__file__).parents[2] / "docs"))
+import generate_matrix
+
+OBJECTIVES = [name for name in generate_matrix.names("guidance") if generate_matrix.has_prior(name)]
 SETTINGS = {"full-gradient": {"guidance_scale": Schedule.constant(2.0)}}
 """What differs from the defaults: both of classifier-free guidance's predictions are made."""
-PRIORS = {"if-6": "pixel", "if-3": "pixel", "if-v": "pixel", "sd-epsilon": "latent", "sd-v": "latent", "sdxl": "latent"}
-PRIORS |= {"sd3": "flow", "flux-dev": "flow"}
+PRIORS = {
+    "if-6": "pixel",
+    "if-3": "pixel",
+    "if-v": "pixel",
+    "sd-epsilon": "latent",
+    "sd-v": "latent",
+    "sdxl": "latent",
+    "if-ii": "super-resolution",
+    "mvdream": "multi-view",
+    "zero123": "image-conditioned",
+    "sd3": "flow",
+    "flux-dev": "flow",
+    "gaussian": "gaussian",
+    "mixture": "mixture",
+}
 SIZES = {"flux-dev": {"image_size": 32, "text_tokens": 8}, "sd3": {"text_tokens": 8}}
 """What keeps a model small whose own settings do not."""
 
@@ -36,21 +54,51 @@ def step(objective, prior, prompt, batch, image=None, texts=None):
     return output, image.grad
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("name", PRIORS)
-def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselves(pipelines, name, objective):
-    prior = build(settings_class("prior", PRIORS[name])(model=str(pipelines[name]), dtype="float32", **SIZES.get(name, {})))
+def prior_of(pipelines, network):
+    name = PRIORS[network]
+    if name not in ("gaussian", "mixture"):
+        more = {"image": str(pipelines["picture"])} if name == "image-conditioned" else SIZES.get(network, {})
+        return build(settings_class("prior", name)(model=str(pipelines[network]), dtype="float32", **more))
+    return build(settings_class("prior", name)())
+
+
+def test_every_prior_has_a_network_here():
+    assert set(PRIORS.values()) == set(generate_matrix.names("prior"))
+
+
+@pytest.mark.parametrize("network", PRIORS)
+def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselves(pipelines, network, monkeypatch):
+    prior = prior_of(pipelines, network)
     prompt = build(settings_class("prompt", "interpolated")(text="a red ball", negative="ugly"))
-    batch = make_batch(2)
-    output, gradient = step(objective, prior, prompt, batch)
-    assert output.loss.dtype == gradient.dtype == torch.float32
-    assert gradient.isfinite().all()
-    assert (gradient.abs().amax((1, 2, 3)) > 0).all()
-    for network in prior._networks.values():
-        assert all(parameter.grad is None and not parameter.requires_grad for parameter in network.parameters())
-    again, repeated = step(objective, prior, prompt, batch)
-    assert torch.equal(gradient, repeated)
-    assert torch.equal(again.loss, output.loss)
+    batch = views(max(2, prior.group_size), group_size=prior.group_size)
+    decoded = []
+    decode = prior.decode
+    monkeypatch.setattr(prior, "decode", lambda x: decoded.append(x) or decode(x))
+    for objective in OBJECTIVES:
+        decoded.clear()
+        calls = prior.evaluations.calls
+        output, gradient = step(objective, prior, prompt, batch)
+        assert output.loss.dtype == gradient.dtype == torch.float32, objective
+        assert gradient.isfinite().all(), objective
+        assert (gradient.abs().amax((1, 2, 3)) > 0).all(), objective
+        for frozen in prior._networks.values():
+            assert all(parameter.grad is None and not parameter.requires_grad for parameter in frozen.parameters()), objective
+        assert bool(decoded) == (objective == "hifa"), objective
+        if objective == "sds":
+            assert prior.evaluations.calls == calls + 1
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_all_randomness_comes_from_the_batch(pipelines, objective):
+    prior = prior_of(pipelines, "sd-epsilon")
+    prompt = build(settings_class("prompt", "interpolated")(text="a red ball", negative="ugly"))
+    (first, gradient), (again, repeated) = (step(objective, prior, prompt, make_batch(2)) for _ in range(2))
+    assert torch.equal(gradient, repeated) and torch.equal(first.loss, again.loss)
+
+
+def test_the_table_in_the_docs_is_the_generated_one():
+    page = generate_matrix.PAGE.read_text(encoding="utf-8")
+    assert page == generate_matrix.replaced(page)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
