@@ -98,9 +98,9 @@ class Workspace:
         call(verb, *rest)
 
     def in_finished_run(self, word: str) -> str:
-        """`RUN`, `runs/<config>/<run>` and files in them as those of a finished run."""
-        named = re.match(r"(RUN|runs/[^/]+/[^/]+)(/.*)?$", word)
-        return f"{self.copy_of_run()}{named[2] or ''}" if named else word
+        """`RUN`, `runs/<config>/<run>` and files in them, also as the value of a setting, as those of a finished run."""
+        named = re.match(r"([\w.]+=)?(RUN|runs/[^/]+/[^/]+)(/.*)?$", word)
+        return f"{named[1] or ''}{self.copy_of_run()}{named[3] or ''}" if named else word
 
     def copy_of_run(self) -> Path:
         """A finished run that may be changed."""
