@@ -69,7 +69,7 @@ def test_every_prior_has_a_network_here():
 @pytest.mark.parametrize("network", PRIORS)
 def test_random_networks_give_finite_gradients_to_the_image_and_none_to_themselves(pipelines, network, monkeypatch):
     prior = prior_of(pipelines, network)
-    prompt = build(settings_class("prompt", "interpolated")(text="a red ball", negative="ugly"))
+    prompt = build(settings_class("prompt", "interpolated")(text="a red ball"))
     batch = views(max(2, prior.group_size), group_size=prior.group_size)
     decoded = []
     decode = prior.decode

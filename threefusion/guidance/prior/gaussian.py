@@ -44,8 +44,9 @@ class GaussianCritic(Critic):
         self, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], condition: Conditioning, pose: Float[Tensor, "B 16"]
     ) -> Prediction:
         """The exact prediction for the changed Gaussian, from wherever it is seen."""
-        mean, std = condition.tokens.split((3, 1), dim=-1)
-        return self.prior.predict(z, t, Conditioning(torch.cat([mean + self.shift, std * self.log_ratio.exp()], dim=-1)))
+        # of a mixture all modes are moved alike; their weights follow in the tokens
+        mean, std, rest = condition.tokens.tensor_split((3, 4), dim=-1)
+        return self.prior.predict(z, t, Conditioning(torch.cat([mean + self.shift, std * self.log_ratio.exp(), rest], dim=-1)))
 
 
 class GaussianPrior(DiffusionPrior):
