@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from threefusion.cli.main import run
 from threefusion.config import load_config
@@ -49,7 +50,11 @@ def test_init_copies_a_config_that_loads_as_the_shipped_one(name, capsys):
     text = file.read_text()
     assert text.startswith("#") and str(file) in text and f"configs/{name}" not in text
     assert f"--config '{file}'" in capsys.readouterr().out
-    assert load_config(file, ["prompt.text=a red car"]) == load_config(Path(name), ["prompt.text=a red car"])
+    Path("scene.ply").touch()
+    Image.new("RGB", (8, 8)).save("picture.png")
+    given = {"edit": ["geometry.init_from=scene.ply"], "zero123": ["guidance.prior.image=picture.png"]}
+    words = ["prompt.text=a red car", *given.get(name, [])]
+    assert load_config(file, words) == load_config(Path(name), words)
 
 
 def test_init_overwrites_nothing():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from tiny import save_tiny_if, save_tiny_sd, save_tiny_sd3
+from tiny_conditioned import save_tiny_mvdream, save_tiny_zero123
 
 from threefusion.bench.plan import load_plan
 from threefusion.cli.main import run
@@ -28,12 +30,35 @@ REAL = {
     "fantasia3d": ["latent", "latent"],
     "textmesh": ["pixel", "latent"],
     "cfd": ["latent", "latent"],
+    "sjc": ["latent"],
+    "csd": ["pixel"],
+    "nfsd": ["latent"],
+    "hifa": ["latent"],
+    "sdi": ["latent"],
+    "luciddreamer": ["latent"],
+    "rfds": ["flow"],
+    "mvdream": ["multi-view"],
+    "zero123": ["image-conditioned"],
     "prolificdreamer": ["latent", "latent", "latent"],
 }
 """The prior of each stage."""
 
-EDITS = ("edit",)
-"""Configs that have to be given what they start from."""
+GIVEN = {"edit": "geometry.init_from=scene.ply", "zero123": "guidance.prior.image=picture.png"}
+"""What has to be given to a config: the scene or the picture that it starts from."""
+
+
+@pytest.fixture(autouse=True)
+def given_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of `GIVEN`, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("scene.ply").touch()
+    Image.new("RGB", (16, 16), "red").save("picture.png")
+
+
+def given(config: str) -> list[str]:
+    """The overrides without which a config is not complete."""
+    return [GIVEN[config]] if config in GIVEN else []
+
 
 ONE_STEP = ["trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "exporter=null"]
 ONE_STEP += ["output.image_size=8", "output.turntable_size=8", "output.turntable_frames=1"]
@@ -49,6 +74,10 @@ SMALLER = {
     ("prolificdreamer", 0): TETRAHEDRA[:2],
     ("prolificdreamer", 1): TETRAHEDRA,
     ("prolificdreamer", 2): TETRAHEDRA[:2],
+    ("luciddreamer", 0): TETRAHEDRA[:2],
+    ("rfds", 0): ["guidance.prior.image_size=64", "guidance.prior.text_tokens=8"],
+    ("mvdream", 0): [*TETRAHEDRA[:2], "camera.batch_size=4"],
+    ("zero123", 0): TETRAHEDRA[:2],
 }
 """What is changed in a stage beside the model, because it takes too long on one core for a test."""
 
@@ -60,8 +89,7 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", WHOLE, ids=name)
 def test_a_shipped_config_is_right_and_survives_being_written_out(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "scene.ply").touch()
-    config = load_config(path, [f"geometry.init_from={tmp_path / 'scene.ply'}"] if path.stem in EDITS else [])
+    config = load_config(path, given(path.stem))
     (tmp_path / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
     assert load_config(tmp_path / "config.yaml", []) == config
 
@@ -81,7 +109,9 @@ def test_a_shipped_benchmark_is_right_in_every_cell(path: Path) -> None:
 
 def test_every_config_that_is_said_to_run_a_real_model_does_so() -> None:
     for config, priors in REAL.items():
-        chosen = [stage.guidance["guidance"].prior for stage in load_config(ROOT / "configs" / f"{config}.yaml", []).parts]
+        chosen = [
+            stage.guidance["guidance"].prior for stage in load_config(ROOT / "configs" / f"{config}.yaml", given(config)).parts
+        ]
         models = [MODELS[prior.model] for prior in chosen]
         assert [entry_of(prior).name for prior in chosen] == [model.prior for model in models] == priors
         assert all(model.sources for model in models)
@@ -125,18 +155,21 @@ def test_threestudios_guidance_scales_are_converted(config: str) -> None:
 
 @pytest.fixture(scope="module")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Random pipelines shaped as DeepFloyd IF and as Stable Diffusion."""
-    spec = importlib.util.spec_from_file_location("tiny_pipelines", ROOT / "tests" / "guidance" / "tiny.py")
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
+    """Random pipelines shaped as the published ones, by prior."""
     folder = tmp_path_factory.mktemp("models")
-    return {"pixel": tiny.save_tiny_if(folder / "if"), "latent": tiny.save_tiny_sd(folder / "sd")}
+    return {
+        "pixel": save_tiny_if(folder / "if"),
+        "latent": save_tiny_sd(folder / "sd"),
+        "flow": save_tiny_sd3(folder / "sd3"),
+        "multi-view": save_tiny_mvdream(folder / "mvdream"),
+        "image-conditioned": save_tiny_zero123(folder / "zero123"),
+    }
 
 
 def one_step(config: str, models: dict[str, Path]) -> list[str]:
     """Overrides of a run of one step per stage, with the models replaced by `models`."""
-    staged = bool(load_config(ROOT / "configs" / f"{config}.yaml", []).stages)
-    words = list(ONE_STEP)
+    staged = bool(load_config(ROOT / "configs" / f"{config}.yaml", given(config)).stages)
+    words = [*ONE_STEP, *given(config)]
     for index, prior in enumerate(REAL[config]):
         changed = [f"guidance.prior.model={models[prior]}", *SMALLER.get((config, index), [])]
         changed += ["steps=1" if staged else "trainer.max_steps=1"]

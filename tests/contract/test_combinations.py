@@ -43,7 +43,7 @@ FITTING = {
     "image": {"image"},
 }
 """Renderers by geometry."""
-PIXELS = {"sparsity", "opaqueness"}
+PIXELS = {"sparsity", "opaqueness", "transmittance"}
 SMOOTH = {"normal-smoothness-2d"}
 SAMPLES = {"orientation", "z-variance", "normal-smoothness-3d"}
 MESH = {"normal-consistency", "laplacian"}

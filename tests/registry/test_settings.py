@@ -39,6 +39,8 @@ def test_every_component_and_field_has_a_sentence(entry):
 def test_every_number_has_a_range_that_is_enforced(cls):
     hints = typing.get_type_hints(cls)
     given = {"text": "a cat"} if "text" in hints else {}
+    needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    given |= dict.fromkeys(needed, "picture.png")
     for field in dataclasses.fields(cls):
         holds_numbers = any(word in str(hints[field.name]) for word in ("int", "float", "Schedule"))
         if field.name in UNBOUNDED or not holds_numbers or "Literal[" in str(hints[field.name]):

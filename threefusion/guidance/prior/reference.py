@@ -28,7 +28,7 @@ def on_white(rgba: Float[Tensor, "H W 4"], size: int) -> Float[Tensor, "1 size s
     """The picture over white, in the middle of a square.
 
     >>> on_white(torch.tensor([[[0.0, 0.0, 0.0, 0.5]], [[1.0, 0.0, 0.0, 1.0]]]), 2)[0, :, :, 0]
-    tensor([[0.7500, 0.7500],
+    tensor([[0.5000, 1.0000],
             [1.0000, 1.0000]])
     """
     color, opacity = rgba[..., :3], rgba[..., 3:]
