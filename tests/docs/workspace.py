@@ -126,9 +126,12 @@ class Workspace:
         overrides = [word for word in words if "=" in word and not word.startswith("--")]
         file = Path(words[words.index("--config") + 1])
         prompt = [f"prompt.text={words[words.index('--prompt') + 1]}"] if "--prompt" in words else []
-        stages = load_config(file, [*overrides, *prompt]).stages
+        config = load_config(file, [*overrides, *prompt])
+        stages = config.stages
         kept = [word for word in words if not word.startswith(LEFT_OUT)]
-        small = [*TINY, "guidance.prior=gaussian", "guidance.prior.image_size=8", "exporter=null"]
+        small = [*TINY, "exporter=null"]
+        if any(hasattr(objective, "prior") for objective in config.guidance.values()):
+            small += ["guidance.prior=gaussian", "guidance.prior.image_size=8"]
         plain = [word for word in overrides if word in kept]
         if stages:
             small = [word for word in small if not word.startswith("trainer.max_steps")]
