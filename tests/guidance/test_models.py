@@ -12,7 +12,7 @@ from safetensors.torch import save
 from threefusion.guidance.prior import models
 from threefusion.guidance.prior.files import defect
 from threefusion.guidance.prior.hub import Source
-from threefusion.guidance.prior.models import ModelError, local_folder, reachability, recipe, resolve, sources
+from threefusion.guidance.prior.models import ModelError, local_folder, reachability, recipe, resolve, sources, training_command
 
 PARTS = ("unet", "scheduler")
 
@@ -176,3 +176,22 @@ def test_what_is_reachable_is_told_with_a_command_for_the_rest(tmp_path, monkeyp
     assert not found["toyworld-pixel"]["available"]
     assert found["toyworld-pixel"]["command"].startswith("python -m training train pixel")
     assert found["deepfloyd-if-xl"]["command"].startswith("hf download DeepFloyd/IF-I-XL-v1.0 --revision c03d510e")
+
+
+@pytest.mark.parametrize(
+    ("model", "parts", "files", "setting"),
+    [
+        ("clip-vit-l14", (), "'*.safetensors'", "guidance.model="),
+        ("controlnet-depth", (), "'*fp16*.safetensors'", "guidance.prior.control"),
+        ("someone/controlnet", (".",), "'*.safetensors'", "guidance.prior.model="),
+        ("someone/pipeline", ("unet",), "'*/*.safetensors'", "guidance.prior.model="),
+    ],
+)
+def test_a_network_without_parts_is_downloaded_from_the_top_of_its_repository(model, parts, files, setting):
+    line = recipe(model, None, parts)
+    assert f"--include {files} " in line and setting in line
+
+
+@pytest.mark.parametrize("name", ["pixel", "latent", "judge"])
+def test_a_bundled_model_is_trained_under_the_name_that_the_program_knows(name):
+    assert training_command(f"toyworld-{name}").startswith(f"python -m training train {name} ")

@@ -31,7 +31,8 @@ _WANTED = ("*.json", "*.txt", "*.model", "*fp16*.safetensors")
 
 def training_command(model: str) -> str:
     """The command that trains a missing bundled model."""
-    return f"python -m training train {MODELS[model].prior} --minutes 70 --export {BUNDLED / model}"
+    what = model.removeprefix("toyworld-")
+    return f"python -m training train {what} --minutes 70 --export {BUNDLED / model}"
 
 
 def guiding_models(config: RunConfig) -> list[str]:
@@ -112,28 +113,29 @@ def resolve(model: str, parts: Sequence[str], revision: str | None = None) -> Pa
         return fetch(sources(model, revision), parts)
     except ModelError as error:
         raise ModelError(
-            f"{model} is not on this machine and could not be downloaded ({error}). {recipe(model, revision)}"
+            f"{model} is not on this machine and could not be downloaded ({error}). {recipe(model, revision, parts)}"
         ) from error
 
 
-def recipe(model: str, revision: str | None = None) -> str:
-    """The command that downloads `model`, its mirrors and licence, in one line."""
+def recipe(model: str, revision: str | None = None, parts: Sequence[str] = ()) -> str:
+    """The command that downloads `model`, which has these parts beside a text encoder, its mirrors and licence, in one line."""
     first, *others = sources(model, revision)
     target = f"{DOWNLOADS}{model.rsplit('/', 1)[-1]}"
     mirrors = f" Mirrors: {', '.join(source.repository for source in others)}." if others else ""
     about = needs(MODELS[model]) if model in MODELS else ""
     licence = f" {about[:1].upper()}{about[1:]}." if about else ""
-    beside = model in MODELS and MODELS[model].prior == "controlnet"
-    use = (
-        f"then name {target} in guidance.prior.control." if beside else f"then add guidance.prior.model={target} to the command."
-    )
-    command = download_command(first, target, half=model in MODELS and MODELS[model].half)
-    return f"Get it with: {command} ; {use}{mirrors}{licence}"
+    kind = MODELS[model].prior if model in MODELS else None
+    settings = {"controlnet": f"name {target} in guidance.prior.control", "clip": f"add guidance.model={target} to the command"}
+    use = settings.get(kind, f"add guidance.prior.model={target} to the command")
+    whole = "." in (NETWORKS[kind] if kind else parts)
+    command = download_command(first, target, model in MODELS and MODELS[model].half, whole)
+    return f"Get it with: {command} ; then {use}.{mirrors}{licence}"
 
 
-def download_command(source: Source, target: str, half: bool = True) -> str:
-    """The shell command that downloads `source` to `target`: weights in half precision if `half`, else all."""
-    wanted = _WANTED if half else (*_WANTED[:-1], "*/*.safetensors")
+def download_command(source: Source, target: str, half: bool = True, whole: bool = False) -> str:
+    """The shell command that downloads `source` to `target`: weights in half precision if `half`, else those of its parts, or
+    of the one network that it is as a `whole`."""
+    wanted = _WANTED if half else (*_WANTED[:-1], "*.safetensors" if whole else "*/*.safetensors")
     include = " ".join(f"--include '{pattern}'" for pattern in wanted)
     return f"hf download {source.repository} --revision {source.revision} {include} --local-dir {target}"
 
@@ -167,7 +169,9 @@ def reachability() -> dict[str, dict[str, Any]]:
             entry["folder"] = str(folder)
         else:
             entry["command"] = (
-                download_command(known.sources[0], DOWNLOADS + name, known.half) if known.sources else training_command(name)
+                download_command(known.sources[0], DOWNLOADS + name, known.half, "." in NETWORKS[known.prior])
+                if known.sources
+                else training_command(name)
             )
             entry["incomplete"] = next(iter(defects.values()), None)
         models[name] = entry
