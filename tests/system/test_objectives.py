@@ -182,6 +182,7 @@ def test_processes_take_whole_groups(tiny, world, group_size, fits):
 def test_a_batch_of_broken_groups_is_refused_by_name(tiny, monkeypatch):
     from threefusion.camera.orbital import OrbitalCameras
 
-    monkeypatch.setattr(OrbitalCameras, "group_size", 3)
+    # a camera of a plugin, whose settings do not say it
+    monkeypatch.setattr(OrbitalCameras, "group_size", property(lambda _: 3, lambda *_: None))
     with pytest.raises(UserError, match=r"camera\.batch_size: 4 is not a multiple of 3"):
         build_system(toy(tiny))
