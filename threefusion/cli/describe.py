@@ -19,7 +19,7 @@ from threefusion.config.run import SECTIONS
 from threefusion.config.stages import StageConfig
 from threefusion.config.values import plain
 from threefusion.errors import UserError, nearest
-from threefusion.registry import KINDS, Entry
+from threefusion.registry import ENTRIES, KINDS, Entry
 
 KEYS: dict[str, type] = {**SECTIONS, "stages": StageConfig}
 """Keys of a run that hold fields and no component."""
@@ -58,7 +58,7 @@ def _summary(entry: Entry, known: Catalogue) -> dict[str, Any]:
     return {
         "kind": entry.kind,
         "name": entry.name,
-        "summary": _doc(entry, known).partition("\n\n")[0].replace("\n", " "),
+        "summary": _doc(entry).partition("\n\n")[0].replace("\n", " "),
         "origin": known.origin(entry),
         "file": str(shown(file)),
         "line": node.lineno,
@@ -66,9 +66,9 @@ def _summary(entry: Entry, known: Catalogue) -> dict[str, Any]:
     }
 
 
-def _doc(entry: Entry, known: Catalogue) -> str:
+def _doc(entry: Entry) -> str:
     """The docstring of a component; of one that shares its class with others, which differ in their settings, that of these."""
-    if sum(other.target == entry.target for other in known.entries() if other.kind == entry.kind) > 1:
+    if sum(other.target == entry.target for other in ENTRIES.values()) > 1:
         return inspect.getdoc(entry.settings) or ""
     return ast.get_docstring(component_source(entry.target)[1]) or ""
 
@@ -95,7 +95,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     check_kind(kind)
     known = catalogue()
     entry = known.find(kind, name)
-    return {**_summary(entry, known), "doc": _doc(entry, known), "fields": describe_fields(entry.settings, known)}
+    return {**_summary(entry, known), "doc": _doc(entry), "fields": describe_fields(entry.settings, known)}
 
 
 def describe_key(key: str) -> dict[str, Any]:

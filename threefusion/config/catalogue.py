@@ -98,7 +98,8 @@ class Catalogue:
 
     def names(self, kind: str) -> list[str]:
         """The names of one kind, sorted."""
-        return sorted({entry.name for entry in self.entries() if entry.kind == kind})
+        self._load_all()
+        return sorted({entry.name for entry in self._visible(kind)})
 
     def entries(self) -> list[Entry]:
         """All components, in the order of `KINDS`, then by name."""
@@ -126,7 +127,7 @@ class Catalogue:
     def _visible(self, kind: str, name: str | None = None) -> list[Entry]:
         found = [entry for entry in ENTRIES.values() if entry.kind == kind and name in (None, entry.name)]
         hidden = _searched - set(self.folders)
-        return [entry for entry in found if not any(entry.file.is_relative_to(folder) for folder in hidden)]
+        return [entry for entry in found if hidden.isdisjoint(entry.file.parents)] if hidden else found
 
     def _load(self, plugins: Iterable[Plugin]) -> None:
         for plugin in plugins:
