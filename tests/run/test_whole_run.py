@@ -36,7 +36,7 @@ def test_a_run_leaves_what_the_docs_promise_and_can_be_looked_at_again(tiny: Pat
     assert set(report["phase_seconds"]) == {"render", "guidance", "backward", "other"}
     assert sum(report["phase_seconds"].values()) == pytest.approx(report["seconds"], abs=0.05)
     milliseconds = report["phase_milliseconds_per_step"]
-    assert sum(milliseconds.values()) == pytest.approx(1000 * report["seconds"] / 4, rel=0.01)
+    assert sum(milliseconds.values()) == pytest.approx(1000 * report["seconds"] / 4, rel=0.01, abs=1000 * 0.01 / 4)
     assert done.stdout.startswith("4 steps in ") and "iterations/s; a step: " in done.stdout.splitlines()[0]
     assert report["peak_memory_bytes"] > 1e8
     # four steps at guidance scale 1: four views each, the text alone
