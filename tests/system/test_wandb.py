@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from threefusion.config.sections import WandbConfig
+from threefusion.config.sections import TensorboardConfig, WandbConfig
 from threefusion.errors import UserError
+from threefusion.run.loggers import tensorboard_logger
 from threefusion.run.wandb_run import start_wandb
 
 ROOT = Path(__file__).parents[2]
@@ -152,3 +153,17 @@ def test_tensorboard_holds_scalars_images_settings_results_and_the_mesh(tiny: Pa
     assert set(tags["views"]) == {4, 10, 12}
     assert {"lr", "milliseconds/render", "score/silhouette_iou", "cost/seconds"} <= tags.keys()
     assert any(tag.startswith("_hparams_") for tag in tags) and any(tag.startswith("mesh") for tag in tags)
+
+
+def test_a_stage_that_begins_in_the_same_second_replaces_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tensorboardX names files by the second and opens them for writing."""
+    from tensorboardX import event_file_writer
+
+    monkeypatch.setattr(event_file_writer.time, "time", lambda: 1_700_000_000.5)
+    (logger,) = tensorboard_logger(TensorboardConfig(), tmp_path, "seed: 1")
+    for step in range(2):
+        logger.log_metrics({"loss": 1.0}, step)
+        logger.finalize("success")
+    logger.close(failed=False)
+    written = b"".join(file.read_bytes() for file in (tmp_path / "tensorboard").glob("events.*"))
+    assert written.count(b"loss") == 2

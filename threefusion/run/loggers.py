@@ -73,9 +73,16 @@ class TensorBoardRun(OneForAllStages, TensorBoardLogger):
             arrays = (np.array(values)[None] for values in (loaded.vertices, colors[:, :3], loaded.faces))
             self.experiment.add_mesh("mesh", *arrays, global_step=report["steps"])
 
+    def finalize(self, status: str) -> None:
+        """Write what is buffered; called by Lightning after every stage.
+
+        A closed writer would begin a file named after the second, and so replace that of a stage that began in the same one.
+        """
+        self.experiment.flush()
+
     def close(self, failed: bool) -> None:
-        """Write what is buffered."""
-        self.finalize("failed" if failed else "success")
+        """Write what is buffered, and close the file."""
+        super().finalize("failed" if failed else "success")
 
 
 def no_logger(cfg: CsvConfig, run: Path, config: str) -> list[Logger]:
