@@ -20,7 +20,7 @@
 | bfloat16 turns timestep 999 into 1000 | integers | test_pretrained_priors.py |
 | a textual inversion of several vectors is expanded in the file's own spelling only; emb_params is taken for the token | found by the tokenizer; the file's name | test_textual_inversion.py |
 | resize_token_embeddings draws random numbers | rows are added | test_textual_inversion.py |
-| CLIP with eos_token_id 2 pools at a new token instead of the end | the end is told to it | test_textual_inversion.py |
+| CLIP with eos_token_id 2 pools at a new token instead of the end | its id is set explicitly | test_textual_inversion.py |
 | a single file of Stable Diffusion 2.1-base is taken for the model that predicts velocity | the settings have to be named | test_single_file.py |
 | a single file's unknown weights are dropped, missing ones of CLIP stay without memory | sizes are compared | test_single_file.py |
 """  # noqa: E501

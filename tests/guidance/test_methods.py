@@ -233,3 +233,14 @@ def test_every_mode_seeking_method_reaches_the_mean_of_a_gaussian(name):
         rate = 1.0 / (1 + step / 25)
         canvas = canvas - rate * found.sum(0).permute(1, 2, 0)
     assert canvas.mean().item() == pytest.approx(target, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["csd", "nfsd", "asd", "vsd"])
+def test_a_baseline_that_would_not_be_read_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=r"^baseline: "):
+        settings_class("guidance", name)(baseline="none")
+
+
+def test_a_source_of_noise_that_a_state_does_not_read_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^noise: not read by this state"):
+        settings_class("guidance", "ism")(noise=settings_class("noise", "fixed")())

@@ -1,4 +1,4 @@
-"""Paths are told from hub ids, and stored so that they hold from everywhere."""
+"""Paths are distinguished from hub ids, and stored so that they hold from everywhere."""
 
 import json
 import os

@@ -74,7 +74,7 @@ def test_a_pixel_prior_draws_what_the_pipeline_draws(pipelines, negative):
 @pytest.mark.parametrize("negative", [None, NEGATIVE])
 @pytest.mark.parametrize("name", ["sd3", "sd3-without-t5"])
 def test_stable_diffusion_3_draws_what_the_pipeline_draws(pipelines, name, negative, states):
-    # diffusers does not read what it has saved without T5 unless it is told so
+    # diffusers does not read what it has saved without T5 without explicit `None` for it
     missing = {"text_encoder_3": None, "tokenizer_3": None} if name == "sd3-without-t5" else {}
     pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(pipelines[name], local_files_only=True, **missing)
     prior = prior_of("flow", pipelines[name], states=states, text_tokens=20)

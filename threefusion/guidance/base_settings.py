@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from threefusion.config.fields import Schedule, Settings, bounded, slot
+from threefusion.guidance.noise.settings import WhiteConfig
 
 Weight = Literal["sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"]
 """The names of w(t)."""
@@ -77,6 +78,9 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
         if self.rescale and self.denoising_steps > 1:
             raise ValueError("rescale: only with denoising_steps 1")
         if getattr(self.contrast, "is_direction", False):
-            for name, value in dict(denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=Schedule.constant(0.0)).items():
+            unread = dict(denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=Schedule.constant(0.0), baseline="noise")
+            for name, value in unread.items():
                 if getattr(self, name) != value:
                     raise ValueError(f"{name}: only with a contrast that predicts the noise; this one is a direction")
+        if not getattr(self.state, "reads_noise", True) and not isinstance(self.noise, WhiteConfig):
+            raise ValueError("noise: not read by this state, whose noise is a prediction")

@@ -83,7 +83,7 @@ class ASDConfig(ScoreDistillationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_direction(self)
+        check_own_baseline(self)
 
 
 @component("guidance", "vsd", "threefusion.guidance.vsd:VSD")
@@ -98,7 +98,7 @@ class VSDConfig(ScoreDistillationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_direction(self)
+        check_own_baseline(self)
         if getattr(self.prior, "offload", False):
             raise ValueError("prior.offload: not with a critic, which is trained where the networks are")
 
@@ -163,7 +163,7 @@ class DDSConfig(ScoreDistillationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_direction(self)
+        check_own_baseline(self)
 
 
 @component("guidance", "rfds", SCORE)
@@ -207,13 +207,24 @@ class HiFAConfig(ScoreDistillationConfig):
 
 
 def refuse_direction(cfg: ScoreDistillationConfig) -> None:
-    """Check that the contrast predicts the noise: the objective subtracts another prediction.
+    """Check that the contrast predicts the noise, from which something is subtracted.
 
     Raises:
         ValueError: it is a direction already.
     """
     if getattr(cfg.contrast, "is_direction", False):
         raise ValueError("contrast: expected one that predicts the noise, from which another prediction is subtracted")
+
+
+def check_own_baseline(cfg: ScoreDistillationConfig) -> None:
+    """Check the settings of an objective that subtracts a prediction of its own.
+
+    Raises:
+        ValueError: the contrast is a direction already, or `baseline` is set.
+    """
+    refuse_direction(cfg)
+    if cfg.baseline != "noise":
+        raise ValueError("baseline: this objective subtracts a prediction of its own")
 
 
 @component("guidance", "full-gradient", "threefusion.guidance.full_gradient:FullGradient")

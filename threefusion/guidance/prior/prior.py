@@ -132,7 +132,7 @@ class DiffusionPrior(Component):
         return Want()
 
     def condition(self, prompt: PromptConditioning, views: ViewBatch, render: RenderOutput | None) -> PromptConditioning:
-        """The prompts with what the network is told beside words: cameras, a reference image, depth; nothing by default.
+        """The prompts with the network's other conditions: cameras, a reference image, depth; none by default.
 
         `render` is None where there is only an image.
         """

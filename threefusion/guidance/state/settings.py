@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from threefusion.config.fields import Schedule, Settings, bounded
 from threefusion.registry import component
@@ -18,6 +19,9 @@ class NoisedConfig(Settings):
 @dataclass(frozen=True)
 class IntervalConfig(Settings):
     """Views inverted without a prompt, and the interval before the last step."""
+
+    reads_noise: ClassVar[bool] = False
+    """Whether the objective's source of noise matters."""
 
     stride: float = bounded(0.2, 0, 1, open_low=True)
     """Length of a step of the inversion, as a fraction of the schedule; δ_S = 200 of 1000 timesteps."""
