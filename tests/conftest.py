@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # HYPOTHESIS_PROFILE=full is the long search; `ci`, the default, repeats the same short one
 _common = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
-settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **_common)
+settings.register_profile("ci", max_examples=40, derandomize=True, database=None, **_common)
 settings.register_profile("full", max_examples=5_000, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

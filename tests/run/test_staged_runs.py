@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import command, die_at, nothing
 from states import is_same
 
 from threefusion.config import RunConfig, load_config
@@ -26,22 +27,6 @@ from threefusion.system.text_to_3d import TextTo3D
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-KILLER = """
-import os, signal, sys
-from threefusion.cli.main import main
-from threefusion.system import text_to_3d
-
-step = text_to_3d.TextTo3D.training_step
-
-def deadly(self, batch, batch_idx):
-    if f"{self.config.name} {self.global_step}" == os.environ["DIE_AT"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, batch_idx)
-
-text_to_3d.TextTo3D.training_step = deadly
-main(sys.argv[1:])
-"""
 TEXT = """extends: tiny.yaml
 loss: {orientation: null}
 output: {checkpoint_interval: 2}
@@ -62,13 +47,11 @@ def two_stages(staged_folder: Path) -> Path:
     return path
 
 
-def process(*arguments: str, die_at: str = "") -> int:
+def process(*arguments: str, before: Callable[[], None] = nothing) -> int:
     """Run the command line in a process of its own; the exit code."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "DIE_AT": die_at, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", KILLER, "train", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode in (0, -9), done.stderr
-    return done.returncode
+    ended = command("train", *arguments, cwd=Path.cwd(), before=before)
+    assert ended.code in (0, -9), ended.errors
+    return ended.code
 
 
 def begin(path: Path, run: str, *overrides: str) -> tuple[RunConfig, Path]:
@@ -79,10 +62,10 @@ def begin(path: Path, run: str, *overrides: str) -> tuple[RunConfig, Path]:
 
 def test_a_run_killed_in_either_stage_ends_as_if_it_had_not_been(two_stages: Path) -> None:
     process("--config", str(two_stages), "--out", "whole")
-    assert process("--config", str(two_stages), "--out", "killed", die_at="coarse 3") == -9
+    assert process("--config", str(two_stages), "--out", "killed", before=partial(die_at, 3, "coarse")) == -9
     coarse, fine = stage_folders(Path("killed"), load_config(two_stages, []))
     assert latest_checkpoint(coarse).name == "step-000002.ckpt" and not fine.joinpath("report.json").exists()
-    assert process("--resume", "killed", die_at="fine 3") == -9
+    assert process("--resume", "killed", before=partial(die_at, 3, "fine")) == -9
     ended = latest_checkpoint(coarse).stat().st_mtime_ns
     assert latest_checkpoint(fine).name == "step-000002.ckpt"
     assert process("--resume", "killed") == 0

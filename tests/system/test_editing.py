@@ -84,7 +84,7 @@ def test_it_is_no_part_of_the_system(tiny: Path, source: Path) -> None:
 def test_a_killed_edit_ends_as_if_it_had_not_been_killed(tiny: Path, source: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(*words(tiny, source, whole))
-    train(*words(tiny, source, killed), die_at=7)
+    train(*words(tiny, source, killed), die=7)
     train("--resume", str(killed))
     expected, found = final_parameters(whole), final_parameters(killed)
     assert expected.keys() == found.keys()
@@ -98,7 +98,7 @@ def test_a_source_that_is_gone_is_named_when_an_edit_is_resumed(
     tiny: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = shutil.copytree(source, tmp_path / "copy")
-    train(*words(tiny, copy, tmp_path / "edit"), die_at=7)
+    train(*words(tiny, copy, tmp_path / "edit"), die=7)
     shutil.rmtree(copy)
     with pytest.raises(SystemExit) as ended:
         main(["train", "--resume", str(tmp_path / "edit")])
