@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, settings
 # What a machine sets for its own runs must not reach a test's: an offline hub, a disabled logger, a batch job's ranks.
 _FOREIGN = ("HF_", "HUGGING", "TRANSFORMERS_", "DIFFUSERS_", "WANDB_", "SLURM_", "TORCHELASTIC_", "THREEFUSION_", "OMPI_", "PMI_")
 _RANKS = {"RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+_OF_TESTS = ("THREEFUSION_GLTF_VALIDATOR", "THREEFUSION_GLTF_SAMPLES")
 for _name in list(os.environ):
-    if (_name.startswith(_FOREIGN) or _name in _RANKS) and _name != "THREEFUSION_GLTF_VALIDATOR":
+    if (_name.startswith(_FOREIGN) or _name in _RANKS) and _name not in _OF_TESTS:
         del os.environ[_name]
 # servers of tests listen on loopback, which no proxy reaches
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("no_proxy"), "localhost,127.0.0.1"]))

@@ -17,6 +17,7 @@ FITTED = 0.75
 Y_UP, Z_UP = (2, 0, 1), (0, 1, 2)
 """File axes that become the scene's x, y and z: of glTF and OBJ, which have +y up and the front at +z, and of PLY and STL."""
 Wrap = Literal["repeat", "clamp", "mirror"]
+AlphaMode = Literal["opaque", "mask", "blend"]
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ class AssetMaterial:
     wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
     """What texture coordinates outside [0, 1] mean, along u and v."""
     alpha: Float[Tensor, "H W 1"] | None = None
-    """Alpha channel of the base colour, where the file uses one: kept as it is."""
-    cutoff: float | None = None
-    """Texels with less alpha are invisible; None where alpha blends or does not matter."""
+    """Alpha channel of the base colour if it has one, which is kept."""
+    alpha_mode: AlphaMode = "opaque"
+    """Whether alpha does not matter, hides texels below `cutoff`, or blends."""
+    cutoff: float = 0.5
     source: int | None = None
     """Index of the material in the file; None for parts that have none there."""
 

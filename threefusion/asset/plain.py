@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from threefusion.asset.asset import AssetMaterial
+from threefusion.asset.container import Container, parse_container
+from threefusion.asset.editor import Editor
 from threefusion.asset.raw import RawPart, has_area
+from threefusion.asset.textures import encode, pixels_of
 from threefusion.errors import UserError, first_line
 from threefusion.ops.color import decode_srgb
 
@@ -34,7 +36,7 @@ def read_plain(path: Path) -> tuple[list[RawPart], list[AssetMaterial], list[str
     found = loaded.geometry.items() if hasattr(loaded, "geometry") else [(path.stem, loaded)]
     parts: list[RawPart] = []
     materials: dict[tuple[str, bool], AssetMaterial] = {}
-    for position, (name, mesh) in enumerate(found):
+    for name, mesh in found:
         if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
             uv = _coordinates(mesh)
             material = _material(mesh, uv is not None)
@@ -43,8 +45,8 @@ def read_plain(path: Path) -> tuple[list[RawPart], list[AssetMaterial], list[str
             vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
             if not 0 <= faces.min() <= faces.max() < len(vertices):
                 raise UserError(f"{path}: damaged; it has faces of vertices that it lacks")
-            parts.append(RawPart(str(name), vertices, faces, index, (position, 0), uv=uv, colors=_colors(mesh)))
-    return parts, list(materials.values()), []
+            parts.append(RawPart(str(name), vertices, faces, index, (len(parts), 0), uv=uv, colors=_colors(mesh)))
+    return parts, [replace(material, source=index) for index, material in enumerate(materials.values())], []
 
 
 def _coordinates(mesh: trimesh.Trimesh) -> np.ndarray | None:
@@ -64,12 +66,12 @@ def _material(mesh: trimesh.Trimesh, textured: bool) -> AssetMaterial:
     image = getattr(material, "image", None)
     diffuse = np.asarray(material.main_color, np.float32)[:3] / 255
     factor = tuple(decode_srgb(torch.from_numpy(diffuse)).tolist())
-    textures = {"base_color": _pixels(image)} if textured and image is not None else {}
-    return AssetMaterial(str(material.name or "default"), textures, (*factor, 1.0), metallic=0.0)
-
-
-def _pixels(image: Any) -> Float[Tensor, "H W 3"]:
-    return torch.from_numpy(np.array(image.convert("RGB"), np.float32)) / 255
+    name = str(material.name or "default")
+    if not textured or image is None:
+        return AssetMaterial(name, {}, (*factor, 1.0), metallic=0.0)
+    pixels = pixels_of(image)
+    alpha = pixels[..., 3:] if pixels.shape[-1] == 4 else None
+    return AssetMaterial(name, {"base_color": pixels[..., :3]}, (*factor, 1.0), metallic=0.0, alpha=alpha)
 
 
 def _colors(mesh: trimesh.Trimesh) -> np.ndarray | None:
@@ -82,3 +84,35 @@ def _colors(mesh: trimesh.Trimesh) -> np.ndarray | None:
     given = np.asarray(given)[:, :3]
     largest = np.iinfo(given.dtype).max if given.dtype.kind in "iu" else 1
     return given.astype(np.float32) / np.float32(largest)
+
+
+def plain_container(path: Path) -> Container:
+    """Such a file as a GLB with +y up, every part a mesh of its own."""
+    parts, materials, _ = read_plain(path)
+    axes = [0, 1, 2] if path.suffix.lower() == ".obj" else [1, 2, 0]
+    nodes = [{"name": part.name, "mesh": index} for index, part in enumerate(parts)]
+    scene = {"scene": 0, "scenes": [{"nodes": list(range(len(parts)))}], "nodes": nodes}
+    editor = Editor(Container(path.with_suffix(".glb"), {"asset": {"version": "2.0", "generator": "threefusion"}, **scene}, []))
+    for material in materials:
+        _add_material(editor, material)
+    for part in parts:
+        attributes = {"POSITION": editor.add_array(part.vertices[:, axes], limits=True)}
+        if part.uv is not None:
+            attributes["TEXCOORD_0"] = editor.add_array(np.stack([part.uv[:, 0], 1 - part.uv[:, 1]], 1))
+        if part.colors is not None:
+            attributes["COLOR_0"] = editor.add_array(decode_srgb(torch.from_numpy(part.colors)).numpy())
+        primitive = {"attributes": attributes, "indices": editor.add_indices(part.faces), "material": part.material}
+        editor.add("meshes", {"name": part.name, "primitives": [primitive]})
+    ((name, data),) = editor.result().items()
+    return parse_container(path.with_name(name), data)
+
+
+def _add_material(editor: Editor, material: AssetMaterial) -> None:
+    """The same material in a GLB."""
+    surface: dict[str, Any] = {"baseColorFactor": list(material.base_color), "metallicFactor": material.metallic}
+    if "base_color" in material.textures:
+        picture = material.textures["base_color"]
+        channels = [picture] if material.alpha is None else [picture, material.alpha]
+        image = editor.put_picture(None, encode(torch.cat(channels, -1)), material.name)
+        surface["baseColorTexture"] = {"index": editor.add("textures", {"source": image})}
+    editor.add("materials", {"name": material.name, "pbrMetallicRoughness": surface})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch.nn.functional import normalize
 from threefusion.asset.asset import AssetMaterial, Wrap
 from threefusion.asset.container import Container
 from threefusion.errors import UserError
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 LARGEST = 2**28
 """Most pixels of an image: 16384 x 16384."""
@@ -56,7 +59,7 @@ def read_material(container: Container, index: int | None) -> tuple[AssetMateria
     for key, info in infos.items():
         image = read_image(container, container.entry("textures", info.get("index")))
         textures[key] = image[..., :3]
-        if key == "base_color" and image.shape[-1] == 4 and entry.get("alphaMode", "OPAQUE") != "OPAQUE":
+        if key == "base_color" and image.shape[-1] == 4:
             alpha = image[..., 3:]
         if key == "normal":
             textures[key] = _scaled(image[..., :3], info.get("scale", 1.0))
@@ -68,7 +71,8 @@ def read_material(container: Container, index: int | None) -> tuple[AssetMateria
         float(surface.get("roughnessFactor", 1.0)),
         _wrap(container, infos),
         alpha,
-        float(entry.get("alphaCutoff", 0.5)) if entry.get("alphaMode") == "MASK" else None,
+        {"MASK": "mask", "BLEND": "blend"}.get(entry.get("alphaMode"), "opaque"),
+        float(entry.get("alphaCutoff", 0.5)),
         index,
     )
     return material, common, notes
@@ -106,15 +110,29 @@ def decode(data: bytes, name: str) -> Float[Tensor, "H W C"]:
         picture = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
         if picture.width * picture.height > LARGEST:
             raise UserError(f"{name} has {picture.width} x {picture.height} pixels; expected at most {LARGEST}")
-        if picture.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip
-            values = np.asarray(picture, np.float32)[..., None].repeat(3, -1) / np.float32(65535)
-        else:
-            values = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"), np.float32) / np.float32(255)
+        return pixels_of(picture)
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise anything
         raise UserError(f"{name} cannot be read as PNG, JPEG or WebP ({type(error).__name__}: {error})") from None
+
+
+def pixels_of(picture: PIL.Image.Image) -> Float[Tensor, "H W C"]:
+    """Values in [0, 1], three channels, or four with alpha."""
+    if picture.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip
+        values = np.asarray(picture, np.float32)[..., None].repeat(3, -1) / np.float32(65535)
+    else:
+        values = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"), np.float32) / np.float32(255)
     return torch.from_numpy(values)
+
+
+def encode(picture: Float[Tensor, "H W C"]) -> bytes:
+    """A PNG of values in [0, 1]; the same bytes for the same picture."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray((picture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()).save(file, "PNG")
+    return file.getvalue()
 
 
 def _coordinates(container: Container, info: Any) -> Coordinates:
