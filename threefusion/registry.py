@@ -27,6 +27,7 @@ KINDS: dict[str, str] = {
     "noise": "threefusion.guidance.noise.settings",
     "contrast": "threefusion.guidance.contrast.settings",
     "state": "threefusion.guidance.state.settings",
+    "scorer": "threefusion.guidance.scorer.settings",
     "guidance": "threefusion.guidance.settings",
     "loss": "threefusion.loss.settings",
     "optimizer": "threefusion.optimizer.settings",

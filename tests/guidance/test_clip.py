@@ -67,16 +67,16 @@ def test_the_loss_lies_between_minus_1_and_1_and_has_a_finite_gradient_at_a_blac
 def test_the_length_of_embeddings_is_of_no_account(clip):
     objective, images = clip(), pictures()
     before = loss(objective, images)
-    objective._network[0].visual_projection.weight.data.mul_(3)
+    objective.clip._network[0].visual_projection.weight.data.mul_(3)
     torch.testing.assert_close(loss(objective, images), before)
-    objective.texts *= 5
+    objective.clip.texts *= 5
     torch.testing.assert_close(loss(objective, images), before)
 
 
 def test_texts_of_a_view_are_mixed_by_their_shares(clip):
     objective, images = clip(), pictures()
     front, side, both = (loss(objective, images, words=prompt(2, *w)) for w in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5)))
-    length = objective.texts[:2].mean(0).norm()
+    length = objective.clip.texts[:2].mean(0).norm()
     torch.testing.assert_close(both, (front + side) / 2 / length)
 
 
@@ -141,9 +141,9 @@ def test_backgrounds_are_of_three_kinds_and_blurred():
 def test_the_network_is_frozen_and_in_no_checkpoint(clip):
     objective = clip()
     assert not objective.state_dict() and not list(objective.parameters())
-    assert not any(parameter.requires_grad for parameter in objective._network[0].parameters())
+    assert not any(parameter.requires_grad for parameter in objective.clip._network[0].parameters())
     objective.to("meta")
-    assert next(objective._network[0].parameters()).device.type == "meta"
+    assert next(objective.clip._network[0].parameters()).device.type == "meta"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from threefusion.guidance.noise.settings import WhiteConfig
 
 Weight = Literal["sigma2", "uniform", "alpha_sigma2", "sigma_over_alpha", "alpha_over_sigma", "inv_sigma2", "flow"]
 """The names of w(t)."""
+NEVER = Schedule.constant(0.0)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
     """How the noised views come about."""
     noise: Settings = slot("noise", "white")
     """Where the noise comes from."""
+    scorer: Settings | None = slot("scorer", None)
+    """What else is wanted of the clean image that the prior predicts: a reward, or the right view; nothing by default."""
     baseline: Literal["noise", "none"] = "noise"
     """What is subtracted from a predicted noise: the noise itself, which lowers the variance, or nothing (SJC's plain form)."""
     rescale: float = bounded(0.0, 0, 1)
@@ -64,7 +67,7 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
     """Steps in which the clean image is solved for; 1 is the network's one guess."""
     ancestral: bool = False
     """Replace part of the noise by fresh noise between denoising steps (DDIM with eta = 1)."""
-    image_weight: Schedule = bounded(Schedule.constant(0.0), 0, 1e9)
+    image_weight: Schedule = bounded(NEVER, 0, 1e9)
     """Weight of the same residual in the image's space, for which the clean image is decoded."""
     normalize: bool = False
     """Divide each view's gradient by its norm: the size of the steps is then the optimizer's alone."""
@@ -78,7 +81,9 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
         if self.rescale and self.denoising_steps > 1:
             raise ValueError("rescale: only with denoising_steps 1")
         if getattr(self.contrast, "is_direction", False):
-            unread = dict(denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=Schedule.constant(0.0), baseline="noise")
+            unread = dict(
+                scorer=None, denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=Schedule.constant(0.0), baseline="noise"
+            )
             for name, value in unread.items():
                 if getattr(self, name) != value:
                     raise ValueError(f"{name}: only with a contrast that predicts the noise; this one is a direction")

@@ -17,6 +17,7 @@ from threefusion.guidance.ode import solve
 from threefusion.guidance.predictions import rescale_std
 from threefusion.guidance.prior.image import resize
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.guidance.scorer.scorer import Scorer
 from threefusion.guidance.settings import ScoreDistillationConfig
 from threefusion.guidance.state.state import State
 from threefusion.registry import build
@@ -49,11 +50,18 @@ class ScoreDistillation(DiffusionGuidance):
         self.state: State = build(cfg.state)
         self.noise: Noise = build(cfg.noise)
         self.contrast: Contrast = build(cfg.contrast)
+        self.scorer: Scorer | None = None if cfg.scorer is None else build(cfg.scorer)
 
     @property
     def templates(self) -> tuple[str, ...]:
         """The contrast's."""
         return self.contrast.templates
+
+    def embed_texts(self, texts: list[str]) -> None:
+        """Encode the texts, for the prior and for the scorer."""
+        super().embed_texts(texts)
+        if self.scorer is not None:
+            self.scorer.embed_texts(texts)
 
     def forward(self, render: RenderOutput, prompt: ViewTexts, views: ViewBatch) -> GuidanceOutput:
         """A loss whose gradient with respect to the encoded views is `w(t) * (contrast - baseline) / B`."""
@@ -67,11 +75,12 @@ class ScoreDistillation(DiffusionGuidance):
             direction = self.cfg.contrast.is_direction
             residual = combined if direction else combined - self.baseline(noised, denoiser, views)
             weight = WEIGHTS[self.cfg.timestep_weight](noised.alpha, noised.sigma)
-            gradient, metrics = self.condition_gradient(weight * residual, views.step)
+            gradient, scores = self.with_score(weight * residual, noised, combined, prompt, views.step)
+            gradient, metrics = self.condition_gradient(gradient, views.step)
         loss = score_distillation_loss(x, gradient)
         if image_weight := self.cfg.image_weight(views.step):
             loss = loss + image_weight * self.image_loss(image, weight, noised, combined)
-        return GuidanceOutput(loss, metrics | {"t": noised.t.mean()}, self.critic_loss(noised, denoiser, views))
+        return GuidanceOutput(loss, metrics | scores | {"t": noised.t.mean()}, self.critic_loss(noised, denoiser, views))
 
     def denoiser(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> Denoiser:
         """The prior with these views' prompt and the contrast at the scheduled scale."""
@@ -104,6 +113,29 @@ class ScoreDistillation(DiffusionGuidance):
     def critic_loss(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, ""] | None:
         """The loss of what the objective trains itself, on the views without gradient; nothing by default."""
         return None
+
+    def with_score(
+        self,
+        gradient: Float[Tensor, "B C h w"],
+        noised: NoisedViews,
+        combined: Float[Tensor, "B C h w"],
+        prompt: ViewTexts,
+        step: int,
+    ) -> tuple[Float[Tensor, "B C h w"], dict[str, Float[Tensor, ""]]]:
+        """The gradient, to which the scorer adds minus that of its score of the clean image, scaled to the gradient's own length;
+        and the score, to log.
+
+        The clean image stands for the view as it does in the residual: the network is not differentiated. RecDreamer (arXiv
+        2502.12640) adds the gradient of its classifier with this length.
+        """
+        if self.scorer is None or not (share := self.scorer.cfg.weight(step)):
+            return gradient, {}
+        with torch.enable_grad():
+            clean = noised.clean(combined).detach().requires_grad_()
+            score = self.scorer(self.prior.decode(clean), prompt)
+            (wanted,) = torch.autograd.grad(score.sum(), clean)
+        length, own = (value.flatten(1).norm(dim=1).view(-1, 1, 1, 1) for value in (wanted, gradient))
+        return gradient - share * own / length.clamp_min(1e-12) * wanted, {"score": score.detach().mean()}
 
     def condition_gradient(
         self, gradient: Float[Tensor, "B C h w"], step: int

@@ -1,4 +1,4 @@
-"""Contracts of noise, contrast and state: the parts of a score distillation."""
+"""Contracts of noise, contrast, state and scorer: the parts of a score distillation."""
 
 from __future__ import annotations
 
@@ -87,5 +87,27 @@ def check_state(cfg: Settings) -> None:
     assert torch.allclose(made.z, torch.cat(again), atol=1e-4), "state: a view does not depend on its batch"
 
 
-CONTRACTS: dict[str, Callable[[Settings], None]] = {"noise": check_noise, "contrast": check_contrast, "state": check_state}
+def check_scorer(cfg: Settings) -> None:
+    """Clean images -> one score per view, with a finite gradient."""
+    scorer = build(cfg)
+    texts = ("a red ball, front view", "a blue car, back view")
+    scorer.embed_texts([*texts])
+    prompt = ViewTexts(texts, torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+    images = torch.rand(2, 32, 32, 3, generator=seeded(0)).requires_grad_()
+    score = scorer(images, prompt)
+    assert score.shape == (2,), "scorer: one score per view"
+    (gradient,) = torch.autograd.grad(score.sum(), images)
+    assert_finite([score, gradient], "scorer")
+    assert (gradient.flatten(1).norm(dim=1) > 0).all(), "scorer: the gradient reaches the images"
+    for i in range(2):
+        alone = scorer(images[i : i + 1], replace(prompt, weight=prompt.weight[i : i + 1]))
+        assert torch.allclose(alone, score[i : i + 1], atol=1e-4), "scorer: a view does not depend on its batch"
+
+
+CONTRACTS: dict[str, Callable[[Settings], None]] = {
+    "noise": check_noise,
+    "contrast": check_contrast,
+    "state": check_state,
+    "scorer": check_scorer,
+}
 """By kind."""

@@ -37,8 +37,9 @@ def training_command(model: str) -> str:
 
 def guiding_models(config: RunConfig) -> list[str]:
     """The names of the models that guide a run, each once."""
-    priors = [getattr(objective, "prior", objective) for stage in config.parts for objective in stage.guidance.values()]
-    return list(dict.fromkeys(prior.model for prior in priors if hasattr(prior, "model")))
+    objectives = [objective for stage in config.parts for objective in stage.guidance.values()]
+    parts = [part for one in objectives for part in (one, getattr(one, "prior", None), getattr(one, "scorer", None))]
+    return list(dict.fromkeys(part.model for part in parts if hasattr(part, "model")))
 
 
 def local_folder(model: str) -> Path | None:
