@@ -37,7 +37,6 @@ setup(
         "scipy>=1.11",
         "scikit-image>=0.22",
         "trimesh>=4.4",
-        "fast-simplification>=0.1.11",
         # the minor version is fixed: checkpoints hold the tensors of its objects
         "pytorch_optimizer>=4.1,<4.2",
         "uvunwrap>=0.3,<0.4",

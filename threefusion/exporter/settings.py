@@ -28,7 +28,7 @@ class MeshExporterConfig(Settings):
     smallest_part: float = bounded(0.05, 0, 1, open_low=True)
     """Separate parts that enclose less than this share of what the largest does are left out as floaters."""
     max_faces: int = bounded(50_000, 100, 100_000_000)
-    """Upper limit of the number of triangles; exceeded only where the surface would otherwise tear."""
+    """Upper limit of the number of triangles; exceeded only where fewer would change the topology."""
     smoothing: int = bounded(3, 0, 100)
     """Passes of Taubin smoothing before decimation."""
     texture: Literal["image", "vertex"] = "image"

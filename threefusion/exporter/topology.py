@@ -9,15 +9,11 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from threefusion.ops.collapse import collapse_edges
 from threefusion.types import Mesh
 
 TAUBIN = (0.5, -0.53)
 """Shrinking and growing factor of a Taubin pass: their sum must be slightly negative."""
-
-SIZE_CHANGE = 0.05
-"""Share of the volume, or of an open surface's area, that decimation may add or take."""
-CRUMB = 1e-3
-"""Share of the volume below which a part that decimation has torn off is dropped."""
 
 
 def weld(mesh: Mesh) -> Mesh:
@@ -108,30 +104,10 @@ def smooth(mesh: Mesh, passes: int) -> Mesh:
 
 
 def decimate(mesh: Mesh, max_faces: int) -> Mesh:
-    """At most `max_faces` faces by quadric edge collapse (Garland and Heckbert, SIGGRAPH 1997), watertight if the mesh is.
-
-    Strong decimation can tear a surface or flatten it. The budget then grows by half until it does not; in the end the mesh is
-    left as it is.
-    """
-    closed = is_watertight(mesh)
-    # an open surface encloses nothing
-    size = signed_volume if closed else surface_area
-    budget, before = max_faces, size(mesh)
-    while budget < len(mesh.faces):
-        reduced = _collapse(mesh, budget)
-        reduced = main_components(reduced, CRUMB)[0] if closed and len(reduced.faces) else reduced
-        if is_watertight(reduced) >= closed and abs(size(reduced) - before) < SIZE_CHANGE * abs(before):
-            return reduced
-        budget += budget // 2 + 1
-    return mesh
-
-
-def _collapse(mesh: Mesh, budget: int) -> Mesh:
-    """One run of edge collapses."""
-    from fast_simplification import simplify
-
-    vertices, faces = simplify(mesh.vertices.numpy(), mesh.faces.int().numpy(), target_count=budget)
-    return weld(Mesh(torch.from_numpy(np.asarray(vertices, np.float32)), torch.from_numpy(faces.astype(np.int64))))
+    """At most `max_faces` faces; a watertight mesh stays watertight, and keeps its parts and handles."""
+    if len(mesh.faces) <= max_faces:
+        return mesh
+    return Mesh(*collapse_edges(mesh.vertices, mesh.faces, max_faces))
 
 
 def surface_area(mesh: Mesh) -> float:

@@ -26,8 +26,8 @@ VARIABLE = "THREEFUSION_OPS"
 """Environment variable that overrides `auto`."""
 
 KERNELS = {
-    "torch": ("grid", "march", "composite", "rasterize", "interpolate", "topology"),
-    "numba": ("grid", "march", "composite", "rasterize", "interpolate", "topology"),
+    "torch": ("grid", "march", "composite", "rasterize", "interpolate", "topology", "collapse"),
+    "numba": ("grid", "march", "composite", "rasterize", "interpolate", "topology", "collapse"),
     "triton": ("grid", "march", "composite"),
 }
 """Operations of our own backends."""
