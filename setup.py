@@ -52,6 +52,7 @@ setup(
     ],
     extras_require={
         "ray": ["ray>=2.40"],
+        "export": ["lib3mf>=2.4", "usd-core>=25.5"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -60,6 +61,8 @@ setup(
             "ruff>=0.6",
             "import-linter>=2.6",
             "ray>=2.40",
+            "lib3mf>=2.4",
+            "usd-core>=25.5",
             "setuptools>=70.1",
         ],
     },

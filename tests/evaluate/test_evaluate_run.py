@@ -18,7 +18,7 @@ from threefusion.evaluate.independence import refuse_guiding_model
 from threefusion.evaluate.keys import JANUS_KEYS, SECTIONS
 from threefusion.evaluate.report import MEASURED
 from threefusion.evaluate.specimens import truth_mesh
-from threefusion.exporter.writers import encode_glb, write_files
+from threefusion.exporter.writers import write_mesh
 from threefusion.run.results import export
 from threefusion.system.scene import build_scene
 from threefusion.toyworld.objects import ToyObject
@@ -42,7 +42,7 @@ def make_run(folder, seed=3, prompt="a red ball", mesh=True, checkpoint=True, re
         torch.save({"state_dict": state}, folder / "checkpoints" / "step-000012.ckpt")
     if mesh:
         truth = truth_mesh(ToyObject("ball", "red"), 32)
-        write_files(encode_glb(truth, folder / "mesh" / "model.glb"))
+        write_mesh(truth, folder / "mesh", ["glb"])
     if report is not None:
         (folder / "report.json").write_text(json.dumps(report))
     return folder

@@ -42,7 +42,9 @@ def test_glb_comes_first_and_every_format_is_there(exported):
     assert {path.name for path in paths[4:]} == {"model.mtl", "model.png"}
     assert sorted(paths[0].parent.iterdir()) == sorted(paths)
     for path in paths[:4]:
-        assert trimesh.load(path, force="mesh").volume == pytest.approx(8 * 0.63 * 0.33 * 0.48, rel=0.1)
+        # STL is in millimetres, and its largest side is 100 mm
+        unit = 100 / 1.26 if path.suffix == ".stl" else 1
+        assert trimesh.load(path, force="mesh").volume == pytest.approx(8 * 0.63 * 0.33 * 0.48 * unit**3, rel=0.1)
 
 
 def test_file_welds_to_one_closed_outward_component(exported):

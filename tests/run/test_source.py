@@ -12,6 +12,7 @@ from trimesh.visual.material import PBRMaterial
 
 from threefusion.config import load_config
 from threefusion.errors import ConfigError, UserError
+from threefusion.exporter.axes import to_y_up, to_z_up
 from threefusion.exporter.mesh_files import fitted, read_mesh
 from threefusion.exporter.writers import write_mesh
 from threefusion.geometry.settings import FixedMeshConfig
@@ -22,10 +23,10 @@ from threefusion.testing.samples import small_ball
 
 
 def write(path, scale=1.0, shift=0.0):
-    """A red ball, y up in GLB and OBJ."""
+    """A red ball, y up in GLB and OBJ, z up with the front along -y in PLY."""
     ball = small_ball()
     vertices = ball.vertices * scale + shift
-    vertices = vertices if path.suffix == ".ply" else vertices[:, [1, 2, 0]]
+    vertices = to_z_up(vertices) if path.suffix == ".ply" else to_y_up(vertices)
     colors = torch.tensor([255, 0, 0, 255]).expand(len(vertices), 4).numpy()
     trimesh.Trimesh(vertices.numpy(), ball.faces.numpy(), vertex_colors=colors, process=False).export(path)
     return path

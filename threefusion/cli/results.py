@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from threefusion.cli.check import is_override
 from threefusion.cli.parser import PROGRAM, Parser, Verb
@@ -50,7 +51,13 @@ def render_command(arguments: argparse.Namespace) -> int:
 def export_arguments(parser: Parser) -> None:
     """Arguments of `export`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("--format", nargs="+", metavar="FORMAT", help="file formats: glb, obj, ply, stl (those of the config)")
+    parser.add_argument(
+        "--format", nargs="+", metavar="FORMAT", help="file formats: glb, obj, ply, stl, 3mf, usdz (those of the config)"
+    )
+    parser.add_argument("--height", metavar="LENGTH", help="physical height, such as 0.3m, 30cm or 12in")
+    parser.add_argument("--on-floor", action="store_true", help="the lowest point at height 0, the middle above the origin")
+    parser.add_argument("--normal", metavar="CONVENTION", help="directx: a normal map with green downward too (opengl)")
+    parser.add_argument("--web", action="store_true", help="a compressed model.web.glb too")
     parser.add_argument("overrides", nargs="*", metavar="exporter.key=value", help="overrides of the exporter's settings")
 
 
@@ -68,6 +75,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     for word in formats:
         if word not in FORMATS:
             raise UserError(f"--format {word}: unknown format{nearest(word, FORMATS)}")
+    changes = _changes(arguments, formats)
     if unknown := [word for word in arguments.overrides if not is_override(word)]:
         raise UserError(f"{unknown[0]!r}: expected exporter.key=value; one run at a time")
     folder = arguments.run
@@ -77,9 +85,29 @@ def export_command(arguments: argparse.Namespace) -> int:
     prepare_process()
     from threefusion.run.results import export
 
-    for path in export(folder, config, formats):
+    for path in export(folder, config, changes):
         print(path)
     return 0
+
+
+def _changes(arguments: argparse.Namespace, formats: list[str]) -> dict[str, Any]:
+    """Settings of the exporters that options give.
+
+    Raises:
+        UserError: a length without a unit, or an unknown convention.
+    """
+    from threefusion.exporter.length import parse_length
+    from threefusion.exporter.settings import NORMALS
+
+    changes = {"formats": formats, "height": arguments.height, "normal": arguments.normal}
+    changes |= {"on_floor": arguments.on_floor, "web": arguments.web}
+    try:
+        parse_length("1m" if arguments.height is None else arguments.height)
+    except ValueError as error:
+        raise UserError(f"--height: {error}") from error
+    if arguments.normal not in (None, *NORMALS):
+        raise UserError(f"--normal {arguments.normal}: unknown convention{nearest(arguments.normal, NORMALS)}")
+    return {name: value for name, value in changes.items() if value}
 
 
 RENDER = Verb(
@@ -94,5 +122,9 @@ EXPORT = Verb(
     "Export the mesh of a run.",
     export_arguments,
     export_command,
-    ("export RUN --format glb obj", "export RUN exporter.texture_size=1024 exporter.max_faces=10000"),
+    (
+        "export RUN --format glb obj",
+        "export RUN --format stl 3mf --height 8cm",
+        "export RUN exporter.texture_size=1024 exporter.max_faces=10000",
+    ),
 )

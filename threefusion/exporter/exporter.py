@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from threefusion.component import Component
+from threefusion.exporter.model import About
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Mesh, Scene
 
@@ -28,6 +29,8 @@ class Exporter(Component):
     """Writes files from a trained scene. Constructed with `(cfg)`."""
 
     kind: ClassVar[str] = "exporter"
+    about = About()
+    """The origin of the scene, for files with metadata."""
 
     @abstractmethod
     def export(self, scene: Scene, renderer: Renderer, folder: Path) -> Exported:

@@ -20,12 +20,15 @@ from threefusion.exporter.bake import (
 )
 from threefusion.exporter.exporter import Exported, Exporter
 from threefusion.exporter.fidelity import compare, without_background
+from threefusion.exporter.formats.glb import web_requires
+from threefusion.exporter.length import parse_length
+from threefusion.exporter.model import FileOptions
 from threefusion.exporter.normal_map import encode, frames, surface_normals, vertex_tangents
 from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.exporter.surface import Surface, cell_covariance, extract, views_of
 from threefusion.exporter.topology import decimate, is_watertight, main_components, smooth
 from threefusion.exporter.uv import unwrap
-from threefusion.exporter.writers import write_mesh
+from threefusion.exporter.writers import check_packages, write_mesh
 from threefusion.geometry.normals import vertex_normals
 from threefusion.machine.progress import doing
 from threefusion.renderer.heading import turn_mesh
@@ -36,9 +39,13 @@ logger = logging.getLogger(__name__)
 
 
 class MeshExporter(Exporter):
-    """Triangle mesh with the material's textures or vertex colours, as GLB and, if requested, OBJ, PLY, STL."""
+    """Triangle mesh with the material's textures or vertex colours, as GLB and, if requested, in other formats."""
 
     cfg: MeshExporterConfig
+
+    def __init__(self, cfg: MeshExporterConfig) -> None:
+        super().__init__(cfg)
+        check_packages(cfg.formats)
 
     @torch.no_grad()
     def export(self, scene: Scene, renderer: Renderer, folder: Path) -> Exported:
@@ -57,10 +64,16 @@ class MeshExporter(Exporter):
         doing("comparison with the scene")
         comparison = compare(mesh, views_of(unturned, renderer, self.cfg, start=0.5))
         mesh = turn_mesh(mesh, scene.heading)
-        paths = write_mesh(mesh, Path(folder), ["glb", *(name for name in self.cfg.formats if name != "glb")])
+        paths = write_mesh(mesh, Path(folder), ["glb", *(name for name in self.cfg.formats if name != "glb")], self._options())
         report = {**comparison, **surface.facts, **more, "seconds": time.perf_counter() - started}
+        report |= {"web_requires": web_requires(mesh)} if self.cfg.web else {}
         _warn(report)
         return Exported(paths, report, mesh)
+
+    def _options(self) -> FileOptions:
+        cfg = self.cfg
+        height = None if cfg.height is None else parse_length(cfg.height)
+        return FileOptions(height, cfg.on_floor, cfg.normal == "directx", cfg.web, self.about)
 
     def _repair(self, surface: Surface, keep: bool) -> tuple[Mesh, Mesh, dict]:
         """The surface before and after decimation, both with normals, and facts; a mesh to `keep` gets normals only."""
@@ -99,7 +112,7 @@ class MeshExporter(Exporter):
         texels = texels_of(mesh, self.cfg.texture_size)
         normals = normalize(texels.interpolate(mesh.normals), dim=-1)
         gives_normal = "normal" in textures(layers[0, :1].to(device), normals[:1].to(device))
-        mapped = gives_normal if self.cfg.normal_map is None else self.cfg.normal_map
+        mapped = gives_normal or self.cfg.normal == "directx" if self.cfg.normal_map is None else self.cfg.normal_map
         if mapped:
             normals = surface_normals(fine, texels.interpolate(mesh.vertices), normals)
         points = torch.stack([texels.interpolate(layer) for layer in layers])
@@ -119,6 +132,8 @@ def _warn(report: dict) -> None:
             "the scene may be foggy; raise loss.opaqueness.weight",
             report["silhouette_iou"],
         )
+    if "web_requires" in report:
+        logger.warning("model.web.glb is for viewers that support %s", " and ".join(report["web_requires"]))
     if report["dropped_volume"] > 0.1:
         logger.warning(
             "%.0f %% of the volume was in small parts apart from the largest one and is not in the mesh; "

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.errors import UserError, first_line
-from threefusion.exporter.writers import to_srgb, to_z_up
+from threefusion.exporter.axes import from_y_up, from_z_up
+from threefusion.ops.color import encode_srgb
 from threefusion.types import Mesh
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def _parts(loaded: Any) -> list[Any]:
 
 
 def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
-    """In scene axes: GLB and OBJ have +y up."""
+    """In scene axes: GLB and OBJ have +y up, PLY +z."""
     vertices = torch.from_numpy(np.array(part.vertices, np.float32))
-    vertices = vertices if suffix == ".ply" else to_z_up(vertices)
+    vertices = from_z_up(vertices) if suffix == ".ply" else from_y_up(vertices)
     faces = np.array(part.faces, np.int64)
     mesh = Mesh(vertices, torch.from_numpy(faces[:, ::-1].copy() if _is_inside_out(part) else faces))
     image, uv = _texture(part), getattr(part.visual, "uv", None)
@@ -92,7 +93,7 @@ def _converted(part: trimesh.Trimesh, suffix: str, textured: bool) -> Mesh:
     sampled = image is not None and uv is not None
     colors = _numbers(part.visual.to_color().vertex_colors) if sampled else _plain_colors(part)
     # glTF's vertex colours and factors are linear, a texture's colours are not
-    return replace(mesh, colors=to_srgb(colors) if suffix == ".glb" and not sampled else colors)
+    return replace(mesh, colors=encode_srgb(colors) if suffix == ".glb" and not sampled else colors)
 
 
 def _is_inside_out(part: trimesh.Trimesh) -> bool:

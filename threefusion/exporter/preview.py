@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,12 @@ from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 from threefusion.camera.projection import clip_coordinates
 from threefusion.errors import UserError
-from threefusion.exporter.writers import GLTF_TEXTURES, to_srgb, to_z_up
+from threefusion.exporter.axes import from_y_up
+from threefusion.exporter.formats.gltf import TEXTURES, accessor_values, read_glb, view_bytes
+from threefusion.ops.color import encode_srgb
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
 from threefusion.renderer.views import Mode
 from threefusion.types import Cameras, Mesh, ViewBatch
-
-if TYPE_CHECKING:
-    from trimesh.visual import TextureVisuals
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,18 @@ class SurfaceViews:
 
 
 def load_glb(path: Path | str) -> Mesh:
-    """The mesh in an exported GLB with its normals and its uv and textures or vertex colours, in scene axes (+z up, front +x).
+    """The mesh in an exported GLB, compressed or not, with its normals and its uv and textures or vertex colours, in scene axes.
+
+    An export with a physical height is returned in scene units (+z up, front +x).
 
     Raises:
         UserError: the file is damaged, or is no GLB of one mesh with colours.
     """
-    from trimesh.exchange.gltf import load_glb as read
-
     try:
-        # as it stands in the file: a Trimesh rounds vertex colours to bytes, which is coarse for linear ones
         with open(path, "rb") as file:
-            (surface,) = read(file)["geometry"].values()
-        mesh = Mesh(
-            vertices=to_z_up(_tensor(surface["vertices"])),
-            faces=torch.from_numpy(np.array(surface["faces"], np.int64)),
-            normals=to_z_up(_tensor(surface["vertex_normals"])),
-            **_appearance(surface["visual"]),
-        )
-    except Exception as error:  # trimesh's parsers raise anything
+            tree, binary = read_glb(file.read())
+        mesh = _mesh_of(tree, binary)
+    except Exception as error:  # a damaged file can raise anything
         raise UserError(f"{path}: cannot be read as an exported GLB ({type(error).__name__})") from error
     count = len(mesh.vertices)
     if not len(mesh.faces) or not 0 <= int(mesh.faces.min()) <= int(mesh.faces.max()) < count:
@@ -63,13 +57,35 @@ def load_glb(path: Path | str) -> Mesh:
     return mesh
 
 
-def _appearance(visual: TextureVisuals) -> dict[str, Any]:
-    """uv and textures, or vertex colours, of what trimesh has read."""
-    images = {name: getattr(visual.material, field) for name, field in GLTF_TEXTURES.items()}
-    textures = {name: _tensor(image.convert("RGB")) / 255 for name, image in images.items() if image is not None}
-    if "base_color" in textures:
-        return {"uv": _tensor(visual.uv), "textures": textures}
-    return {"colors": to_srgb(_tensor(visual.vertex_attributes["color"])[:, :3])}
+def _mesh_of(tree: dict[str, Any], binary: bytes) -> Mesh:
+    """The one mesh of a file that `encode_glb` or `encode_web` has written."""
+    (node,), (primitive,) = tree["nodes"], tree["meshes"][0]["primitives"]
+    read = {name: _tensor(accessor_values(tree, binary, index)) for name, index in primitive["attributes"].items()}
+    faces = accessor_values(tree, binary, primitive["indices"]).astype(np.int64).reshape(-1, 3)
+    vertices = read["POSITION"] * _tensor(node.get("scale", [1, 1, 1])) + _tensor(node.get("translation", [0, 0, 0]))
+    size = tree["asset"].get("extras", {}).get("scene", {"scale": 1, "offset": [0, 0, 0]})
+    mesh = Mesh(
+        vertices=(from_y_up(vertices) - _tensor(size["offset"])) / float(size["scale"]),
+        faces=torch.from_numpy(faces),
+        normals=from_y_up(read["NORMAL"]),
+    )
+    material = tree["materials"][primitive["material"]]
+    slots = material | material["pbrMetallicRoughness"]
+    images = {name: slots[key]["index"] for name, key in TEXTURES.items() if key in slots}
+    if "base_color" not in images:
+        return replace(mesh, colors=encode_srgb(read["COLOR_0"][:, :3].clamp_min(0)))
+    uv = torch.stack([read["TEXCOORD_0"][:, 0], 1 - read["TEXCOORD_0"][:, 1]], -1)
+    return replace(mesh, uv=uv, textures={name: _image(tree, binary, index) for name, index in images.items()})
+
+
+def _image(tree: dict[str, Any], binary: bytes, index: int) -> Float[Tensor, "H W 3"]:
+    """The picture of a texture."""
+    from PIL import Image
+
+    texture = tree["textures"][index]
+    source = texture.get("extensions", {}).get("EXT_texture_webp", texture)["source"]
+    data = view_bytes(tree, binary, tree["images"][source]["bufferView"])
+    return _tensor(Image.open(io.BytesIO(data)).convert("RGB")) / 255
 
 
 def _tensor(values: object) -> Float[Tensor, "*shape"]:

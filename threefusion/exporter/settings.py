@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from threefusion.config.fields import Settings, bounded
+from threefusion.config.fields import Settings, bounded, literal
+from threefusion.exporter.length import parse_length
 from threefusion.registry import component
 
-Format = Literal["glb", "obj", "ply", "stl"]
+Format = Literal["glb", "obj", "ply", "stl", "3mf", "usdz"]
 FORMATS: tuple[str, ...] = get_args(Format)
+Convention = Literal["opengl", "directx"]
+NORMALS: tuple[str, ...] = get_args(Convention)
 
 
 @component("exporter", "mesh", "threefusion.exporter.mesh:MeshExporter", needs=("density|distance|surface",))
@@ -18,7 +21,15 @@ class MeshExporterConfig(Settings):
     """Settings of the exporter `mesh`."""
 
     formats: list[Format] = field(default_factory=lambda: ["glb"])
-    """Files to write; glb is always written."""
+    """Files to write; glb is always written. 3mf needs lib3mf, usdz needs usd-core: `pip install threefusion[export]`."""
+    height: str | None = literal(None)
+    """Physical height, such as `0.3m`, `30cm` or `12in`; none makes a scene unit a metre, and STL and 3MF 100 mm
+    large."""
+    on_floor: bool = False
+    """Whether the object stands on the floor, its lowest point at height 0 and its middle above the origin; in STL and 3MF
+    it always does."""
+    web: bool = False
+    """Whether to write `model.web.glb` too, several times smaller, for viewers that know its extensions."""
     resolution: int = bounded(128, 16, 1024)
     """Samples of the density or distance along each axis of the box round the scene."""
     sparse: bool = True
@@ -36,7 +47,11 @@ class MeshExporterConfig(Settings):
     texture_size: int = bounded(512, 64, 8192)
     """Width and height of the texture in texels."""
     normal_map: bool | None = None
-    """Whether to bake normals of the surface before decimation as a normal map; none: if the material has normals of its own."""
+    """Whether to bake normals of the surface before decimation as a normal map; none: if the material has normals of its own, or
+    `normal` is `directx`."""
+    normal: Convention = "opengl"
+    """`directx` also writes the normal map as `model_normal.png` with green downward; GLB and USDZ have green upward by
+    definition."""
     color_samples: int = bounded(2, 1, 64)
     """Points under each texel whose colours are blended; they lie as deep as light gets into the field there."""
     views: int = bounded(8, 1, 256)
@@ -50,3 +65,10 @@ class MeshExporterConfig(Settings):
         super().__post_init__()
         if not self.formats:
             raise ValueError("formats: expected at least one")
+        if self.height is not None:
+            try:
+                parse_length(self.height)
+            except ValueError as error:
+                raise ValueError(f"height: {error}") from None
+        if self.normal == "directx" and (self.texture == "vertex" or self.normal_map is False):
+            raise ValueError("normal: directx needs a normal map, hence texture: image, and normal_map: true or none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix, diags
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -17,18 +17,22 @@ TAUBIN = (0.5, -0.53)
 
 
 def weld(mesh: Mesh) -> Mesh:
-    """The mesh with vertices at equal positions merged, without normals and uv.
+    """The mesh with vertices at equal positions merged, without normals and uv."""
+    vertices, index, kept = welding(mesh)
+    return Mesh(vertices, index[mesh.faces[kept]])
+
+
+def welding(mesh: Mesh) -> tuple[Float[Tensor, "V2 3"], Int[Tensor, "V"], Bool[Tensor, "F"]]:
+    """Distinct positions, the one of each vertex, and which faces remain when vertices at equal positions are merged.
 
     Faces that thereby lose their area are dropped, and so are pairs of faces that then cover each other back to back.
     """
     vertices, index = torch.unique(mesh.vertices, dim=0, return_inverse=True)
-    faces = index[mesh.faces]
-    a, b, c = faces.unbind(-1)
-    faces = faces[(a != b) & (b != c) & (c != a)]
-    a, b, c = faces.unbind(-1)
+    a, b, c = index[mesh.faces].unbind(-1)
+    thin = (a == b) | (b == c) | (c == a)
     turn = torch.where((a < b) ^ (b < c) ^ (c < a), -1, 1)  # -1 where a face runs through its vertices against their order
-    group = torch.unique(faces.sort(1).values, dim=0, return_inverse=True)[1]
-    return Mesh(vertices, faces[torch.zeros_like(group).index_add_(0, group, turn)[group] != 0])
+    group = torch.unique(index[mesh.faces].sort(1).values, dim=0, return_inverse=True)[1]
+    return vertices, index, ~thin & (torch.zeros_like(group).index_add_(0, group, turn)[group] != 0)
 
 
 def signed_volume(mesh: Mesh) -> float:

@@ -12,6 +12,8 @@ INSTALL = {
     "ray": "python -m pip install ray",
     "nerfacc": "python -m pip install nerfacc",
     "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
+    "lib3mf": "python -m pip install lib3mf",
+    "usd-core": "python -m pip install usd-core",
     "nvdiffrast": "python -m pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast.git",
 }
 """Packages that no run needs and the plain installation leaves out, with the command that installs each."""
@@ -21,8 +23,8 @@ class MissingPackageError(UserError):
     """An optional package is required and not installed."""
 
 
-def require(name: str) -> ModuleType:
-    """The imported package `name`.
+def require(name: str, distribution: str | None = None) -> ModuleType:
+    """The imported package `name`; a `distribution` of another name installs it.
 
     Raises:
         MissingPackageError: one sentence that names the package and the command that installs it.
@@ -30,5 +32,6 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        command = INSTALL.get(name, f"python -m pip install {name}")
-        raise MissingPackageError(f"{name} is not installed ({error}). Install it with: {command}") from error
+        package = distribution or name
+        command = INSTALL.get(package, f"python -m pip install {package}")
+        raise MissingPackageError(f"{package} is not installed ({error}). Install it with: {command}") from error

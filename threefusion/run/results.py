@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from threefusion.config import RunConfig
+from threefusion.config import RunConfig, Settings
 from threefusion.errors import UserError
 from threefusion.machine.progress import counted, doing, progress
 from threefusion.machine.video import VIDEOS, write_video
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from threefusion.camera.orbit import Light
     from threefusion.camera.sampler import CameraSampler
     from threefusion.exporter.exporter import Exported
+    from threefusion.exporter.model import About
     from threefusion.renderer.renderer import Renderer
     from threefusion.renderer.views import Mode
     from threefusion.system.text_to_3d import TextTo3D
@@ -89,22 +90,52 @@ def disappointments(config: RunConfig, scores: dict[str, Any] | None) -> list[st
 
 
 def export_scene(
-    config: RunConfig, scene: Scene, renderer: Renderer, files: ExportedFiles, formats: list[str] | None = None
+    config: RunConfig, scene: Scene, renderer: Renderer, files: ExportedFiles, changes: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[str, Exported]]:
     """What each exporter of the run writes into `mesh/`, one after the other; of several, each writes into a folder of its own.
 
-    `formats` takes the place of those in the config, and leaves out exporters that have no choice of formats.
+    `changes` are settings that take the place of those in the config.
     """
     from threefusion.registry import build
 
-    chosen = config.exporters
-    if formats:
-        chosen = {name: replace(cfg, formats=formats) for name, cfg in chosen.items() if hasattr(cfg, "formats")}
-    for name, cfg in chosen.items():
+    about = origin(config)
+    for name, cfg in changed(config.exporters, changes or {}).items():
         folder = files.run / "mesh" / (name if len(config.exporters) > 1 else "")
         with files.folder(folder) as waiting, progress("mesh" if len(config.exporters) == 1 else name):
-            exported = build(cfg).export(scene, renderer, waiting)
+            exporter = build(cfg)
+            exporter.about = about
+            exported = exporter.export(scene, renderer, waiting)
         yield name, replace(exported, paths=[folder / path.relative_to(waiting) for path in exported.paths])
+
+
+def changed(exporters: Mapping[str, Settings], changes: Mapping[str, Any]) -> dict[str, Settings]:
+    """The exporters with these settings, where they have them. Formats leave out exporters that have no choice of formats.
+
+    Raises:
+        UserError: no exporter has a setting, or it does not go with the others.
+    """
+    for field in changes:
+        if not any(hasattr(cfg, field) for cfg in exporters.values()):
+            raise UserError(f"--{field.replace('_', '-')}: no exporter of the run has the setting {field!r}")
+    chosen = {name: cfg for name, cfg in exporters.items() if "formats" not in changes or hasattr(cfg, "formats")}
+    try:
+        return {
+            name: replace(cfg, **{field: value for field, value in changes.items() if hasattr(cfg, field)})
+            for name, cfg in chosen.items()
+        }
+    except ValueError as error:
+        raise UserError(f"exporter.{error}") from error
+
+
+def origin(config: RunConfig) -> About:
+    """The prompt, the seed, and the models that guided the training with their licences."""
+    from threefusion.exporter.model import About
+    from threefusion.guidance.prior.models import licence_of
+
+    priors = [getattr(objective, "prior", objective) for stage in config.parts for objective in stage.guidance.values()]
+    networks = [network for prior in priors for network in (prior, *getattr(prior, "control", ()))]
+    names = dict.fromkeys(network.model for network in networks if hasattr(network, "model"))
+    return About(config.text, config.seed, tuple(f"{Path(name).name}: {licence_of(name)}" for name in names))
 
 
 def main_export(results: dict[str, Exported]) -> Exported:
@@ -198,15 +229,15 @@ def exported_mesh(run: Path, report: dict[str, Any]) -> Path:
     return (run / str(named or "mesh/")).with_suffix(".glb")
 
 
-def export(run: Path, config: RunConfig, formats: list[str] | None) -> list[Path]:
-    """Run the exporters of `config` on the newest state of a run, with other formats if any are given.
+def export(run: Path, config: RunConfig, changes: Mapping[str, Any] | None = None) -> list[Path]:
+    """Run the exporters of `config` on the newest state of a run, with other settings if any are given.
 
     Raises:
         UserError: there is no trained scene, or another process is writing to the run.
     """
     _, scene, renderer, _ = load_scene(run)
     with writing(run):
-        results = dict(export_scene(config, scene, renderer, ExportedFiles(run), formats))
+        results = dict(export_scene(config, scene, renderer, ExportedFiles(run), changes))
         report = read_report(run)
         if report is not None and results:
             checkpoint, mesh = latest_checkpoint(run), main_export(results).paths[0]

@@ -38,10 +38,13 @@ def train(config: RunConfig, run: Path, until: int | None = None) -> int:
     Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
     """
     from threefusion.ops.backend import choose_backend
+    from threefusion.registry import build
     from threefusion.run.loggers import tracked
     from threefusion.run.trainer import silence_libraries
 
     silence_libraries()
+    for exporter in config.exporters.values():
+        build(exporter)  # a package that it lacks is named before the training, not after it
     choose_backend(config.ops.backend)
     with writing(run), tracked(config, run) as loggers:
         try:

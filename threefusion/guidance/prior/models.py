@@ -42,6 +42,13 @@ def guiding_models(config: RunConfig) -> list[str]:
     return list(dict.fromkeys(part.model for part in parts if hasattr(part, "model")))
 
 
+def licence_of(model: str) -> str:
+    """The licence of a model with an alias, by its alias or by one of its repositories."""
+    by_repository = {source.repository: known for known in MODELS.values() for source in known.sources}
+    known = MODELS.get(model) or by_repository.get(model)
+    return known.licence if known else "licence not known"
+
+
 def local_folder(model: str) -> Path | None:
     """The folder of `model` without network access, or its single file: a path, or a bundled model; None for others.
 
