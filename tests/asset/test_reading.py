@@ -7,7 +7,7 @@ import pytest
 import torch
 from gltf_files import QUAD, QUAD_FACES, GltfFile, picture, quad
 
-from threefusion.asset.asset import Y_UP, Z_UP, Placement
+from threefusion.asset.asset import FRONT_MINUS_Y, Y_UP, Z_UP, Placement
 from threefusion.asset.read import read_asset
 
 
@@ -37,7 +37,7 @@ def test_a_textured_square_is_upright_faces_the_front_and_has_its_picture(tmp_pa
     assert close(in_file(asset), QUAD)
 
 
-@pytest.mark.parametrize("axes", [Y_UP, Z_UP])
+@pytest.mark.parametrize("axes", [Y_UP, Z_UP, FRONT_MINUS_Y])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_a_placement_is_undone_exactly(axes, offset):
     points = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)) * 37 + offset

@@ -11,9 +11,10 @@ from test_distance_export import AnalyticDistance, DistanceMarcher
 from test_mesh_exporter import SMALL
 from torch.nn.functional import normalize
 
+from threefusion.asset.accessors import read_floats
+from threefusion.asset.container import open_container
 from threefusion.camera.orbit import views_around
 from threefusion.exporter.axes import from_y_up, from_z_up
-from threefusion.exporter.formats.gltf import accessor_values, read_glb
 from threefusion.exporter.mesh import MeshExporter
 from threefusion.exporter.preview import load_glb, rasterised_views
 from threefusion.exporter.settings import MeshExporterConfig
@@ -83,7 +84,7 @@ def test_vertex_colours_are_linear_in_the_file_and_srgb_when_read(tmp_path):
     assert set(primitive["attributes"]) == {"POSITION", "NORMAL", "COLOR_0"}
     index = primitive["attributes"]["COLOR_0"]
     assert tree_of(exported.paths[0])["accessors"][index]["componentType"] == 5126
-    colors = torch.from_numpy(accessor_values(*read_glb(exported.paths[0].read_bytes()), index))
+    colors = torch.from_numpy(read_floats(open_container(exported.paths[0]), index))
     assert torch.allclose(colors, decode_srgb(octant_color(mesh.vertices)), atol=1e-3)
     assert [path.name for path in exported.paths] == ["model.glb", "model.obj", "model.ply"]
     for path in exported.paths[1:]:

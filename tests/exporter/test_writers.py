@@ -13,8 +13,11 @@ from PIL import Image
 from test_topology import CUBE, ball
 from test_uv import with_normals
 
+from threefusion.asset.accessors import read_floats
+from threefusion.asset.container import open_container
+from threefusion.asset.plain import plain_container
+from threefusion.asset.read import read_asset
 from threefusion.exporter.axes import from_y_up, from_z_up, to_y_up, to_z_up
-from threefusion.exporter.formats.gltf import read_glb
 from threefusion.exporter.model import About, FileOptions
 from threefusion.exporter.preview import load_glb
 from threefusion.exporter.topology import is_watertight
@@ -182,7 +185,7 @@ def test_indices_have_16_bits_where_those_suffice(vertices, component, tmp_path)
     points = torch.rand(vertices, 3, generator=torch.Generator().manual_seed(0))
     mesh = Mesh(points, faces, normals=torch.eye(3)[0].expand(vertices, 3), colors=points)
     path = write_mesh(mesh, tmp_path, ["glb"])[0]
-    tree, _ = read_glb(path.read_bytes())
+    tree = open_container(path).tree
     assert tree["accessors"][tree["meshes"][0]["primitives"][0]["indices"]]["componentType"] == component
     assert torch.equal(load_glb(path).faces, faces)
 
@@ -194,10 +197,10 @@ def test_the_compressed_file_is_nearly_the_same_mesh_and_much_smaller(uv, tmp_pa
     mesh = replace(mesh, textures={"base_color": smooth, "normal": smooth}) if uv else replace(mesh, uv=None, textures=None)
     path, web = write_mesh(mesh, tmp_path, ["glb"], FileOptions(web=True, height=0.2))
     assert (path.name, web.name) == ("model.glb", "model.web.glb")
-    tree, _ = read_glb(web.read_bytes())
+    tree = open_container(web).tree
     required = ["KHR_mesh_quantization", "EXT_texture_webp"] if uv else ["KHR_mesh_quantization"]
     assert tree["extensionsRequired"] == tree["extensionsUsed"] == required
-    assert "extensionsRequired" not in read_glb(path.read_bytes())[0]
+    assert "extensionsRequired" not in open_container(path).tree
     assert web.stat().st_size < 0.7 * path.stat().st_size
     full, small = load_glb(path), load_glb(web)
     assert torch.equal(full.faces, small.faces)
@@ -218,7 +221,7 @@ def test_files_name_their_origin(tmp_path):
     options = FileOptions(about=ABOUT, web=True)
     paths = write_mesh(textured(CUBE), tmp_path, ["glb", "obj", "ply"], options)
     for path in (paths[0], paths[-1]):
-        asset = read_glb(path.read_bytes())[0]["asset"]
+        asset = open_container(path).tree["asset"]
         assert asset["generator"].startswith("threefusion ")
         assert asset["extras"] == {"prompt": ABOUT.prompt, "seed": 3, "models": list(ABOUT.models)}
     for path in paths:
@@ -356,3 +359,22 @@ def test_a_format_that_fails_keeps_the_others_from_appearing(tmp_path, monkeypat
     with pytest.raises(RuntimeError):
         write_mesh(mesh, tmp_path, ["glb", "stl"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["glb", "obj", "ply", "stl"])
+def test_an_exported_file_faces_the_front_when_it_is_read_as_an_asset(name, tmp_path):
+    """Whatever the file's axes are."""
+    mesh = brick()
+    asset = read_asset(write(name, tmp_path, mesh)[0], 1.0)
+    points = torch.cat([part.mesh.vertices for part in asset.parts])
+    size = points.amax(0) - points.amin(0)
+    assert (size / size.max()).tolist() == pytest.approx([1, 1 / 3, 2 / 3], abs=1e-5)
+
+
+def test_a_ply_becomes_a_glb_that_faces_the_front(tmp_path):
+    """A triangle with corners in front, on the left and on top, in red, green and blue."""
+    front = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), normals=torch.eye(3), colors=torch.eye(3))
+    container = plain_container(write_mesh(front, tmp_path, ["ply"])[0])
+    attributes = container.tree["meshes"][0]["primitives"][0]["attributes"]
+    positions, colors = (torch.from_numpy(read_floats(container, attributes[name])) for name in ("POSITION", "COLOR_0"))
+    assert torch.equal(positions[colors[:, :3].argmax(0)], to_y_up(torch.eye(3)))

@@ -14,8 +14,14 @@ from threefusion.types import Mesh
 
 FITTED = 0.75
 """How far a mesh reaches from the origin after it was centred and scaled, in radii of the scene."""
-Y_UP, Z_UP = (2, 0, 1), (0, 1, 2)
-"""File axes that become the scene's x, y and z: of glTF and OBJ, which have +y up and the front at +z, and of PLY and STL."""
+Axes = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""For each of the scene's x, y and z: the axis of the file, and 1 or -1 for its direction."""
+Y_UP: Axes = ((2, 1), (0, 1), (1, 1))
+"""Of glTF and OBJ: +y up, front at +z."""
+FRONT_MINUS_Y: Axes = ((1, -1), (0, 1), (2, 1))
+"""Of PLY and STL: +z up, front at -y, as Blender and slicers show it."""
+Z_UP: Axes = ((0, 1), (1, 1), (2, 1))
+"""Of the scene itself."""
 Wrap = Literal["repeat", "clamp", "mirror"]
 AlphaMode = Literal["opaque", "mask", "blend"]
 
@@ -32,11 +38,11 @@ class Placement:
     """Point of the file that becomes the scene's origin."""
     scale: float = 1.0
     """Scene units per unit of the file."""
-    axes: tuple[int, int, int] = Z_UP
-    """Axis of the file that becomes each axis of the scene; a rotation, so that nothing is mirrored."""
+    axes: Axes = Z_UP
+    """A rotation, so that nothing is mirrored."""
 
     @classmethod
-    def fit(cls, points: Float[Tensor, "N 3"], radius: float, axes: tuple[int, int, int]) -> Placement:
+    def fit(cls, points: Float[Tensor, "N 3"], radius: float, axes: Axes) -> Placement:
         """The middle of the box round the points at the origin, and the outermost point at `FITTED` times the radius."""
         points = points.double()
         center = (points.amin(0) + points.amax(0)) / 2
@@ -45,16 +51,18 @@ class Placement:
 
     def to_scene(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Points of the file in scene units, in double precision."""
-        return (points.double() - self.center)[:, list(self.axes)] * self.scale
+        return self.turn(points.double() - self.center) * self.scale
 
     def to_file(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """The inverse of `to_scene`."""
-        back = [self.axes.index(axis) for axis in range(3)]
-        return points.double()[:, back] / self.scale + self.center
+        back = torch.empty_like(points, dtype=torch.float64)
+        for column, (axis, sign) in enumerate(self.axes):
+            back[:, axis] = sign * points[:, column].double()
+        return back / self.scale + self.center
 
     def turn(self, vectors: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Directions of the file in the scene's axes."""
-        return vectors[:, list(self.axes)]
+        return torch.stack([sign * vectors[:, axis] for axis, sign in self.axes], -1)
 
 
 @dataclass(frozen=True)

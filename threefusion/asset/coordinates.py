@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from threefusion.asset.accessors import read_array
-from threefusion.asset.editor import ARRAY_BUFFER, Editor
+from threefusion.asset.editor import Editor
 from threefusion.asset.gltf import TRIANGLES, triangles
 
 
@@ -51,10 +51,5 @@ def _rows(editor: Editor, index: int, rows: np.ndarray) -> int:
     """A new accessor with these rows of another one, in the same numbers."""
     before = editor.container.entry("accessors", index)
     values = np.ascontiguousarray(read_array(editor.container, index)[rows])
-    data = values.view(np.uint8).reshape(len(values), -1)
-    # rows begin at multiples of four bytes
-    padded = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
-    stride = {"byteStride": padded.shape[1]} if padded.shape[1] != data.shape[1] else {}
-    view = editor.add_view(padded.tobytes(), target=ARRAY_BUFFER, **stride)
     entry = {key: value for key, value in before.items() if key not in ("sparse", "byteOffset")}
-    return editor.add("accessors", {**entry, "bufferView": view, "count": len(rows)})
+    return editor.add("accessors", {**entry, "bufferView": editor.add_rows(values), "count": len(rows)})

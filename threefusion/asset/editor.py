@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from threefusion.asset.accessors import COMPONENTS
 from threefusion.asset.container import BINARY_CHUNK, JSON_CHUNK, Container
 from threefusion.asset.source import uris
 
@@ -57,12 +58,22 @@ class Editor:
         return self.add("bufferViews", {"buffer": buffer, "byteOffset": start, "byteLength": len(data), **entry})
 
     def add_array(self, values: np.ndarray, limits: bool = False) -> int:
-        """The index of a new accessor of float32 vectors."""
-        values = np.ascontiguousarray(values, "<f4")
-        entry = {"componentType": 5126, "count": len(values), "type": f"VEC{values.shape[1]}"}
+        """The index of a new accessor of vectors: float32, or integers that are fractions of their largest value."""
+        fractions = values.dtype.kind in "iu"
+        values = np.ascontiguousarray(values, None if fractions else "<f4")
+        component = next(number for number, name in COMPONENTS.items() if np.dtype(name) == values.dtype)
+        entry = {"componentType": component, "count": len(values), "type": f"VEC{values.shape[1]}"}
+        entry |= {"normalized": True} if fractions else {}
         if limits:
             entry |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
-        return self.add("accessors", {"bufferView": self.add_view(values.tobytes(), target=ARRAY_BUFFER), **entry})
+        return self.add("accessors", {"bufferView": self.add_rows(values), **entry})
+
+    def add_rows(self, values: np.ndarray) -> int:
+        """The index of a new buffer view of vertex attributes; rows begin at multiples of four bytes."""
+        data = values.view(np.uint8).reshape(len(values), -1)
+        padded = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
+        stride = {"byteStride": padded.shape[1]} if padded.shape[1] != data.shape[1] else {}
+        return self.add_view(padded.tobytes(), target=ARRAY_BUFFER, **stride)
 
     def add_indices(self, faces: np.ndarray) -> int:
         """The index of a new accessor of the corners of triangles, in two bytes each if that is enough."""

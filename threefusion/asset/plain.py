@@ -89,14 +89,15 @@ def _colors(mesh: trimesh.Trimesh) -> np.ndarray | None:
 def plain_container(path: Path) -> Container:
     """Such a file as a GLB with +y up, every part a mesh of its own."""
     parts, materials, _ = read_plain(path)
-    axes = [0, 1, 2] if path.suffix.lower() == ".obj" else [1, 2, 0]
+    # PLY and STL have +z up and the front along -y
+    turn = np.eye(3) if path.suffix.lower() == ".obj" else np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
     nodes = [{"name": part.name, "mesh": index} for index, part in enumerate(parts)]
     scene = {"scene": 0, "scenes": [{"nodes": list(range(len(parts)))}], "nodes": nodes}
     editor = Editor(Container(path.with_suffix(".glb"), {"asset": {"version": "2.0", "generator": "threefusion"}, **scene}, []))
     for material in materials:
         _add_material(editor, material)
     for part in parts:
-        attributes = {"POSITION": editor.add_array(part.vertices[:, axes], limits=True)}
+        attributes = {"POSITION": editor.add_array(part.vertices @ turn, limits=True)}
         if part.uv is not None:
             attributes["TEXCOORD_0"] = editor.add_array(np.stack([part.uv[:, 0], 1 - part.uv[:, 1]], 1))
         if part.colors is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from threefusion.asset.asset import Y_UP, Z_UP, Asset, AssetMaterial, AssetPart, Placement, Shape, facing_out
+from threefusion.asset.asset import FRONT_MINUS_Y, Y_UP, Asset, AssetMaterial, AssetPart, Placement, Shape, facing_out
 from threefusion.asset.container import open_container
 from threefusion.asset.gltf import read_gltf
 from threefusion.asset.raw import RawPart
@@ -39,7 +39,7 @@ def read_asset(path: Path, radius: float) -> Asset:
     points = torch.from_numpy(np.concatenate([part.vertices for part in raw]))
     if not points.isfinite().all():
         raise UserError(f"{path}: damaged; its vertices are not finite")
-    placement = Placement.fit(points, radius, Y_UP if suffix in (".glb", ".gltf", ".obj") else Z_UP)
+    placement = Placement.fit(points, radius, Y_UP if suffix in (".glb", ".gltf", ".obj") else FRONT_MINUS_Y)
     parts, shapes = zip(*(_placed(part, placement) for part in raw), strict=True)
     _refuse_flat(path, parts)
     notes += _shape_notes(parts, shapes)

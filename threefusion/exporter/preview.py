@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
+from threefusion.asset.accessors import read_array, read_floats
+from threefusion.asset.container import Container, open_container
 from threefusion.camera.projection import clip_coordinates
 from threefusion.errors import UserError
 from threefusion.exporter.axes import from_y_up
-from threefusion.exporter.formats.gltf import TEXTURES, accessor_values, read_glb, view_bytes
+from threefusion.exporter.formats.glb import TEXTURES
 from threefusion.ops.color import encode_srgb
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
 from threefusion.renderer.views import Mode
@@ -43,9 +44,7 @@ def load_glb(path: Path | str) -> Mesh:
         UserError: the file is damaged, or is no GLB of one mesh with colours.
     """
     try:
-        with open(path, "rb") as file:
-            tree, binary = read_glb(file.read())
-        mesh = _mesh_of(tree, binary)
+        mesh = _mesh_of(open_container(Path(path)))
     except Exception as error:  # a damaged file can raise anything
         raise UserError(f"{path}: cannot be read as an exported GLB ({type(error).__name__})") from error
     count = len(mesh.vertices)
@@ -57,11 +56,12 @@ def load_glb(path: Path | str) -> Mesh:
     return mesh
 
 
-def _mesh_of(tree: dict[str, Any], binary: bytes) -> Mesh:
+def _mesh_of(file: Container) -> Mesh:
     """The one mesh of a file that `encode_glb` or `encode_web` has written."""
+    tree = file.tree
     (node,), (primitive,) = tree["nodes"], tree["meshes"][0]["primitives"]
-    read = {name: _tensor(accessor_values(tree, binary, index)) for name, index in primitive["attributes"].items()}
-    faces = accessor_values(tree, binary, primitive["indices"]).astype(np.int64).reshape(-1, 3)
+    read = {name: torch.from_numpy(read_floats(file, index)) for name, index in primitive["attributes"].items()}
+    faces = read_array(file, primitive["indices"], "SCALAR").astype(np.int64).reshape(-1, 3)
     vertices = read["POSITION"] * _tensor(node.get("scale", [1, 1, 1])) + _tensor(node.get("translation", [0, 0, 0]))
     size = tree["asset"].get("extras", {}).get("scene", {"scale": 1, "offset": [0, 0, 0]})
     mesh = Mesh(
@@ -75,16 +75,16 @@ def _mesh_of(tree: dict[str, Any], binary: bytes) -> Mesh:
     if "base_color" not in images:
         return replace(mesh, colors=encode_srgb(read["COLOR_0"][:, :3].clamp_min(0)))
     uv = torch.stack([read["TEXCOORD_0"][:, 0], 1 - read["TEXCOORD_0"][:, 1]], -1)
-    return replace(mesh, uv=uv, textures={name: _image(tree, binary, index) for name, index in images.items()})
+    return replace(mesh, uv=uv, textures={name: _image(file, index) for name, index in images.items()})
 
 
-def _image(tree: dict[str, Any], binary: bytes, index: int) -> Float[Tensor, "H W 3"]:
+def _image(file: Container, index: int) -> Float[Tensor, "H W 3"]:
     """The picture of a texture."""
     from PIL import Image
 
-    texture = tree["textures"][index]
+    texture = file.tree["textures"][index]
     source = texture.get("extensions", {}).get("EXT_texture_webp", texture)["source"]
-    data = view_bytes(tree, binary, tree["images"][source]["bufferView"])
+    data = file.view(file.tree["images"][source]["bufferView"])
     return _tensor(Image.open(io.BytesIO(data)).convert("RGB")) / 255
 
 
