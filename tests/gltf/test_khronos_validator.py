@@ -65,6 +65,7 @@ CASES: dict[str, tuple[bool | PbrConfig, dict[str, Any]]] = {
     "every texture": (True, {}),
     "every texture on charts of two faces": (True, {"unwrap_seconds": 1e-3}),
     "factors": (True, {"texture": "vertex"}),
+    "a physical size": (False, {"height": "0.3m", "on_floor": True}),
     "physically based": (PbrConfig(), {}),
     "physically based, vertex colours": (PbrConfig(), {"texture": "vertex"}),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import torch
 import trimesh
 from PIL import Image
 
+from threefusion.asset.container import open_container
 from threefusion.cli import main as cli
 from threefusion.config import load_config
 from threefusion.errors import UserError
+from threefusion.exporter.preview import load_glb
+from threefusion.guidance.prior.models import licence_of
 from threefusion.run import results
 from threefusion.run.folder import open_run, write_config
 from threefusion.run.results import disappointments
@@ -48,11 +52,51 @@ def test_export_takes_overrides_of_the_exporter(run: Path, capsys) -> None:
     config = (run / "config.yaml").read_bytes()
     assert cli.run(["export", str(run), "--format", "obj", "exporter.texture_size=128"]) == 0
     out, shown = capsys.readouterr()
-    assert [Path(line).name for line in out.splitlines()] == ["model.glb", "model.obj", "model.png", "model.mtl"]
+    assert [Path(line).name for line in out.splitlines()] == ["model.glb", "model.obj", "model.mtl", "model.png"]
     assert texture_size(run) == (128, 128) and Image.open(run / "mesh/model.png").size == (128, 128)
     assert (run / "config.yaml").read_bytes() == config
     # off a terminal, a line for each thing that takes time
     assert "mesh: texture coordinates" in shown.splitlines()
+
+
+def test_export_in_every_format_with_a_physical_size(run: Path, capsys, caplog) -> None:
+    pytest.importorskip("lib3mf")
+    pytest.importorskip("pxr")
+    before = load_glb(run / "mesh/model.glb").vertices
+    formats = ["glb", "obj", "ply", "stl", "3mf", "usdz"]
+    words = ["--height", "0.3m", "--on-floor", "--normal", "directx", "--web"]
+    assert cli.run(["export", str(run), "--format", *formats, *words]) == 0
+    names = {Path(line).name for line in capsys.readouterr().out.splitlines()}
+    pictures = {"model.png", "model_normal.png", "model.mtl", "model.web.glb"}
+    assert names == {path.name for path in (run / "mesh").iterdir()} == {f"model.{name}" for name in formats} | pictures
+    assert "model.web.glb is for viewers that support KHR_mesh_quantization and EXT_texture_webp" in caplog.text
+    box = trimesh.load(run / "mesh/model.glb").bounds
+    assert box[:, 1] == pytest.approx([0, 0.3], abs=1e-6)
+    # the same mesh in scene units, for films and scores
+    assert torch.allclose(load_glb(run / "mesh/model.glb").vertices, before, atol=1e-5)
+    report = json.loads((run / "report.json").read_text())
+    assert report["export"]["web_requires"] == ["KHR_mesh_quantization", "EXT_texture_webp"]
+    assert report["export"]["silhouette_iou"] > 0
+    extras = open_container(run / "mesh/model.glb").tree["asset"]["extras"]
+    assert extras["prompt"] == open_run(run).text and extras["seed"] == open_run(run).seed
+
+
+def test_a_missing_package_is_named_before_anything_is_trained_or_exported(run: Path, tmp_path: Path, monkeypatch) -> None:
+    for module, package, form in (("lib3mf", "lib3mf", "3mf"), ("pxr", "usd-core", "usdz")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(UserError, match=f"{package} is not installed.*python -m pip install {package}"):
+            cli.run(["export", str(run), "--format", form])
+        words = ["train", "--config", str(ROOT / "tests/tiny.yaml"), "--out", str(tmp_path / form), "exporter.type=mesh"]
+        with pytest.raises(UserError, match=f"{package} is not installed"):
+            cli.run([*words, f"exporter.formats=[{form}]"])
+        assert not (tmp_path / form / "checkpoints").exists()
+
+
+def test_models_are_named_with_their_licences(trained: Path) -> None:
+    config = load_config(ROOT / "configs/quickstart.yaml", [])
+    assert results.origin(config).models == ("toyworld-pixel: Apache-2.0",)
+    for model, licence in (("openai/clip-vit-large-patch14", "MIT"), ("somebody/model", "licence not known")):
+        assert licence_of(model) == licence
 
 
 def test_export_of_a_run_without_an_exporter_names_the_way_out(run: Path) -> None:
@@ -76,6 +120,15 @@ def test_export_of_a_run_without_an_exporter_names_the_way_out(run: Path) -> Non
         (["exporter=mash"], "unknown exporter type 'mash'. Did you mean 'mesh'"),
         (["--format", "fbx"], "--format fbx: unknown format. Available: glb, obj, ply, stl"),
         (["--format", "gbl"], "--format gbl: unknown format. Did you mean 'glb'"),
+        (["--height", "0.3"], "--height: expected a number with a unit (m, cm, mm, in, ft), such as 0.3m or 12in; got '0.3'"),
+        (["--height", "0.3km"], "--height: expected a number with a unit (m, cm, mm, in, ft)"),
+        (["--height", ""], "--height: expected a number with a unit"),
+        (["--height=-3m"], "--height: expected a number with a unit"),
+        (["--height", "0mm"], "--height: expected a length between 0.1mm and 10000m; got '0mm'"),
+        (["exporter.height=0.3"], "height: expected a number with a unit (m, cm, mm, in, ft), such as 0.3m or 12in; got '0.3'"),
+        (["--normal", "directy"], "--normal directy: unknown convention. Did you mean 'directx'?"),
+        (["--normal", "directx", "exporter.texture=vertex"], "exporter.normal: directx needs a normal map"),
+        (["exporter.normal=directx", "exporter.normal_map=false"], "normal: directx needs a normal map"),
         (["another"], "'another': expected exporter.key=value; one run at a time"),
     ],
 )
