@@ -90,7 +90,7 @@ def test_the_network_is_given_what_zero123s_pipeline_gives_it(model, picture, po
 
 def test_negative_prompts_are_no_reference_either(model, picture):
     prompt = conditioned(prior(model, picture), batch())
-    for nothing in (prompt.uncond, prompt.negative):
+    for nothing in (prompt.uncond, prompt.negatives[0]):
         assert not nothing.tokens.any() and not nothing.image.any()
     assert prompt.text.tokens.any() and prompt.text.image.any()
 

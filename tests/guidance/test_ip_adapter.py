@@ -41,7 +41,7 @@ def test_sampling_with_the_prior_is_the_pipeline(pipelines, files):
     text = own.text_encoder().encode(["a red ball", ""])
     prompt = own.condition(PromptConditioning(text[:1], text[1:], (text[:1],)), make_batch(1), None)
     shown = prompt.text.reference
-    assert shown.abs().sum() > 0 and not prompt.uncond.reference.any() and not prompt.negative.reference.any()
+    assert shown.abs().sum() > 0 and not prompt.uncond.reference.any() and not prompt.negatives[0].reference.any()
     z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = theirs(
         "a red ball", latents=z, num_inference_steps=4, guidance_scale=5.0, output_type="latent",

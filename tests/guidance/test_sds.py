@@ -5,7 +5,6 @@ import torch
 from views import conditions, evaluate, gaussian_texts, make_batch
 
 from threefusion.config import Schedule
-from threefusion.errors import UserError
 from threefusion.guidance.prior.gaussian import GaussianPrior
 from threefusion.guidance.prior.settings import GaussianConfig
 from threefusion.guidance.score import WEIGHTS, ScoreDistillation
@@ -155,11 +154,6 @@ def test_only_predictions_that_are_needed_are_made_in_one_call(scale, evaluation
     prior = GaussianPrior(GaussianConfig(image_size=4))
     evaluate(sds(prior, scale), picture(3)[:, :4, :4], gaussian_texts((0.8, 0.4), (0.5, 0.4), (0.1, 0.4)), make_batch(3))
     assert (prior.evaluations.images, prior.evaluations.calls) == (evaluations, 1)
-
-
-def test_an_objective_that_needs_a_negative_prompt_requires_it_by_name():
-    with pytest.raises(UserError, match=r"prompt\.negative"):
-        _ = conditions(gaussian_texts(), 1).negative
 
 
 def test_the_scale_follows_its_schedule():

@@ -88,7 +88,7 @@ def test_the_low_resolution_image_is_the_render_under_every_condition_and_has_no
     image = torch.rand(2, 32, 32, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     tokens = Conditioning(torch.zeros(2, 1, 32))
     prompt = own.condition(PromptConditioning(tokens, tokens, (tokens,)), batch, image_render(image))
-    assert torch.equal(prompt.text.image, prompt.uncond.image) and torch.equal(prompt.text.image, prompt.negative.image)
+    assert torch.equal(prompt.text.image, prompt.uncond.image) and torch.equal(prompt.text.image, prompt.negatives[0].image)
     assert not prompt.text.image.requires_grad
     # at noise level 0 almost the picture itself
     expected = torch.nn.functional.adaptive_avg_pool2d(image.detach().permute(0, 3, 1, 2) * 2 - 1, 4)

@@ -6,13 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.denoiser import Denoiser
-from threefusion.guidance.noised import NoisedViews
+from threefusion.guidance.noised import LATEST, NoisedViews
 from threefusion.guidance.score import ScoreDistillation
 from threefusion.guidance.settings import ASDConfig
 from threefusion.types import ViewBatch
-
-LAST = 0.98
-"""Latest time of the second prediction."""
 
 
 class ASD(ScoreDistillation):
@@ -26,5 +23,5 @@ class ASD(ScoreDistillation):
     def baseline(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, "B C h w"]:
         """The prediction at t + Δ, Δ between 0 and `shift` (t - t_min)."""
         later = self.cfg.shift(views.step) * (noised.t - self.cfg.t_min(views.step)).clamp(min=0)
-        t = (noised.t + views.rand_per_group("shift") * later).clamp(max=max(LAST, self.cfg.t_max(views.step)))
+        t = (noised.t + views.rand_per_group("shift") * later).clamp(max=max(LATEST, self.cfg.t_max(views.step)))
         return denoiser.text(denoiser.schedule.add_noise(noised.x, noised.noise, t), t)

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from threefusion.guidance.prior.schedule import NoiseSchedule
 
+LATEST = 0.98
+"""Latest time to which an objective moves on from the drawn one: at 1 some schedules have no signal to divide by."""
+
 
 @dataclass(frozen=True)
 class NoisedViews:

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from threefusion.errors import UserError
 from threefusion.machine.tensors import TensorData
 
 Target = Literal["noise", "clean", "velocity"]
@@ -87,17 +86,6 @@ class PromptConditioning:
     """Share of each part in `text`."""
     variants: Mapping[str, Conditioning] = field(default_factory=dict)
     """Further texts by template; see `DiffusionGuidance.templates`."""
-
-    @property
-    def negative(self) -> Conditioning:
-        """The first negative prompt.
-
-        Raises:
-            UserError: there is none.
-        """
-        if not self.negatives:
-            raise UserError("prompt.negative: required, because the chosen guidance needs a negative prompt")
-        return self.negatives[0]
 
     def map(self, function: Callable[[Conditioning], Conditioning]) -> PromptConditioning:
         """The same prompts with `function` applied to the conditioning of each."""

@@ -7,14 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.denoiser import Denoiser
-from threefusion.guidance.noised import NoisedViews
+from threefusion.guidance.noised import LATEST, NoisedViews
 from threefusion.guidance.ode import invert
 from threefusion.guidance.state.settings import InvertedConfig
 from threefusion.guidance.state.state import State
 from threefusion.types import ViewBatch
-
-LAST = 0.98
-"""Latest time of an inversion: at 1 some schedules have no signal to divide by."""
 
 
 class Inverted(State):
@@ -35,7 +32,7 @@ class Inverted(State):
     ) -> NoisedViews:
         """The views with inverted noise; `steps` times t predictions under guidance."""
         schedule = denoiser.schedule
-        end = torch.maximum(t, (t + self.cfg.beyond * views.rand_per_group("beyond")).clamp(max=LAST))
+        end = torch.maximum(t, (t + self.cfg.beyond * views.rand_per_group("beyond")).clamp(max=LATEST))
         # of each view its own, so that a view does not depend on its batch; one that has arrived stays where it is
         count = (self.cfg.steps * t + 1e-6).floor().clamp(min=1)
         times = torch.stack([end * ((i + 1) / count).clamp(max=1) for i in range(int(count.max()))])
