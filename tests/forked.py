@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,12 @@ class Command:
         self._process = _server.Process(target=_run, args=(list(map(str, words)), str(cwd), environment, before, files))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Number of the process, which must not have ended."""
+        assert self._process.is_alive()
+        return self._process.pid
+
     def end(self, timeout: float = 120) -> Ended:
         """How it ends.
 
@@ -59,14 +66,20 @@ def command(*words: object, **options: object) -> Ended:
     return Command(*words, **options).end()
 
 
-def ranks(count: int, port: int, *words: object, **options: object) -> list[Ended]:
+def ranks(count: int, *words: object, **options: object) -> list[Ended]:
     """Run processes of one job, as torchrun starts them."""
-    job = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    job = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     started = [
         Command(*words, **options, **{name: str(value) for name, value in (job | {"RANK": rank, "LOCAL_RANK": rank}).items()})
         for rank in range(count)
     ]
     return [process.end() for process in started]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def die_at(step: int, stage: str = "") -> None:

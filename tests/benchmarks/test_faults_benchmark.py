@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,9 +47,8 @@ def test_there_are_enough_cases_and_a_sample_is_spread_over_them() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["damage", "kill"])
-def test_a_sample_is_answered_well(part: str) -> None:
-    line = [sys.executable, "-m", "benchmarks.faults", part, "--cases", "6"]
+def test_a_sample_is_answered_well() -> None:
+    line = [sys.executable, "-m", "benchmarks.faults", "--cases", "4"]
     done = subprocess.run(line, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f"{part}: 6 cases, ")
+    assert re.findall(r"(?m)^(\w+): 4 cases, ", done.stdout) == ["damage", "kill"]

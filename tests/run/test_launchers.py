@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from forked import Command
 
 from threefusion.config import load_config
 from threefusion.errors import UserError
@@ -108,30 +109,18 @@ def test_a_job_that_was_restarted_goes_on_with_its_run(monkeypatch, tiny: Path, 
         pass
 
 
-def start(folder: Path, tiny: Path, *words: str, **variables: str) -> subprocess.Popen:
+def start(folder: Path, tiny: Path, *words: str, **variables: str) -> Command:
     """A training in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | variables
-    line = [sys.executable, str(ROOT / "launch.py"), "train", "--config", str(tiny), *words]
-    return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def ranks(folder: Path, tiny: Path, *words: str, **variables: str) -> list[subprocess.Popen]:
-    """Two processes as `srun` starts them, the first one last."""
-    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2"} | variables
-    return [start(folder, tiny, *words, **job, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "10"]
-
-
-def start_ranks(folder: Path, tiny: Path, *words: str) -> list[subprocess.Popen]:
-    """Two processes as `srun` starts them."""
-    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2"}
-    return [start(folder, tiny, *words, **job, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "10"]
+    return Command("train", "--config", tiny, *words, cwd=folder, **variables)
 
 
 @pytest.mark.slow
 def test_ranks_of_srun_train_one_run_and_those_of_torchrun_resume_it(tiny: Path, tmp_path: Path) -> None:
-    for process in start_ranks(tmp_path, tiny, "trainer.max_steps=2"):
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2"}
+    # the first one last
+    started = [start(tmp_path, tiny, "trainer.max_steps=2", **job, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "10"]
+    for ended in [process.end() for process in started]:
+        assert ended.code == 0, ended.errors
     run = tmp_path / "runs" / "tiny" / "a-red-ball-1"
     assert [path.name for path in run.parent.iterdir()] == [run.name]
     assert (run / "metrics.csv").read_text().count("\n") == 3 and (run / "report.json").exists()
@@ -176,7 +165,8 @@ def test_a_folder_that_the_first_rank_cannot_open_ends_all(monkeypatch, tiny: Pa
 def test_an_allocation_without_srun_trains_in_one_process(tiny: Path, tmp_path: Path) -> None:
     variables = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train"}
     process = start(tmp_path, tiny, "--out", "run", "trainer.max_steps=1", **variables)
-    assert "1 steps" in process.communicate(timeout=120)[0] and process.returncode == 0
+    ended = process.end()
+    assert "1 steps" in ended.output and ended.code == 0
 
 
 @pytest.mark.slow
@@ -189,8 +179,9 @@ def test_what_cannot_come_together_is_one_line(tiny: Path, tmp_path: Path) -> No
         (lonely, "error: another process of this job has not answered for 4 s (trainer.collective_timeout)"),
         (unaddressed, "error: mpirun started 2 processes: set MASTER_ADDR and MASTER_PORT, or use torchrun"),
     ):
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 2 and errors.splitlines()[-1].startswith(message) and "Traceback" not in errors, errors
+        ended = process.end()
+        errors = ended.errors
+        assert ended.code == 2 and errors.splitlines()[-1].startswith(message) and "Traceback" not in errors, errors
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 
@@ -215,8 +206,9 @@ def test_all_forms_of_a_lost_process_are_known(text: str, reason: str) -> None:
 )
 def test_a_rank_that_is_stopped_or_killed_ends_the_job(tiny: Path, tmp_path: Path, number: int, reason: str) -> None:
     out = tmp_path / "run"
-    words = ("trainer.devices=2", "trainer.max_steps=100000", "trainer.collective_timeout=20")
-    process = start(tmp_path, tiny, "--out", str(out), *words)
+    words = ["trainer.devices=2", "trainer.max_steps=100000", "trainer.collective_timeout=20"]
+    line = [sys.executable, ROOT / "launch.py", "train", "--config", tiny, "--out", out, *words]
+    process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(out.glob("checkpoints/*.ckpt")):
         assert process.poll() is None
         time.sleep(0.2)

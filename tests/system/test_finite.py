@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import math
 import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from forked import command, ranks
 from test_step import fit
 
 from threefusion.callback.snapshot import Snapshot
@@ -26,7 +26,6 @@ from threefusion.system.build import build_system
 from threefusion.system.finite import PATIENCE, SCALER_PATIENCE
 from threefusion.system.text_to_3d import TextTo3D
 
-ROOT = Path(__file__).parents[2]
 PLUGINS = f"plugins=[{Path(__file__).parent / 'objectives'}]"
 BAD = 2
 """The step that is spoiled."""
@@ -206,34 +205,23 @@ def test_a_gradient_scaler_may_take_its_time(tiny, tmp_path, monkeypatch):
         train(config, new_run_folder(config, tmp_path / "run"))
 
 
-HALF_BROKEN = """
-import os, sys
-from threefusion.cli.main import main
-from threefusion.guidance.prior.gaussian import GaussianPrior
-from threefusion.system.text_to_3d import TextTo3D
-
-begin, predict, steps = TextTo3D.begin_step, GaussianPrior._predict, []
-TextTo3D.begin_step = lambda self, step: steps.append(step) or begin(self, step)
-broken = os.environ["BROKEN"] in ("all", os.environ.get("LOCAL_RANK", "0"))
-GaussianPrior._predict = lambda *given: predict(*given) * (float("nan") if broken and steps[-1] == 1 else 1.0)
-main(sys.argv[1:])
-"""
+def broken_in(ranks: str) -> None:
+    """Let the prior answer with NaN in the second step of these ranks."""
+    begin, predict, steps = TextTo3D.begin_step, GaussianPrior._predict, []
+    TextTo3D.begin_step = lambda self, step: steps.append(step) or begin(self, step)
+    broken = os.environ.get("LOCAL_RANK", "0") in ranks
+    GaussianPrior._predict = lambda *given: predict(*given) * (math.nan if broken and steps[-1] == 1 else 1.0)
 
 
 @pytest.mark.slow
 def test_all_processes_skip_a_step_that_is_bad_in_one(tiny, tmp_path):
-    def end(name, broken, *overrides):
-        words = ["train", "--config", str(tiny), "--out", str(tmp_path / name), "trainer.max_steps=3", "optimizer.eps=1.0"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "BROKEN": broken}
-        command = [sys.executable, script, *words, *overrides]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+    words = ["train", "--config", tiny, "trainer.max_steps=3", "optimizer.eps=1.0", "--out"]
+    ended = [command(*words, tmp_path / "one", before=partial(broken_in, "0"))]
+    ended += ranks(2, *words, tmp_path / "two", before=partial(broken_in, "1"))
+    assert [process.code for process in ended] == [0, 0, 0], [process.errors for process in ended]
+    for name in ("one", "two"):
         assert [float(row["skipped"]) for row in rows(tmp_path / name)] == [0, 1, 0]
-        return torch.load(checkpoints(tmp_path / name)[-1], weights_only=True)["state_dict"]
-
-    script = tmp_path / "half_broken.py"
-    script.write_text(HALF_BROKEN)
-    one, two = end("one", "all"), end("two", "1", "trainer.devices=2")
+    one, two = (torch.load(checkpoints(tmp_path / name)[-1], weights_only=True)["state_dict"] for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
 

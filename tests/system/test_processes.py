@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,18 +49,12 @@ def parameters(out: Path) -> dict[str, torch.Tensor]:
     return torch.load(checkpoints[-1], weights_only=True)["state_dict"]
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [*RUNS.values()], ids=[*RUNS])
 def test_two_processes_take_the_same_steps_as_one(tiny: Path, tmp_path: Path, overrides: list[str]) -> None:
     words = ["train", "--config", tiny, *overrides, "--out"]
     ended = [command(*words, tmp_path / "one", before=look_away)]
-    ended += ranks(2, free_port(), *words, tmp_path / "two", before=look_away)
+    ended += ranks(2, *words, tmp_path / "two", before=look_away)
     assert [process.code for process in ended] == [0, 0, 0], [process.errors for process in ended]
     one, two = parameters(tmp_path / "one"), parameters(tmp_path / "two")
     assert one.keys() == two.keys()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import Ended, command
 
 from threefusion.config.sections import TensorboardConfig, WandbConfig
 from threefusion.errors import UserError
 from threefusion.run.loggers import tensorboard_logger
 from threefusion.run.wandb_run import start_wandb
 
-ROOT = Path(__file__).parents[2]
 BLOCK = 32768
 
 
@@ -52,12 +49,9 @@ def contents(path: Path) -> tuple[str, dict, dict, dict]:
     return identity, history, config, summary
 
 
-def train(*words: str, **variables: str) -> subprocess.CompletedProcess:
+def train(*words: str, **variables: str) -> Ended:
     """A training in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | variables
-    command = [sys.executable, "launch.py", "train", *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return command("train", *words, **variables)
 
 
 STAGES = "stages=[{steps: 4, guidance: {guidance_scale: 2}}, {steps: 8}]"
@@ -71,7 +65,7 @@ def test_wandb_holds_one_run_with_scalars_images_results_and_config(tiny: Path, 
     words = ["--config", str(tiny), "--out", str(out), "logger.type=wandb", *MESH, STAGES]
     words.append("optimizer.groups={geometry.encoding: 0.002}")
     done = train(*words, WANDB_MODE="offline", WANDB_PROJECT="mine")
-    assert done.returncode == 0 and "anonymous" not in done.stderr, done.stderr
+    assert done.code == 0 and "anonymous" not in done.errors, done.errors
     (file,) = out.glob("wandb/offline-run-*/run-*.wandb")
     identity, history, config, summary = contents(file)
     assert next(record.run.project for record in records(file) if record.run.project) == "mine"
@@ -88,7 +82,7 @@ def test_wandb_holds_one_run_with_scalars_images_results_and_config(tiny: Path, 
     report = json.loads((out / "report.json").read_text())
     assert summary["cost/steps"] == 12 and summary["score/silhouette_iou"] == report["metrics"]["silhouette_iou"]
     done = train("--resume", str(out), "stages.stage-2.steps=9", WANDB_MODE="offline")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.errors
     assert {contents(path)[0] for path in out.glob("wandb/offline-run-*/run-*.wandb")} == {identity}
 
 
@@ -97,10 +91,10 @@ def test_wandb_can_be_disabled_by_the_environment_and_without_a_login_nothing_st
     pytest.importorskip("wandb")
     words = ["--config", str(tiny), "logger.type=wandb", "trainer.max_steps=1"]
     done = train(*words, "--out", str(tmp_path / "quiet"), WANDB_MODE="disabled")
-    assert done.returncode == 0 and not list((tmp_path / "quiet").glob("wandb/*")), done.stderr
+    assert done.code == 0 and not list((tmp_path / "quiet").glob("wandb/*")), done.errors
     done = train(*words, "--out", str(tmp_path / "refused"), HOME=str(tmp_path))
     line = "error: logger: W&B: No API key configured. Use `wandb login` to log in. Run `wandb login`, or set logger.mode=offline"
-    assert (done.returncode, done.stderr.strip().splitlines()) == (2, [line])
+    assert (done.code, done.errors.strip().splitlines()) == (2, [line])
     assert not (tmp_path / "refused").exists()
 
 
@@ -139,7 +133,7 @@ def test_tensorboard_holds_scalars_images_settings_results_and_the_mesh(tiny: Pa
 
     out = tmp_path / "run"
     done = train("--config", str(tiny), "--out", str(out), "logger=tensorboard", *MESH, STAGES)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.errors
     tags: dict[str, list[int]] = {}
     for file in sorted((out / "tensorboard").glob("events.*")):
         data, place = file.read_bytes(), 0
