@@ -16,7 +16,7 @@ SMALL = {
     "wandb": {"mode": "disabled"},
     "clip": {"crops": 2},
     "prompt": {"text": "a red car"},
-    "exporter": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},
+    "mesh": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},
 }
 """What has to be given, or makes a component or a kind quick enough to test."""
 NETWORKS = {
@@ -30,6 +30,8 @@ NETWORKS = {
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
 def test_contract(kind, name, tmp_path):
+    if name == "retextured":
+        pytest.skip("exports nothing but a mesh file: tests/exporter/test_retextured.py")
     settings = SMALL.get(name, SMALL.get(kind, {}))
     if name in NETWORKS:
         settings = {"model": str(NETWORKS[name](tmp_path / "model"))}

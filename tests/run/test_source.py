@@ -10,10 +10,10 @@ import torch
 import trimesh
 from trimesh.visual.material import PBRMaterial
 
+from threefusion.asset.single import fitted, read_mesh
 from threefusion.config import load_config
 from threefusion.errors import ConfigError, UserError
 from threefusion.exporter.axes import to_y_up, to_z_up
-from threefusion.exporter.mesh_files import fitted, read_mesh
 from threefusion.exporter.writers import write_mesh
 from threefusion.geometry.settings import FixedMeshConfig
 from threefusion.ops.color import encode_srgb

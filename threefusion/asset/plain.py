@@ -20,6 +20,9 @@ from threefusion.ops.color import decode_srgb
 if TYPE_CHECKING:
     import trimesh
 
+GRAY = (0.214,) * 3
+"""Linear base colour of a file without colours: the middle between black and white as sRGB encodes them."""
+
 
 def read_plain(path: Path) -> tuple[list[RawPart], list[AssetMaterial], list[str]]:
     """Parts, materials and notes of a file; the vertices of an OBJ are split where its texture coordinates are.
@@ -62,7 +65,8 @@ def _material(mesh: trimesh.Trimesh, textured: bool) -> AssetMaterial:
     """The material of an OBJ; colours of such files are sRGB."""
     material = getattr(mesh.visual, "material", None)
     if material is None:
-        return AssetMaterial("default", {}, metallic=0.0)
+        factor = (1.0,) * 3 if mesh.visual.defined else GRAY
+        return AssetMaterial("default", {}, (*factor, 1.0), metallic=0.0)
     image = getattr(material, "image", None)
     diffuse = np.asarray(material.main_color, np.float32)[:3] / 255
     factor = tuple(decode_srgb(torch.from_numpy(diffuse)).tolist())

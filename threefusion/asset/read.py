@@ -23,8 +23,8 @@ FILES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Endings of the files that can be read."""
 
 
-def read_asset(path: Path, radius: float) -> Asset:
-    """A mesh file, centred and scaled into the ball of `radius`.
+def read_asset(path: Path, radius: float | None) -> Asset:
+    """A mesh file, centred and scaled into the ball of `radius`, or of the size and at the place that it has for None.
 
     Raises:
         UserError: it cannot be read, needs an extension that is not decoded, or holds no triangles with an area.
@@ -39,7 +39,9 @@ def read_asset(path: Path, radius: float) -> Asset:
     points = torch.from_numpy(np.concatenate([part.vertices for part in raw]))
     if not points.isfinite().all():
         raise UserError(f"{path}: damaged; its vertices are not finite")
-    placement = Placement.fit(points, radius, Y_UP if suffix in (".glb", ".gltf", ".obj") else FRONT_MINUS_Y)
+    axes = Y_UP if suffix in (".glb", ".gltf", ".obj") else FRONT_MINUS_Y
+    unplaced = Placement(torch.zeros(3, dtype=torch.float64), axes=axes)
+    placement = unplaced if radius is None else Placement.fit(points, radius, axes)
     parts, shapes = zip(*(_placed(part, placement) for part in raw), strict=True)
     _refuse_flat(path, parts)
     notes += _shape_notes(parts, shapes)
@@ -78,13 +80,13 @@ def _placed(raw: RawPart, placement: Placement) -> tuple[AssetPart, Shape]:
 
 
 def _refuse_flat(path: Path, parts: Sequence[AssetPart]) -> None:
-    """Refuse a file none of whose triangles has an area: the scene's ball is full of them otherwise."""
+    """Refuse a file none of whose triangles has an area."""
     largest = 0.0
     for part in parts:
         a, b, c = part.mesh.vertices.double()[part.mesh.faces].unbind(1)
         largest = max(largest, float(torch.linalg.cross(b - a, c - a).norm(dim=-1).max()))
-    reach = max(float(part.mesh.vertices.norm(dim=-1).max()) for part in parts)
-    if largest <= 1e-12 * reach**2:
+    points = torch.cat([part.mesh.vertices for part in parts]).double()
+    if largest <= 1e-12 * (points.amax(0) - points.amin(0)).square().sum():
         raise UserError(f"{path}: none of its triangles has an area; expected a triangle mesh")
 
 

@@ -82,6 +82,9 @@ def export_command(arguments: argparse.Namespace) -> int:
     config = open_run(folder, overrides)
     if not config.exporters:
         raise UserError(f"{folder}: its config has no exporter. Name one: {PROGRAM} export {folder} exporter=mesh")
+    if formats and not any(hasattr(exporter, "formats") for exporter in config.exporters.values()):
+        baked = f"{PROGRAM} export {folder} exporter=mesh --format {' '.join(formats)}"
+        raise UserError(f"--format: the exporter of {folder} writes one format. Textures can be baked into others: {baked}")
     prepare_process()
     from threefusion.run.results import export
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from threefusion.config.run import RunConfig
 
 SOURCE = "geometry.init_from"
-MESHES = (".glb", ".obj", ".ply")
+MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
 def source_of(geometry: Settings) -> str:

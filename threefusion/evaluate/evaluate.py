@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from threefusion.config import RunConfig
+from threefusion.config import RunConfig, Settings
 from threefusion.errors import UserError, first_line
 from threefusion.evaluate.candidates import Candidates, listed_candidates, toy_candidates
 from threefusion.evaluate.field import color_spread, fidelity, opacity_entropy, render_field
@@ -19,7 +19,7 @@ from threefusion.evaluate.text_image import Judge, JudgeFrontClassifier, load_ju
 from threefusion.evaluate.truth import compare_with_truth
 from threefusion.evaluate.views import framing, surface_views
 from threefusion.exporter.fidelity import FieldViews
-from threefusion.exporter.preview import SurfaceViews, load_glb
+from threefusion.exporter.preview import SurfaceViews, load_exported
 from threefusion.geometry.geometry import HasCanvas
 from threefusion.machine.files import read_json, write_json
 from threefusion.machine.progress import doing
@@ -153,7 +153,7 @@ def _sections(folder: Path, config: RunConfig, evaluation: Evaluation, notes: di
     """All sections of a run, by name."""
     prompt = config.text
     report = _read_report(folder, notes)
-    mesh = _read_mesh(folder, report, notes)
+    mesh = _read_mesh(folder, report, config.geometry, notes)
     seen = _read_field(folder, evaluation.views, notes)
     sections = evaluate_mesh(mesh, prompt, evaluation, seen)
     sections["pathology"]["dropped_volume"] = _number(_section(report, "export").get("dropped_volume"))
@@ -190,7 +190,7 @@ def _read_report(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
     return report or {}
 
 
-def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> Mesh | None:
+def _read_mesh(folder: Path, report: dict[str, Any], geometry: Settings, notes: dict[str, str]) -> Mesh | None:
     """The exported mesh, None if it cannot be read."""
     listed, path = artifacts(report), exported_mesh(folder, report)
     if not path.is_file():
@@ -202,7 +202,7 @@ def _read_mesh(folder: Path, report: dict[str, Any], notes: dict[str, str]) -> M
     if ExportedFiles(folder).is_changed(path):
         notes["mesh"] = f"{path.name} has changed since it was exported"
     try:
-        return load_glb(path)
+        return load_exported(path, geometry)
     except UserError as error:
         notes["mesh"] = str(error)
         return None

@@ -15,10 +15,14 @@ from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 from threefusion.asset.accessors import read_array, read_floats
 from threefusion.asset.container import Container, open_container
+from threefusion.asset.read import read_asset
+from threefusion.asset.single import single_mesh
 from threefusion.camera.projection import clip_coordinates
+from threefusion.config import Settings
 from threefusion.errors import UserError
 from threefusion.exporter.axes import from_y_up
 from threefusion.exporter.formats.glb import TEXTURES
+from threefusion.geometry.normals import vertex_normals
 from threefusion.ops.color import encode_srgb
 from threefusion.ops.rasterize import Fragments, interpolate, rasterize
 from threefusion.renderer.views import Mode
@@ -86,6 +90,18 @@ def _image(file: Container, index: int) -> Float[Tensor, "H W 3"]:
     source = texture.get("extensions", {}).get("EXT_texture_webp", texture)["source"]
     data = file.view(file.tree["images"][source]["bufferView"])
     return _tensor(Image.open(io.BytesIO(data)).convert("RGB")) / 255
+
+
+def load_exported(path: Path, geometry: Settings) -> Mesh:
+    """The exported mesh of a run in scene units; a retextured file, which has its own, is read like the original.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not getattr(geometry, "mesh", ""):
+        return load_glb(path)
+    mesh = single_mesh(read_asset(path, geometry.radius))
+    return replace(mesh, normals=vertex_normals(mesh))
 
 
 def _tensor(values: object) -> Float[Tensor, "*shape"]:

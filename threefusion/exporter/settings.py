@@ -72,3 +72,9 @@ class MeshExporterConfig(Settings):
                 raise ValueError(f"height: {error}") from None
         if self.normal == "directx" and (self.texture == "vertex" or self.normal_map is False):
             raise ValueError("normal: directx needs a normal map, hence texture: image, and normal_map: true or none")
+
+
+@component("exporter", "retextured", "threefusion.exporter.retextured:RetexturedExporter", needs=("texels",))
+@dataclass(frozen=True)
+class RetexturedExporterConfig(Settings):
+    """The exporter `retextured` has no settings: the file is the user's own."""

@@ -44,14 +44,20 @@ def check_packages(formats: list[str]) -> None:
 
 
 def write_files(files: dict[Path, bytes]) -> list[Path]:
-    """The paths, once every file has been written beside its destination and all were moved; the folder is created if need be."""
+    """The paths, once every file has been written beside its destination and all were moved; folders are created if need be.
+
+    All are in the folder of the first, or below.
+    """
     folder = next(iter(files)).parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as waiting:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
+        waiting = {path: Path(name, path.relative_to(folder)) for path in files}
         for path, data in files.items():
-            Path(waiting, path.name).write_bytes(data)
+            waiting[path].parent.mkdir(parents=True, exist_ok=True)
+            waiting[path].write_bytes(data)
         for path in files:
-            os.replace(Path(waiting, path.name), path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(waiting[path], path)
     return list(files)
 
 

@@ -63,7 +63,7 @@ def _given(context: BuildContext) -> Mesh:
     if context.surface is None:
         raise UserError(
             "geometry: a fixed-mesh has to start from something: set geometry.init_from to a run or a mesh file "
-            "(.glb, .obj, .ply), or make it a stage after another geometry"
+            "(.glb, .gltf, .obj, .ply, .stl), or make it a stage after another geometry"
         )
     return context.surface()
 

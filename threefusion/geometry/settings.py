@@ -16,8 +16,8 @@ class SpaceConfig(Settings):
     radius: float = bounded(1.0, 0, 1e3, open_low=True)
     """Radius of the ball round the origin that holds the scene."""
     init_from: str = located("")
-    """A run folder, or a mesh as .glb, .obj or .ply, to start from, relative to the file that names it; empty: the stage before,
-    if there is one."""
+    """A run folder, or a mesh as .glb, .gltf, .obj, .ply or .stl, to start from, relative to the file that names it; empty: the
+    stage before, if there is one."""
 
 
 @dataclass(frozen=True)

@@ -193,15 +193,18 @@ def render(run: Path, views: int, mode: Mode, light: Light, size: int, out: Path
         UserError: there is no mesh, or no trained scene.
     """
     from threefusion.camera.orbit import evaluation_orbit
-    from threefusion.exporter.preview import load_glb, mesh_images
+    from threefusion.exporter.preview import load_exported, mesh_images
     from threefusion.renderer.views import SHADING, render_views
 
     model = exported_mesh(run, read_report(run) or {})
     if mesh and not model.is_file():
         raise UserError(f"{run}: it has no exported mesh. Export it first: python launch.py export {run}")
-    _, scene, renderer, camera = load_scene(run)
+    config, scene, renderer, camera = load_scene(run)
     orbit = evaluation_orbit(camera, views, size, SHADING[mode], light)
-    images = mesh_images(load_glb(model), orbit, mode) if mesh else render_views(renderer, scene, orbit, mode)
+    if mesh:
+        images = mesh_images(load_exported(model, config.geometry), orbit, mode)
+    else:
+        images = render_views(renderer, scene, orbit, mode)
     out = out or run / f"turntable{'-mesh' * mesh}-{mode}{'-relit' * (light == 'orbit')}.mp4"
     with writing(run) if out.resolve().is_relative_to(run.resolve()) else nullcontext():
         film(out, images, views)
@@ -224,9 +227,9 @@ def film(out: Path, images: Iterator[Float[Tensor, "H W 3"]], count: int) -> Non
 
 
 def exported_mesh(run: Path, report: dict[str, Any]) -> Path:
-    """Where the GLB of a run's main export is; what a run without an export has there is its own."""
-    named = artifacts(report).get("mesh", "mesh/model.glb")
-    return (run / str(named or "mesh/")).with_suffix(".glb")
+    """Where the GLB (or a user's .gltf or .obj) of a run's main export is; what a run without an export has there is its own."""
+    named = run / str(artifacts(report).get("mesh", "mesh/model.glb") or "mesh/")
+    return named if named.suffix in (".gltf", ".obj") else named.with_suffix(".glb")
 
 
 def export(run: Path, config: RunConfig, changes: Mapping[str, Any] | None = None) -> list[Path]:

@@ -55,8 +55,8 @@ def _run(path: Path) -> Source:
 
 
 def _mesh(path: Path, radius: float) -> Source:
+    from threefusion.asset.single import fitted, read_mesh
     from threefusion.background.settings import SolidConfig
-    from threefusion.exporter.mesh_files import fitted, read_mesh
     from threefusion.geometry.fixed_mesh import ColoredMesh
     from threefusion.material.settings import DiffuseConfig
     from threefusion.registry import build
