@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 # What a machine sets for its own runs must not reach a test's: an offline hub, a disabled logger, a batch job's ranks.
 _FOREIGN = ("HF_", "HUGGING", "TRANSFORMERS_", "DIFFUSERS_", "WANDB_", "SLURM_", "TORCHELASTIC_", "THREEFUSION_", "OMPI_", "PMI_")
 _RANKS = {"RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
-_OF_TESTS = ("THREEFUSION_GLTF_VALIDATOR", "THREEFUSION_GLTF_SAMPLES")
+_OF_TESTS = ("THREEFUSION_GLTF_VALIDATOR", "THREEFUSION_GLTF_SAMPLES", "THREEFUSION_THREE")
 for _name in list(os.environ):
     if (_name.startswith(_FOREIGN) or _name in _RANKS) and _name not in _OF_TESTS:
         del os.environ[_name]
