@@ -52,6 +52,7 @@ setup(
     ],
     extras_require={
         "ray": ["ray>=2.40"],
+        "fast": ["openvino>=2025.1"],
         "export": ["lib3mf>=2.4", "usd-core>=25.5"],
         "test": [
             "pytest>=8",
@@ -61,6 +62,7 @@ setup(
             "ruff>=0.6",
             "import-linter>=2.6",
             "ray>=2.40",
+            "openvino>=2025.1",
             "lib3mf>=2.4",
             "usd-core>=25.5",
             "setuptools>=70.1",

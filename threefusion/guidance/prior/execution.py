@@ -1,4 +1,4 @@
-"""Ways to execute a frozen network: eager, compiled, as a captured CUDA graph, or with its weights in main memory."""
+"""Ways to execute a frozen network: eager, compiled, on OpenVINO, as a captured CUDA graph, or with weights in main memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from threefusion.errors import UserError
+from threefusion.guidance.prior.openvino_network import OpenVINONetwork
 
 Call = Callable[..., Any]
 """Takes the network's inputs, tensors all of them, and returns what the network returns."""
 
 
 def runner(network: nn.Module, execution: str, device: torch.device, **options: Any) -> Call:
-    """A callable that runs the frozen `network` on `device`: "eager", "compile" or "cuda-graph".
+    """A callable that runs the frozen `network` on `device`: "eager", "compile", "openvino" or "cuda-graph".
 
     `options` are keywords of its forward method.
 
@@ -32,6 +33,10 @@ def runner(network: nn.Module, execution: str, device: torch.device, **options: 
         if device.type != "cuda":
             raise UserError(f"guidance.prior.execution: cuda-graph needs a CUDA device, and this run is on {device.type}")
         return Graphed(lambda *inputs: network(*inputs, **options))
+    if execution == "openvino":
+        if device.type != "cpu":
+            raise UserError(f"guidance.prior.execution: openvino runs on the CPU, and this run is on {device.type}")
+        return OpenVINONetwork(network, **options)
     if execution == "compile":
         missing = missing_for_compiling(device)
         if missing:

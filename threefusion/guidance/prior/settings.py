@@ -35,8 +35,8 @@ class PretrainedConfig(Settings):
     """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
     image_size: int | None = bounded(None, 8, 4096)
     """Height and width in pixels that images are resized to for the prior; by default its training size."""
-    execution: Literal["eager", "compile", "cuda-graph"] = "eager"
-    """How networks run: eager, through torch.compile, or captured as CUDA graphs; all but eager start slowly."""
+    execution: Literal["eager", "compile", "openvino", "cuda-graph"] = "eager"
+    """How networks run: eager, through torch.compile, on OpenVINO (CPU), or as CUDA graphs; all but eager start slowly."""
     offload: bool = False
     """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
 
