@@ -83,9 +83,11 @@ class GltfFile:
         return path
 
     def _scene(self) -> dict[str, Any]:
-        children = {child for node in self.tree.get("nodes", []) for child in node.get("children", [])}
-        roots = [index for index in range(len(self.tree.get("nodes", []))) if index not in children]
-        return {} if "scenes" in self.tree else {"scene": 0, "scenes": [{"nodes": roots}]}
+        if "scenes" in self.tree:
+            return {}
+        nodes = self.tree.get("nodes", [])
+        children = {child for node in nodes for child in node.get("children", [])}
+        return {"scene": 0, "scenes": [{"nodes": [index for index in range(len(nodes)) if index not in children]}]}
 
 
 QUAD = [[-1, 0, 0], [1, 0, 0], [1, 2, 0], [-1, 2, 0]]

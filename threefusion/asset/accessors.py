@@ -10,7 +10,7 @@ from threefusion.asset.container import Container
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-LARGEST = 50_000_000
+LARGEST = 20_000_000
 """Most rows of an array: a damaged file must not take all memory."""
 
 

@@ -6,12 +6,14 @@ import base64
 import binascii
 import json
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from threefusion.errors import UserError
+from threefusion.errors import UserError, first_line
 
 MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 INSTALL = "npm install --global @gltf-transform/cli"
@@ -128,6 +130,21 @@ class Container:
         steps = [stem, *(f"{stem}-{number}" for number in range(1, len(commands) + 1))]
         lines = [f"gltf-transform {word} {a}{suffix} {b}{suffix}" for word, a, b in zip(commands, steps, steps[1:], strict=False)]
         return f"Convert it with: {' && '.join(lines)} ({INSTALL})"
+
+
+@contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """What goes wrong in the block is the fault of a file, whose entries are of a wrong kind.
+
+    Raises:
+        UserError: anything did.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}: {first_line(error)})") from error
 
 
 def open_container(path: Path) -> Container:

@@ -114,8 +114,7 @@ def _mesh_node(container: Container, index: int, node: dict[str, Any], matrices:
     names = str(node.get("name") or f"node {index}"), str(mesh.get("name") or f"mesh {node['mesh']}")
     joints = _joints(container, container.entry("skins", node["skin"]), matrices) if "skin" in node else None
     weights = node.get("weights", mesh.get("weights", []))
-    weights = weights if isinstance(weights, list) and all(type(w) in (int, float) for w in weights) else []
-    return MeshNode("/".join(names), node["mesh"], matrices[index], joints, weights)
+    return MeshNode("/".join(names), node["mesh"], matrices[index], joints, list(map(float, weights)))
 
 
 def _joints(container: Container, skin: dict[str, Any], matrices: dict[int, np.ndarray]) -> np.ndarray | None:

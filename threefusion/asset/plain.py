@@ -46,8 +46,8 @@ def read_plain(path: Path) -> tuple[list[RawPart], list[AssetMaterial], list[str
             materials.setdefault((material.name, uv is None), material)
             index = list(materials).index((material.name, uv is None))
             vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
-            if not 0 <= faces.min() <= faces.max() < len(vertices):
-                raise UserError(f"{path}: damaged; it has faces of vertices that it lacks")
+            if vertices.shape[1] != 3 or not 0 <= faces.min() <= faces.max() < len(vertices):
+                raise UserError(f"{path}: damaged; vertices without three numbers, or faces of vertices that it lacks")
             parts.append(RawPart(str(name), vertices, faces, index, (len(parts), 0), uv=uv, colors=_colors(mesh)))
     return parts, [replace(material, source=index) for index, material in enumerate(materials.values())], []
 

@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 
 from threefusion.asset.asset import FRONT_MINUS_Y, Y_UP, Asset, AssetMaterial, AssetPart, Placement, Shape, facing_out
-from threefusion.asset.container import open_container
+from threefusion.asset.container import open_container, refusing_damage
 from threefusion.asset.gltf import read_gltf
+from threefusion.asset.plain import read_plain
 from threefusion.asset.raw import RawPart
-from threefusion.errors import UserError, first_line
+from threefusion.errors import UserError
 from threefusion.types import Mesh
 
 logger = logging.getLogger(__name__)
 
 FILES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Endings of the files that can be read."""
+LARGEST = 1e30
+"""Largest coordinate of a vertex; with larger ones, areas would not be finite."""
 
 
 def read_asset(path: Path, radius: float | None) -> Asset:
@@ -33,12 +36,15 @@ def read_asset(path: Path, radius: float | None) -> Asset:
     suffix = path.suffix.lower()
     if suffix not in FILES:
         raise UserError(f"{path}: is no mesh; expected a file {', '.join(FILES)}")
-    raw, materials, notes = _read(path, suffix)
+    with np.errstate(all="ignore"), refusing_damage(path):  # what is not finite is refused below
+        raw, materials, notes = _read(path, suffix)
     if not raw:
         raise UserError(f"{path}: holds no triangles; expected a triangle mesh")
     points = torch.from_numpy(np.concatenate([part.vertices for part in raw]))
-    if not points.isfinite().all():
-        raise UserError(f"{path}: damaged; its vertices are not finite")
+    if not all(np.isfinite(array).all() for part in raw for array in (part.normals, part.uv) if array is not None):
+        raise UserError(f"{path}: damaged; its normals or texture coordinates are not finite")
+    if not points.abs().amax() < LARGEST:
+        raise UserError(f"{path}: damaged; its vertices are not finite, or farther than {LARGEST:g} from its origin")
     axes = Y_UP if suffix in (".glb", ".gltf", ".obj") else FRONT_MINUS_Y
     unplaced = Placement(torch.zeros(3, dtype=torch.float64), axes=axes)
     placement = unplaced if radius is None else Placement.fit(points, radius, axes)
@@ -52,17 +58,9 @@ def read_asset(path: Path, radius: float | None) -> Asset:
 
 def _read(path: Path, suffix: str) -> tuple[list[RawPart], list[AssetMaterial], list[str]]:
     """Parts in the file's world, materials, notes."""
-    try:
-        if suffix in (".glb", ".gltf"):
-            return read_gltf(open_container(path))
-        from threefusion.asset.plain import read_plain
-
-        return read_plain(path)
-    except UserError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, RecursionError) as error:
-        # entries of a glTF file of a wrong kind, such as a number in place of a list
-        raise UserError(f"{path}: damaged ({type(error).__name__}: {first_line(error)})") from error
+    if suffix in (".glb", ".gltf"):
+        return read_gltf(open_container(path))
+    return read_plain(path)
 
 
 def _placed(raw: RawPart, placement: Placement) -> tuple[AssetPart, Shape]:

@@ -19,8 +19,8 @@ from threefusion.errors import UserError
 if TYPE_CHECKING:
     import PIL.Image
 
-LARGEST = 2**28
-"""Most pixels of an image: 16384 x 16384."""
+LARGEST = 2**26
+"""Most pixels of an image: 8192 x 8192."""
 MODES: dict[int, Wrap] = {10497: "repeat", 33071: "clamp", 33648: "mirror"}
 """Wrapping modes of a sampler."""
 Coordinates = tuple[str, tuple[float, ...]]
@@ -62,11 +62,11 @@ def read_material(container: Container, index: int | None) -> tuple[AssetMateria
         if key == "base_color" and image.shape[-1] == 4:
             alpha = image[..., 3:]
         if key == "normal":
-            textures[key] = _scaled(image[..., :3], info.get("scale", 1.0))
+            textures[key] = _scaled(image[..., :3], float(info.get("scale", 1.0)))
     material = AssetMaterial(
         name,
         textures,
-        tuple(float(value) for value in factor),
+        _four(container, factor),
         float(surface.get("metallicFactor", 1.0)),
         float(surface.get("roughnessFactor", 1.0)),
         _wrap(container, infos),
@@ -145,6 +145,13 @@ def _coordinates(container: Container, info: Any) -> Coordinates:
     if len(transform) != 5:
         raise container.error("damaged: KHR_texture_transform has not two offsets, a rotation and two scales")
     return f"TEXCOORD_{moved.get('texCoord', info.get('texCoord', 0))}", () if transform == (0, 0, 0, 1, 1) else transform
+
+
+def _four(container: Container, factor: Any) -> tuple[float, float, float, float]:
+    if not isinstance(factor, list) or len(factor) != 4:
+        raise container.error("damaged: the factor of a base colour is no list of 4 numbers")
+    red, green, blue, alpha = map(float, factor)
+    return red, green, blue, alpha
 
 
 def _wrap(container: Container, infos: dict[str, Any]) -> tuple[Wrap, Wrap]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from threefusion.asset.asset import Asset, AssetMaterial
-from threefusion.asset.container import open_container
+from threefusion.asset.container import open_container, refusing_damage
 from threefusion.asset.obj import patch_obj
 from threefusion.asset.patch import Primitive, Repainted, patch_gltf
 from threefusion.asset.plain import plain_container
@@ -26,14 +26,18 @@ def retextured(asset: Asset, textures: Textures, corners: Mapping[Primitive, Flo
     `corners` are texture coordinates, v up, of the face corners of each primitive without any, in the order of its (first)
     part's faces. A glTF file is patched. An OBJ keeps its text and gets another material library, unless it lacks texture
     coordinates: then, like PLY and STL, it becomes a GLB.
+
+    Raises:
+        UserError: the file is damaged.
     """
     suffix = asset.path.suffix.lower()
     changes = [_change(asset, index, named, corners) for index, named in textures.items()]
-    if suffix in (".glb", ".gltf"):
-        return patch_gltf(open_container(asset.path), changes)
     if suffix == ".obj" and not corners:
-        return patch_obj(asset.path, {change.name: change.pictures["base_color"] for change in changes})
-    return patch_gltf(plain_container(asset.path), changes)
+        pictures = {change.name: change.pictures["base_color"] for change in changes if "base_color" in change.pictures}
+        return patch_obj(asset.path, pictures)
+    with refusing_damage(asset.path):
+        container = open_container(asset.path) if suffix in (".glb", ".gltf") else plain_container(asset.path)
+        return patch_gltf(container, changes)
 
 
 def _change(asset: Asset, index: int, textures: Mapping[str, Tensor], corners: Mapping[Primitive, Tensor]) -> Repainted:
