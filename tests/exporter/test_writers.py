@@ -4,6 +4,7 @@ import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from threefusion.asset.accessors import read_floats
 from threefusion.asset.container import open_container
 from threefusion.asset.plain import plain_container
 from threefusion.asset.read import read_asset
+from threefusion.errors import UserError
 from threefusion.exporter.axes import from_y_up, from_z_up, to_y_up, to_z_up
-from threefusion.exporter.model import About, FileOptions
+from threefusion.exporter.model import GENERATOR, About, FileOptions
 from threefusion.exporter.preview import load_glb
 from threefusion.exporter.topology import is_watertight
 from threefusion.exporter.uv import unwrap
@@ -241,12 +243,39 @@ def test_packages_name_their_origin(tmp_path):
     *_, model = read_3mf(path)
     group = model.GetMetaDataGroup()
     named = {group.GetMetaData(i).GetName(): group.GetMetaData(i).GetValue() for i in range(group.GetMetaDataCount())}
-    assert named["Title"] == ABOUT.prompt and "seed 3" in named["Description"]
+    assert named["Title"] == "a red car (small)" and "seed 3" in named["Description"]
     assert all(model in named["LicenseTerms"] for model in ABOUT.models)
     stage = Usd.Stage.Open(str(other))
     layer = stage.GetRootLayer()
-    assert layer.customLayerData["prompt"] == ABOUT.prompt and layer.customLayerData["seed"] == 3
+    assert layer.customLayerData["prompt"] == "a red car (small)" and layer.customLayerData["seed"] == 3
     assert layer.customLayerData["models"] == "\n".join(ABOUT.models)
+
+
+@pytest.mark.parametrize("prompt", ["bell\x07", "nothing\0 more", "<b>&\"']]>", "\U0001f697", "\ufffe\r\n"])
+def test_any_prompt_leaves_the_files_readable(prompt, tmp_path):
+    """XML has no control characters, C strings no zeros."""
+    for name in ("lib3mf", "pxr"):
+        pytest.importorskip(name)
+    from pxr import Usd
+
+    paths = write_mesh(textured(CUBE), tmp_path, ["glb", "obj", "ply", "3mf", "usdz"], FileOptions(about=About(prompt, 1)))
+    assert open_container(paths[0]).tree["asset"]["extras"]["prompt"] == prompt
+    for path in paths:
+        if path.suffix in (".glb", ".obj", ".ply"):
+            assert trimesh.load(path, force="mesh").volume == pytest.approx(1, rel=1e-4)
+        elif path.suffix == ".3mf":
+            with zipfile.ZipFile(path) as package:
+                root = ElementTree.fromstring(package.read("3D/3dmodel.model"))
+            assert [entry.text for entry in root if entry.get("name") == "Application"] == [GENERATOR]
+        elif path.suffix == ".usdz":
+            assert Usd.Stage.Open(str(path)).GetPrimAtPath("/Model/Surface")
+
+
+def test_a_flat_object_has_no_height(tmp_path):
+    flat = replace(textured(CUBE), vertices=torch.eye(3)[[0, 1]].repeat(30, 1)[: len(textured(CUBE).vertices)])
+    with pytest.raises(UserError, match="height: the object is flat"):
+        write_mesh(flat, tmp_path, ["glb"], FileOptions(height=0.3))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_packages_do_not_depend_on_the_time(tmp_path):

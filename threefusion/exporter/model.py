@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import threefusion
+from threefusion.errors import UserError
 from threefusion.exporter.topology import welding
 from threefusion.types import Mesh
 
@@ -34,6 +35,16 @@ class About:
         """What is known, for a file's metadata."""
         known = {"prompt": self.prompt, "seed": self.seed, "models": list(self.models)}
         return {name: value for name, value in known.items() if value not in ("", None, [])}
+
+    @property
+    def title(self) -> str:
+        """The prompt in one line, for names: XML has no control characters."""
+        return one_line(self.prompt)
+
+    @property
+    def comments(self) -> list[str]:
+        """What is known in lines of text, the program first."""
+        return [GENERATOR, *(one_line(f"{name}: {value}") for name, value in self.facts.items())]
 
 
 @dataclass(frozen=True)
@@ -61,8 +72,12 @@ class Model:
     @cached_property
     def scale(self) -> float:
         """Metres per scene unit."""
-        height = float(self._high[2] - self._low[2])
-        return 1.0 if self.options.height is None else self.options.height / max(height, 1e-12)
+        if self.options.height is None:
+            return 1.0
+        size = self._high - self._low
+        if size[2] < 1e-6 * size.max():
+            raise UserError("height: the object is flat and has none; leave exporter.height out")
+        return self.options.height / float(size[2])
 
     @cached_property
     def offset(self) -> tuple[float, float, float]:
@@ -98,6 +113,11 @@ class Model:
             return self.mesh
         vertices = self.mesh.vertices.double() * scale + torch.tensor(offset, dtype=torch.float64)
         return replace(self.mesh, vertices=vertices.float())
+
+
+def one_line(text: str) -> str:
+    """The text with a space for all that cannot be printed."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def welded(mesh: Mesh) -> Mesh:

@@ -29,7 +29,7 @@ class MeshExporterConfig(Settings):
     """Whether the object stands on the floor, its lowest point at height 0 and its middle above the origin; in STL and 3MF
     it always does."""
     web: bool = False
-    """Whether to write `model.web.glb` too, several times smaller, for viewers that know its extensions."""
+    """Whether to write `model.web.glb` too, about half as large, for viewers that know its extensions."""
     resolution: int = bounded(128, 16, 1024)
     """Samples of the density or distance along each axis of the box round the scene."""
     sparse: bool = True

@@ -94,7 +94,7 @@ def _webp(name: str, texture: Tensor) -> bytes:
 def _file(model: Model, path: Path) -> Editor:
     """A file with a scene, a node and a mesh without triangles, named after the prompt, and the origin of the model."""
     about = model.options.about
-    name = about.prompt or path.stem
+    name = about.title or path.stem
     extras = dict(about.facts)
     if (model.scale, model.offset) != (1.0, (0.0, 0.0, 0.0)):
         extras["scene"] = {"scale": model.scale, "offset": list(model.offset)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from threefusion.exporter.axes import to_y_up
 from threefusion.exporter.images import green_down, png
-from threefusion.exporter.model import GENERATOR, Model
+from threefusion.exporter.model import Model
 from threefusion.exporter.topology import welding
 from threefusion.types import Mesh
 
@@ -21,8 +21,7 @@ def encode_obj(model: Model, path: Path) -> dict[Path, bytes]:
     Without uv, the sRGB colour of a vertex follows its position.
     """
     mesh, stem = model.metres, path.stem
-    comments = [GENERATOR, *(f"{name}: {value}" for name, value in model.options.about.facts.items())]
-    head = "".join(f"# {' '.join(line.split())}\n" for line in comments)
+    head = "".join(f"# {line}\n" for line in model.options.about.comments)
     if mesh.uv is None:
         return {path: f"{head}o {stem}\n{_elements(mesh)}".encode()}
     maps = _maps(mesh.textures, stem, model.options.directx)

@@ -8,7 +8,7 @@ import numpy as np
 
 from threefusion.exporter.axes import to_z_up
 from threefusion.exporter.images import as_bytes
-from threefusion.exporter.model import GENERATOR, Model, welded
+from threefusion.exporter.model import Model, welded
 
 VERTEX = np.dtype([("position", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
 FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
@@ -21,11 +21,10 @@ def encode_ply(model: Model, path: Path) -> dict[Path, bytes]:
     vertices["position"], vertices["normal"] = to_z_up(mesh.vertices).numpy(), to_z_up(mesh.normals).numpy()
     vertices["color"] = as_bytes(mesh.colors)
     faces["count"], faces["corners"] = 3, mesh.faces.numpy()
-    notes = [GENERATOR, *(f"{name}: {value}" for name, value in model.options.about.facts.items())]
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        *(f"comment {' '.join(note.split()).encode('ascii', 'replace').decode()}" for note in notes),
+        *(f"comment {line.encode('ascii', 'replace').decode()}" for line in model.options.about.comments),
         f"element vertex {len(vertices)}",
         *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),
         *(f"property uchar {name}" for name in ("red", "green", "blue")),

@@ -11,7 +11,7 @@ import numpy as np
 
 from threefusion.exporter.axes import to_z_up
 from threefusion.exporter.images import as_bytes
-from threefusion.exporter.model import GENERATOR, Model
+from threefusion.exporter.model import GENERATOR, Model, one_line
 
 if TYPE_CHECKING:
     from lib3mf import BuildItem, MeshObject
@@ -28,7 +28,7 @@ def encode_3mf(model: Model, path: Path) -> dict[Path, bytes]:
     mesh = model.millimetres
     positions, faces = to_z_up(mesh.vertices).numpy(), mesh.faces.numpy()
     item = file.AddMeshObject()
-    item.SetName(model.options.about.prompt or path.stem)
+    item.SetName(model.options.about.title or path.stem)
     item.SetGeometry(_rows(lib3mf.Position, positions, "<f4"), _rows(lib3mf.Triangle, faces, "<u4"))
     colors, color = np.unique(as_bytes(mesh.colors), axis=0, return_inverse=True)
     group = file.AddColorGroup()
@@ -62,9 +62,9 @@ def _describe(file: File, model: Model) -> None:
     seed = "" if about.seed is None else f"seed {about.seed}"
     known = {
         "Application": GENERATOR,
-        "Title": about.prompt,
-        "Description": ", ".join(filter(None, [about.prompt, seed])),
-        "LicenseTerms": "\n".join(f"made with {model}" for model in about.models),
+        "Title": about.title,
+        "Description": ", ".join(filter(None, [about.title, seed])),
+        "LicenseTerms": "\n".join(f"made with {one_line(model)}" for model in about.models),
     }
     for name, value in known.items():
         if value:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from threefusion.exporter.axes import to_y_up
 from threefusion.exporter.images import png
-from threefusion.exporter.model import GENERATOR, Model
+from threefusion.exporter.model import GENERATOR, Model, one_line
 from threefusion.ops.color import decode_srgb
 from threefusion.types import Mesh
 
@@ -60,10 +60,10 @@ def _add(writer: Sdf.ZipFileWriter, file: Path, name: str) -> None:
 def _describe(stage: Usd.Stage, root: Usd.Prim, model: Model) -> None:
     """The origin of the model."""
     about = model.options.about
-    root.SetDisplayName(about.prompt or "model")
+    root.SetDisplayName(about.title or "model")
     layer = stage.GetRootLayer()
     layer.documentation = GENERATOR
-    facts = about.facts | {"models": "\n".join(about.models)}
+    facts = about.facts | {"prompt": about.title, "models": "\n".join(map(one_line, about.models))}
     layer.customLayerData = {"generator": GENERATOR, **{name: value for name, value in facts.items() if value != ""}}
 
 
