@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 from threefusion.machine.progress import ProgressLine
 from threefusion.system.phases import as_text, per_step
 
+NOTE = "(the loss is no measure of quality: look at images/)"
+
 
 class TrainingProgress(pl.Callback):
     """Draws a `ProgressLine` with the loss of the last row: nothing here waits for the device."""
@@ -25,7 +27,7 @@ class TrainingProgress(pl.Callback):
         self._began, self._warm, self._first = time.monotonic(), 0.0, trainer.global_step
         if trainer.is_global_zero:
             self._line = ProgressLine()
-            self._line.draw("step", self._first, self._total(trainer))
+            self._line.draw("step", self._first, self._total(trainer), NOTE)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

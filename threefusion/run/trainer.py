@@ -19,6 +19,7 @@ from threefusion.callback.metrics import CsvMetrics
 from threefusion.callback.progress import TrainingProgress
 from threefusion.callback.snapshot import CheckpointFiles, Snapshot
 from threefusion.callback.tracking import TrackedNumbers
+from threefusion.callback.watchdog import Watchdog
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.machine.memory import is_out_of_memory
@@ -58,6 +59,7 @@ def make_trainer(
         Previews(run, output.image_interval, output.image_size),
         TrainingProgress(),
         TrackedNumbers(),
+        Watchdog(),
         *more,
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),
     ]
