@@ -72,9 +72,8 @@ class Lights(TensorData):
 
     position: Float[Tensor, "B 3"]
     color: Float[Tensor, "B 3"]
-    """Diffuse colour of the light, DreamFusion's l_rho."""
     ambient: Float[Tensor, "B 3"]
-    """Ambient colour, DreamFusion's l_a."""
+    """Diffuse and ambient colour, DreamFusion's l_rho and l_a."""
     turn: Float[Tensor, "B"] | None = None
     """Angle by which environment light is turned about +z, in radians; None: not turned."""
 
@@ -193,7 +192,6 @@ class Want:
     """The samples along the rays, for losses on samples."""
     random: bool = False
     """Jittered samples and random backgrounds, drawn from the views' generators: for training."""
-
     nearby: bool = False
     """With samples, the normal of a point next to each: for smoothness."""
     edge_distances: bool = False
@@ -252,6 +250,8 @@ class RenderOutput(TensorData):
     """None unless wanted."""
     primitives: RenderedPrimitives | None = None
     """None for geometries without primitives."""
+    latents: Float[Tensor, "B H W D"] | None = None
+    """What was composited, where the material gives something else than colours; None elsewhere."""
     visible_share: Float[Tensor, ""] | None = None
     """Share of the samples that contribute to the image; None where the renderer does not measure it."""
     mesh: Mesh | None = None

@@ -29,6 +29,9 @@ class DiffusionGuidanceConfig(GuidanceConfig):
 
     prior: Settings = slot("prior", "pixel")
     """The frozen diffusion model."""
+    input: Literal["image", "normal", "latents"] = "image"
+    """What the objective is computed on: the rendered image, the world-space normals as colours, or rendered latents (material
+    `latent`), which are not encoded."""
     timestep_weight: Weight = "sigma2"
     """The weight w(t) of a residual at time t; sigma2 is DreamFusion's."""
     t_min: Schedule = bounded(Schedule.constant(0.02), 0, 1)
@@ -80,6 +83,8 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
             raise ValueError("ancestral: only with denoising_steps above 1")
         if self.rescale and self.denoising_steps > 1:
             raise ValueError("rescale: only with denoising_steps 1")
+        if self.input == "latents" and self.image_weight.largest:
+            raise ValueError("image_weight: not with input latents, which are no image")
         if getattr(self.contrast, "is_direction", False):
             unread = dict(
                 scorer=None, denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=Schedule.constant(0.0), baseline="noise"

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from threefusion.component import Component
 from threefusion.config.fields import Schedule
+from threefusion.errors import UserError
 from threefusion.guidance.embedding import TextEmbeddings, fill
 from threefusion.guidance.noised import NoisedViews
 from threefusion.guidance.prior.conditioning import PromptConditioning
 from threefusion.guidance.prior.embedding_cache import embed_texts
+from threefusion.guidance.prior.image import resize
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.settings import DiffusionGuidanceConfig, GuidanceConfig
 from threefusion.types import RenderOutput, ViewBatch, ViewTexts, Want
@@ -69,10 +71,18 @@ class Guidance(Component):
     def embed_texts(self, texts: list[str]) -> None:
         """Encode all texts of the run; called once, before any prior is loaded."""
 
-    def image(self, render: RenderOutput) -> Float[Tensor, "B H W 3"]:
-        """The image that `cfg.input` selects, in [0, 1]; world-space normals as colours, grey where there is no surface."""
+    def image(self, render: RenderOutput) -> Float[Tensor, "B H W C"]:
+        """The image that `cfg.input` selects, in [0, 1]; world-space normals as colours, grey where there is no surface.
+
+        Raises:
+            UserError: latents are selected, and none were rendered.
+        """
         if self.cfg.input == "image":
             return render.image
+        if self.cfg.input == "latents":
+            if render.latents is None:
+                raise UserError("guidance.input: latents are rendered with material=latent alone")
+            return render.latents
         assert render.normal is not None
         return 0.5 * (render.normal + 1)
 
@@ -108,12 +118,21 @@ class DiffusionGuidance(Guidance):
 
     def embed(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> PromptConditioning:
         """The prior's conditioning of every view; its render shows what the objective is computed on."""
-        if render is not None:
+        if render is not None and self.cfg.input == "normal":
             render = replace(render, image=self.image(render))
         return self.prior.condition(self.embeddings(prompt, self.templates), views, render)
 
-    def encode(self, image: Float[Tensor, "B H W 3"], views: ViewBatch) -> Float[Tensor, "B C h w"]:
-        """The images in the prior's space; gradient flows."""
+    def encode(self, image: Float[Tensor, "B H W D"], views: ViewBatch) -> Float[Tensor, "B C h w"]:
+        """The images in the prior's space; gradient flows. Rendered latents are only resized.
+
+        Raises:
+            UserError: these have not the channels of that space.
+        """
+        if self.cfg.input == "latents":
+            channels, size, _ = self.prior.shape
+            if image.shape[-1] != channels:
+                raise UserError(f"guidance.input: the material renders {image.shape[-1]} channels, the prior has {channels}")
+            return resize(image.float(), size).permute(0, 3, 1, 2)
         noise = views.randn("posterior", *self.prior.shape) if self.prior.stochastic_encoder else None
         return self.prior.encode(image, noise)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.component import Component
-from threefusion.types import FieldSample, Lights
+from threefusion.types import FieldSample, Lights, RenderOutput
 
 
 class Material(Component):
@@ -18,6 +18,8 @@ class Material(Component):
     kind: ClassVar[str] = "material"
     feature_width: int
     """How many features the geometry has to provide."""
+    channels: ClassVar[int] = 3
+    """Width of what `forward` returns, which renderers composite."""
     reads_axes: Literal["camera", "world"] | None = None
     """The axes that `forward` reads from `sample.axes`. Everything else it sees is in the axes of the geometry."""
 
@@ -26,8 +28,16 @@ class Material(Component):
         """Whether views shaded in these ways (values of `Shading`, on the CPU) need normals."""
 
     @abstractmethod
-    def forward(self, sample: FieldSample, light: Lights, shading: Int[Tensor, "N"]) -> Float[Tensor, "N 3"]:
+    def forward(self, sample: FieldSample, light: Lights, shading: Int[Tensor, "N"]) -> Float[Tensor, "N C"]:
         """sRGB-encoded colours of samples, each under its own light and seen along its own direction."""
+
+    def behind(self, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R C"]:
+        """Colours of a background in the channels of `forward`."""
+        return color
+
+    def developed(self, render: RenderOutput) -> RenderOutput:
+        """A render of other channels than colours, with colours as its image; called where `channels` is not 3."""
+        return render
 
     @abstractmethod
     def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:

@@ -52,3 +52,9 @@ class NormalConfig(Settings):
 
     space: Literal["world", "camera"] = "world"
     """`world`: of the world, not of the scene that turns; `camera`: x right, y up, z backwards, as priors of normals expect."""
+
+
+@component("material", "latent", "threefusion.material.latent:LatentMaterial")
+@dataclass(frozen=True)
+class LatentConfig(Settings):
+    """Nothing to choose: `guidance.input: latents` trains the latents, `image` what a linear layer shows of them."""

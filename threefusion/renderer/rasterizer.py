@@ -67,7 +67,9 @@ class Rasterizer(Renderer):
         pixels = _filled(seen, _foreground(scene, seen, views), _background(scene, seen, views, want.random))
         mixed = silhouettes(seen.fragments, seen.clip, mesh.faces, mesh_edges(mesh.faces))
         # one derivative for all parts: those of slices would each be as large as the whole
-        image, opacity, depth, *normal = blend(pixels, mixed).split([3, 1, 1, *([] if seen.normal is None else [3])], -1)
+        image, opacity, depth, *normal = blend(pixels, mixed).split(
+            [scene.material.channels, 1, 1, *([] if seen.normal is None else [3])], -1
+        )
         return RenderOutput(
             image=image,
             opacity=opacity,
@@ -114,19 +116,19 @@ def _foreground(scene: Scene, seen: Visible, views: ViewBatch) -> Float[Tensor, 
     return torch.cat(columns, -1)
 
 
-def _background(scene: Scene, seen: Visible, views: ViewBatch, random: bool) -> Float[Tensor, "R 3"]:
+def _background(scene: Scene, seen: Visible, views: ViewBatch, random: bool) -> Float[Tensor, "R K"]:
     """Colours of the other pixels."""
     camera = views.camera
     if scene.background.reads_directions:
         directions = camera_rays(camera).directions.index_select(0, seen.empty)
     else:
         directions = camera.c2w.new_zeros(1, 3).expand(len(seen.empty), 3)
-    return scene.background(directions, seen.empty // (camera.height * camera.width), views, random)
+    return scene.material.behind(scene.background(directions, seen.empty // (camera.height * camera.width), views, random))
 
 
-def _filled(seen: Visible, foreground: Float[Tensor, "N C"], background: Float[Tensor, "R 3"]) -> Float[Tensor, "B H W C"]:
+def _filled(seen: Visible, foreground: Float[Tensor, "N C"], background: Float[Tensor, "R K"]) -> Float[Tensor, "B H W C"]:
     """The image of both, empty but for the colour where the background is."""
-    background = pad(background.to(foreground), (0, foreground.shape[1] - 3))
+    background = pad(background.to(foreground), (0, foreground.shape[1] - background.shape[1]))
     pixels = foreground.new_zeros(len(foreground) + len(background), foreground.shape[1])
     pixels.index_copy_(0, torch.cat([seen.pixel, seen.empty]), torch.cat([foreground, background]))
     return pixels.view(*seen.fragments.face.shape, -1)

@@ -33,9 +33,13 @@ class Renderer(Component):
     def forward(self, scene: Scene, views: ViewBatch, want: Want = PLAIN) -> RenderOutput:
         """Images of the views, with everything in `want`.
 
-        The scene's heading is accounted for here: `render` sees cameras and lights in the geometry's own frame.
+        The scene's heading is accounted for here: `render` sees cameras and lights in the geometry's own frame. The image of
+        `render` has the material's channels, that of the result is in colour.
         """
-        return turn_render(self.render(scene, turn_views(views, -scene.heading), want), scene.heading)
+        render = self.render(scene, turn_views(views, -scene.heading), want)
+        if render.image.shape[-1] != 3:
+            render = scene.material.developed(render)
+        return turn_render(render, scene.heading)
 
     @abstractmethod
     def render(self, scene: Scene, views: ViewBatch, want: Want) -> RenderOutput:

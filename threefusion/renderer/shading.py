@@ -15,7 +15,7 @@ from threefusion.types import FieldSample, Lights, Scene, ViewBatch
 
 def shade(
     scene: Scene, field: FieldSample, direction: Float[Tensor, "N 3"], view_index: Int[Tensor, "N"], views: ViewBatch
-) -> Float[Tensor, "N 3"]:
+) -> Float[Tensor, "N C"]:
     """The colour of each sample, under the light of its view and with the shading of its view.
 
     Args:

@@ -92,11 +92,12 @@ class Volume(Renderer):
         parts = [self._pixels(scene, part, views, want) for part in split_rays(rays, size)]
         pixels = torch.cat([pixels for pixels, _, _ in parts])
         pixels = pixels.reshape(len(views), views.camera.height, views.camera.width, -1)
+        width = scene.material.channels
         return RenderOutput(
-            image=pixels[..., :3],
-            opacity=pixels[..., 3:4],
-            depth=pixels[..., 4:5],
-            normal=pixels[..., 5:] if want.normals else None,
+            image=pixels[..., :width],
+            opacity=pixels[..., width : width + 1],
+            depth=pixels[..., width + 1 : width + 2],
+            normal=pixels[..., width + 2 :] if want.normals else None,
             samples=join([samples for _, samples, _ in parts], size) if want.samples else None,
             visible_share=parts[0][2],
         )
@@ -113,11 +114,13 @@ class Volume(Renderer):
             visible_share = self.pruning.measure(weights)
         channels = torch.cat([color, torch.ones_like(thickness), samples.t_mid[:, None], normal], -1)
         sums = weighted_sums(weights, channels, ray_index, count)
-        opacity = sums[:, 3:4]
-        image = sums[:, :3] + (1 - opacity) * scene.background(rays.directions, rays.view_index, views, want.random)
-        pixels = torch.cat([image, sums[:, 3:5]], -1)
+        width = scene.material.channels
+        opacity = sums[:, width : width + 1]
+        behind = scene.material.behind(scene.background(rays.directions, rays.view_index, views, want.random))
+        image = sums[:, :width] + (1 - opacity) * behind
+        pixels = torch.cat([image, sums[:, width : width + 2]], -1)
         if want.normals:
-            pixels = torch.cat([pixels, -downhill(sums[:, 5:]) * (opacity > MIN_NORMAL_OPACITY)], -1)
+            pixels = torch.cat([pixels, -downhill(sums[:, width + 2 :]) * (opacity > MIN_NORMAL_OPACITY)], -1)
         if not want.samples:
             return pixels, None, visible_share
         of_sample = rays_of(rays, ray_index)
@@ -137,7 +140,7 @@ class Volume(Renderer):
         else:
             columns = torch.cat([recomputed(query, scene.geometry, scene.material, self) for query in queries])
         gradient = want.normals and want.samples and issubclass(self.needs, HasDistance)
-        return columns.split([1, 3, 3 * want.normals, 3 * gradient, 3 * (want.samples and want.nearby)], -1)
+        return columns.split([1, scene.material.channels, 3 * want.normals, 3 * gradient, 3 * (want.samples and want.nearby)], -1)
 
     def _query_chunk(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, want: Want) -> Tensor:
         of_sample = rays_of(rays, samples.ray_index)

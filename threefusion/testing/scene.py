@@ -155,12 +155,14 @@ def check_material(cfg: Settings) -> None:
         modes = torch.full((POINTS,), int(shading))
         assert isinstance(material.needs_normal(modes), bool), "material: needs_normal returns a bool"
         color = material(sample, light, modes)
-        assert color.shape == (POINTS, 3), "material: colours are [N 3]"
+        assert color.shape == (POINTS, material.channels), "material: colours are [N channels]"
         assert_finite([color, *torch.autograd.grad(color.sum(), (features, normal), allow_unused=True)], "material")
     for seen in (sample, FieldSample(features, points=points)):
         check_textures(material.textures(seen), seen)
     nothing = torch.zeros(0, dtype=torch.int64)
-    assert material(sample.select(nothing), light.select(nothing), nothing).shape == (0, 3), "material: empty input"
+    assert material(sample.select(nothing), light.select(nothing), nothing).shape == (0, material.channels), (
+        "material: empty input"
+    )
 
 
 TEXTURES = {"base_color", "metallic_roughness", "normal"}
