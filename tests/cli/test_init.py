@@ -53,6 +53,7 @@ def test_init_copies_a_config_that_loads_as_the_shipped_one(name, capsys):
     Path("scene.ply").touch()
     Image.new("RGB", (8, 8)).save("picture.png")
     given = {"edit": ["geometry.init_from=scene.ply"], "zero123": ["guidance.prior.image=picture.png"]}
+    given["zero123-tiny"] = ["loss.reference.image=picture.png"]
     words = ["prompt.text=a red car", *given.get(name, [])]
     assert load_config(file, words) == load_config(Path(name), words)
 

@@ -31,6 +31,7 @@ REAL = {
     "textmesh": ["pixel", "latent"],
     "cfd": ["latent", "latent"],
     "sjc": ["latent"],
+    "latent-nerf": ["latent", "latent"],
     "csd": ["pixel"],
     "nfsd": ["latent"],
     "hifa": ["latent"],
@@ -44,6 +45,7 @@ REAL = {
 """The prior of each stage."""
 
 GIVEN = {"edit": "geometry.init_from=scene.ply", "zero123": "guidance.prior.image=picture.png"}
+GIVEN["zero123-tiny"] = "loss.reference.image=picture.png"
 """What has to be given to a config: the scene or the picture that it starts from."""
 
 
@@ -74,6 +76,8 @@ SMALLER = {
     ("prolificdreamer", 0): TETRAHEDRA[:2],
     ("prolificdreamer", 1): TETRAHEDRA,
     ("prolificdreamer", 2): TETRAHEDRA[:2],
+    ("latent-nerf", 0): TETRAHEDRA[:2],
+    ("latent-nerf", 1): TETRAHEDRA[:2],
     ("luciddreamer", 0): TETRAHEDRA[:2],
     ("rfds", 0): ["guidance.prior.image_size=64", "guidance.prior.text_tokens=8"],
     ("mvdream", 0): [*TETRAHEDRA[:2], "camera.batch_size=4"],

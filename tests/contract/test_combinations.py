@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from threefusion.cli.describe import components
 from threefusion.config import ConfigError, load_config
@@ -43,7 +44,9 @@ FITTING = {
     "image": {"image"},
 }
 """Renderers by geometry."""
-PIXELS = {"sparsity", "opaqueness", "transmittance"}
+PIXELS = {"sparsity", "opaqueness", "transmittance", "reference"}
+GIVEN = {"reference": ", image: picture.png"}
+"""What a loss has to be given."""
 SMOOTH = {"normal-smoothness-2d"}
 SAMPLES = {"orientation", "z-variance", "normal-smoothness-3d"}
 MESH = {"normal-consistency", "laplacian"}
@@ -82,6 +85,7 @@ def config(tmp_path, monkeypatch):
     ball = small_ball()
     write_mesh(replace(ball, normals=ball.vertices, colors=0 * ball.vertices + 0.5), tmp_path, ["glb"])
     (tmp_path / "model.glb").rename("ball.glb")
+    Image.new("RGBA", (4, 4), "red").save("picture.png")
 
     def load(geometry, renderer, material="diffuse", loss="null"):
         text = TEXT.format(geometry=GEOMETRIES[geometry], renderer=RENDERERS[renderer], material=material, loss=loss)
@@ -138,7 +142,7 @@ def test_a_geometry_trains_with_each_renderer_and_material_or_is_refused(config,
 def test_a_renderer_trains_with_each_loss_or_refuses_it(config, geometry, renderer):
     fitting = LOSSES[renderer] | ({"sdf-entropy"} if geometry == "tetrahedra" else set())
     for loss in sorted(shipped("loss")):
-        written = f"{{term: {{type: {loss}, weight: 1}}}}"
+        written = f"{{term: {{type: {loss}, weight: 1{GIVEN.get(loss, '')}}}}}"
         if loss in fitting:
             assert step(config(geometry, renderer, loss=written))["term"].isfinite()
             continue

@@ -35,7 +35,7 @@ def test_contract(kind, name, tmp_path):
     settings = SMALL.get(name, SMALL.get(kind, {}))
     if name in NETWORKS:
         settings = {"model": str(NETWORKS[name](tmp_path / "model"))}
-    if name == "image-conditioned":
+    if name in ("image-conditioned", "reference"):
         settings["image"] = str(tiny_conditioned.save_picture(tmp_path / "picture.png"))
     try:
         check_component(kind, name, **settings)

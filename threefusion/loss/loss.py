@@ -25,6 +25,10 @@ class LossTerm(Component):
     wants: ClassVar[Want] = Want()
     """What the render has to contain beside image, opacity and depth."""
 
+    def own_views(self, views: ViewBatch) -> ViewBatch | None:
+        """Views that are rendered for this term alone, and given to it in place of the batch; None for those of the batch."""
+        return None
+
     @abstractmethod
     def forward(self, render: RenderOutput, views: ViewBatch) -> Float[Tensor, ""]:
         """The term, unweighted, averaged over views."""

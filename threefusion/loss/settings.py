@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threefusion.config.fields import Schedule, Settings, bounded
+from threefusion.config.fields import Schedule, Settings, bounded, located
 from threefusion.registry import component
 
 
@@ -103,3 +103,25 @@ class NormalSmoothness2dConfig(LossConfig):
 @dataclass(frozen=True)
 class NormalSmoothness3dConfig(LossConfig):
     """Weight of the term."""
+
+
+@component("loss", "reference", "threefusion.loss.reference:Reference")
+@dataclass(frozen=True)
+class ReferenceConfig(LossConfig):
+    """The picture, where it was taken from, and how much its outline counts."""
+
+    weight: Schedule = bounded(Schedule(((0, 200.0),)), -1e9, 1e9)
+    """Factor of the term in the sum, by optimiser step; 200 in threestudio, beside a score distillation of weight 0.003."""
+    image: str = located("")
+    """The picture, with transparency around the object; empty: the picture of the guidance's prior, and its pose in place of the
+    next three."""
+    elevation_deg: float = bounded(0.0, -90, 90)
+    """Elevation of the picture's camera above the horizon."""
+    azimuth_deg: float = bounded(0.0, -360, 360)
+    """Azimuth of the picture's camera; 0 is the front (+x)."""
+    distance: float = bounded(2.0, 1e-3, 1e3)
+    """Distance of the picture's camera from the origin."""
+    fovy_deg: float = bounded(45.0, 1, 170)
+    """Vertical field of view of the picture's camera."""
+    mask_weight: float = bounded(0.25, 0, 1e9)
+    """Factor of the error in opacity beside that in colour; threestudio's 50 beside 200."""

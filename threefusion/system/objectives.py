@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,9 @@ from threefusion.camera.sampler import CameraSampler
 from threefusion.config import RunConfig, Schedule, Settings
 from threefusion.errors import UserError
 from threefusion.guidance.guidance import DiffusionGuidance, Guidance, GuidanceOutput
-from threefusion.types import RenderOutput, ViewBatch, ViewTexts
+from threefusion.loss.loss import LossTerm
+from threefusion.loss.settings import ReferenceConfig
+from threefusion.types import RenderOutput, ViewBatch, ViewTexts, Want
 
 
 def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDict) -> None:
@@ -36,6 +38,8 @@ def check_parts(config: RunConfig, camera: CameraSampler, guidance: nn.ModuleDic
     diffusion = any(isinstance(objective, DiffusionGuidance) for objective in guidance.values())
     if config.facing.steps and (joint > 1 or not diffusion):
         raise UserError("facing.steps: need a guidance with a diffusion prior over single views; set facing.steps=[]")
+    if config.facing.steps and any(getattr(objective.cfg, "input", "") == "latents" for objective in guidance.values()):
+        raise UserError("facing.steps: need an objective on images; set facing.steps=[]")
     if config.facing.steps and any(prior.reads_render for objective in guidance.values() for prior in objective.priors()):
         raise UserError("facing.steps: need a prior that depends on nothing but a text; set facing.steps=[]")
 
@@ -64,6 +68,23 @@ def active(terms: nn.ModuleDict, step: int) -> dict[str, tuple[Any, float]]:
     """Objectives or loss terms with a weight other than 0 at `step`, with their weights."""
     weighted = {name: (term, term.cfg.weight(step)) for name, term in terms.items()}
     return {name: pair for name, pair in weighted.items() if pair[1] != 0}
+
+
+def with_picture(loss: Settings, guidance: Mapping[str, Settings]) -> Settings:
+    """The settings of a loss term; those of a `reference` without a picture get the picture and pose of a prior that has them."""
+    priors = [getattr(objective, "prior", None) for objective in guidance.values()]
+    given = next((prior for prior in priors if getattr(prior, "image", None)), None)
+    if not isinstance(loss, ReferenceConfig) or loss.image or given is None:
+        return loss
+    return replace(loss, **{name: getattr(given, name) for name in ("image", "elevation_deg", "azimuth_deg", "distance")})
+
+
+def term_value(
+    term: LossTerm, render: RenderOutput, batch: ViewBatch, draw: Callable[[ViewBatch, Want], RenderOutput]
+) -> Float[Tensor, ""]:
+    """A loss term on the views of the batch, or on those of its own, which `draw` renders."""
+    own = term.own_views(batch)
+    return term(render, batch) if own is None else term(draw(own, term.wants | Want(random=True)), own)
 
 
 def guidance_loss(

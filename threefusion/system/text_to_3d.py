@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import reduce
+from functools import partial, reduce
 from itertools import repeat
 from math import pi
 from operator import or_
@@ -31,7 +31,7 @@ from threefusion.system.before import Before
 from threefusion.system.facing import faces_backwards
 from threefusion.system.finite import PATIENCE, SCALER_PATIENCE, StepGuard, culprits, poisoned
 from threefusion.system.metrics import RunningMeans
-from threefusion.system.objectives import active, check_parts, guidance_loss, own_rates, with_groups
+from threefusion.system.objectives import active, check_parts, guidance_loss, own_rates, term_value, with_groups, with_picture
 from threefusion.system.phases import PhaseClock
 from threefusion.system.retry import retry_step
 from threefusion.system.scene import prepare_load
@@ -54,7 +54,8 @@ class TextTo3D(pl.LightningModule):
         self.prompt = prompt
         self.guidance = guidance
         """Objectives by name."""
-        self.losses = nn.ModuleDict({name: build(choice) for name, choice in config.losses.items()})
+        terms = {name: with_picture(choice, config.guidance) for name, choice in config.losses.items()}
+        self.losses = nn.ModuleDict({name: build(choice) for name, choice in terms.items()})
         self.rates = own_rates(guidance)
         self.optimizer_factory = build(with_groups(config.optimizer, self.rates))
         self.clock = PhaseClock()
@@ -125,7 +126,7 @@ class TextTo3D(pl.LightningModule):
             loss, metrics = guidance_loss(objectives, render, self.prompt(batch.camera), batch, named=len(self.guidance) > 1)
         metrics["opacity"] = render.opacity.detach().mean()
         for name, (term, weight) in terms.items():
-            value = term(render, batch)
+            value = term_value(term, render, batch, partial(self.renderer, self.scene))
             metrics[name] = value.detach()
             loss = loss + weight * value
         self.last_render = render

@@ -130,7 +130,12 @@ def check_guidance(cfg: Settings) -> None:
 def check_loss(cfg: Settings) -> None:
     """A render -> a number that is a mean over views."""
     term = build(cfg)
-    batch = views(2)
+
+    def shown(part: ViewBatch) -> ViewBatch:
+        own = term.own_views(part)
+        return part if own is None else own
+
+    batch = shown(views(2))
     render = synthetic_render(batch)
     value = term(render, batch)
     assert value.shape == (), "loss: a scalar"
@@ -140,7 +145,7 @@ def check_loss(cfg: Settings) -> None:
     gradients = torch.autograd.grad(value, inputs, allow_unused=True)
     assert any(gradient is not None for gradient in gradients), "loss: no gradient reaches the render"
     assert_finite([value, *gradients], "loss")
-    single = [term(synthetic_render(part), part) for part in (views(1, first=0), views(1, first=1))]
+    single = [term(synthetic_render(part), part) for part in map(shown, (views(1, first=0), views(1, first=1)))]
     assert torch.allclose(value, torch.stack(single).mean(), rtol=1e-4), "loss: a mean over views, not over a batch's pixels"
 
 

@@ -24,6 +24,21 @@ def read_picture(path: Path) -> Float[Tensor, "H W 4"]:
     return torch.from_numpy(np.array(open_picture(path), dtype=np.float32)) / 255
 
 
+def in_square(rgba: Float[Tensor, "H W 4"], size: int) -> Float[Tensor, "1 size size 4"]:
+    """Colours times opacity, and opacity, in the middle of a transparent square.
+
+    >>> in_square(torch.tensor([[[1.0, 1.0, 1.0, 0.5]], [[0.0, 0.0, 0.0, 1.0]]]), 2)[0, :, 0]
+    tensor([[0.5000, 0.5000, 0.5000, 0.5000],
+            [0.0000, 0.0000, 0.0000, 1.0000]])
+    """
+    opacity = rgba[..., 3:]
+    height, width = rgba.shape[:2]
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    margins = (0, 0, left, side - width - left, top, side - height - top)
+    return resize(functional.pad(torch.cat([rgba[..., :3] * opacity, opacity], -1), margins)[None], size)
+
+
 def on_white(rgba: Float[Tensor, "H W 4"], size: int) -> Float[Tensor, "1 size size 3"]:
     """The picture over white, in the middle of a square.
 
@@ -31,13 +46,8 @@ def on_white(rgba: Float[Tensor, "H W 4"], size: int) -> Float[Tensor, "1 size s
     tensor([[0.5000, 1.0000],
             [1.0000, 1.0000]])
     """
-    color, opacity = rgba[..., :3], rgba[..., 3:]
-    image = color * opacity + 1 - opacity
-    height, width = image.shape[:2]
-    side = max(height, width)
-    left, top = (side - width) // 2, (side - height) // 2
-    margins = (0, 0, left, side - width - left, top, side - height - top)
-    return resize(functional.pad(image, margins, value=1.0)[None], size)
+    square = in_square(rgba, size)
+    return square[..., :3] + 1 - square[..., 3:]
 
 
 def relative_pose(

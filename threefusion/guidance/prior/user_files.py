@@ -26,6 +26,9 @@ def check_user_files(config: RunConfig) -> list[str]:
     """
     warnings = []
     for stage in config.parts:
+        for term in stage.losses.values():
+            if picture := getattr(term, "image", None):
+                open_picture(Path(picture))
         for prior in [getattr(objective, "prior", None) for objective in stage.guidance.values()]:
             if picture := getattr(prior, "image", None):
                 open_picture(Path(picture))
