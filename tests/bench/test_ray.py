@@ -66,7 +66,8 @@ def test_both_nodes_are_used_and_stopping_leaves_nothing(cluster: None, tmp_path
     meet = f"import pathlib, time; p = pathlib.Path({str(tmp_path)!r}); (p / N).touch()\n"
     meet += "while len(list(p.glob('m*'))) < 2: time.sleep(.02)"
     jobs = [Job(name, (sys.executable, "-c", meet.replace("N", repr(name))), tmp_path / "log", tmp_path) for name in ("m1", "m2")]
-    jobs += [Job("long", (sys.executable, "-c", f"import time; time.sleep(600) # {tmp_path}"), tmp_path / "log", tmp_path)]
+    # a job ends when its parent does, as cells do: where Ray is slow to deliver the cancelling, it kills the parent
+    jobs += [Job("long", (sys.executable, "-c", f"import sys; sys.stdin.read() # {tmp_path}"), tmp_path / "log", tmp_path)]
     ending = RayExecutor(None, 1).submit(jobs)
     assert {next(ending).job.name, next(ending).job.name} == {"m1", "m2"}
     began = time.monotonic()
