@@ -132,6 +132,8 @@ class Workspace:
         small = [*TINY, "exporter=null"]
         if any(hasattr(objective, "prior") for objective in config.guidance.values()):
             small += ["guidance.prior=gaussian", "guidance.prior.image_size=8"]
+        if any(getattr(objective, "input", "") == "latents" for objective in config.guidance.values()):
+            small.append("guidance.input=image")  # that prior has none
         plain = [word for word in overrides if word in kept]
         if stages:
             small = [word for word in small if not word.startswith("trainer.max_steps")]

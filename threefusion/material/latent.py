@@ -55,4 +55,4 @@ class LatentMaterial(Material):
 
     def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
         """The colours as `base_color`."""
-        return {"base_color": self.shown(sample.features)}
+        return {"base_color": self.shown(sample.features).clamp(0, 1)}
