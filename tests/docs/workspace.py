@@ -138,6 +138,8 @@ class Workspace:
         if stages:
             small = [word for word in small if not word.startswith("trainer.max_steps")]
             small += [f"stages.{index}.steps=1" for index in range(len(stages))]
+            grids = [index for index, stage in enumerate(stages) if hasattr(stage.geometry, "resolution")]
+            small += [f"stages.{index}.geometry.resolution=24" for index in grids]
         return [*kept, *small, *sizes(load_config(file, [*plain, *small]))]
 
 
