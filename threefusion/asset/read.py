@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from threefusion.asset.plain import read_plain
 from threefusion.asset.raw import RawPart
 from threefusion.errors import UserError
 from threefusion.types import Mesh
-
-logger = logging.getLogger(__name__)
 
 FILES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 """Endings of the files that can be read."""
@@ -51,8 +48,6 @@ def read_asset(path: Path, radius: float | None) -> Asset:
     parts, shapes = zip(*(_placed(part, placement) for part in raw), strict=True)
     _refuse_flat(path, parts)
     notes += _shape_notes(parts, shapes)
-    for note in notes:
-        logger.info("%s: %s", path.name, note)
     return Asset(path, list(parts), materials, placement, notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from threefusion.asset.read import read_asset
 from threefusion.ops.color import decode_srgb, encode_srgb
 from threefusion.types import Mesh
 
+logger = logging.getLogger(__name__)
+
 KEPT = (0.25, 0.9)
 """A mesh that reaches this far from the origin, in radii of the scene, keeps its place and size, such as an exported one."""
 TILES = 4
@@ -25,12 +28,15 @@ TILES = 4
 def read_mesh(path: Path) -> Mesh:
     """The triangles of a file with a base-colour texture or vertex colours, of the size that they have there.
 
-    Closed parts that are inside out are turned outward.
+    Closed parts that are inside out are turned outward. What is peculiar is logged.
 
     Raises:
         UserError: as `read_asset`.
     """
-    return single_mesh(read_asset(path, None))
+    asset = read_asset(path, None)
+    for note in asset.notes:
+        logger.warning("%s: %s", path.name, note)
+    return single_mesh(asset)
 
 
 def fitted(mesh: Mesh, radius: float) -> tuple[Mesh, float | None]:
