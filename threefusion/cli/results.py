@@ -128,6 +128,6 @@ EXPORT = Verb(
     (
         "export RUN --format glb obj",
         "export RUN --format stl 3mf --height 8cm",
-        "export RUN exporter.texture_size=1024 exporter.max_faces=10000",
+        "export RUN exporter.texture_size=1024 exporter.max_faces=2000",
     ),
 )

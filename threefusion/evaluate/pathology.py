@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.evaluate.keys import COLOR_KEYS, SHAPE_KEYS
 from threefusion.exporter.preview import SurfaceViews
-from threefusion.exporter.topology import components, signed_volume, weld
+from threefusion.exporter.topology import components, signed_volume, surface_area, weld
 from threefusion.types import Mesh
 
 EMPTY = 0.005
@@ -32,12 +31,6 @@ def shape_flaws(mesh: Mesh | None) -> dict[str, float | int | None]:
         "floater_area": 1 - max(area) / sum(area),
         "floater_volume": 1 - max(volume) / sum(volume),
     }
-
-
-def surface_area(mesh: Mesh) -> float:
-    """Surface area in square scene units."""
-    a, b, c = mesh.vertices[mesh.faces].double().unbind(1)
-    return float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2)
 
 
 def emptiness(mask: Float[Tensor, "B H W 1"]) -> float:

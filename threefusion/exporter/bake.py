@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
@@ -108,27 +109,30 @@ def texels_of(mesh: Mesh, texture_size: int) -> Texels:
     face, weights = fragments.face[0], fragments.barycentric[0]
     covered = face >= 0
     thin = torch.ones(len(mesh.faces), dtype=torch.bool).index_fill(0, face[covered], False)
-    row, column, thin_weights, thin_corners = _crossed_texels(mesh, mesh.faces[thin], covered)
-    known = covered.index_put((row, column), torch.tensor(True))
+    texel, thin_weights, thin_corners = _crossed_texels(mesh, mesh.faces[thin], covered)
+    known = covered.flatten().index_fill(0, texel, True).view_as(covered)
     corners = mesh.faces[face.clamp_min(0)]
-    corners[row, column], weights[row, column] = thin_corners, thin_weights
+    corners.view(-1, 3)[texel], weights.view(-1, 3)[texel] = thin_corners, thin_weights
     return Texels(known, corners[known], weights[known])
 
 
-def _crossed_texels(mesh: Mesh, faces: Tensor, covered: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows and columns of uncovered texels under faces that hold no texel's centre, with weights and corners of a point in each.
+def _crossed_texels(mesh: Mesh, faces: Tensor, covered: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Uncovered texels under faces that hold no texel's centre, each once, with weights and corners of a point in each.
 
-    A chart can be so thin that it has no texel of its own; without these it would show its neighbour's colour.
+    A chart can be so thin that it has no texel of its own; without these it would show its neighbour's colour. The first of
+    several faces has the texel: which assignment to one place comes last differs between runs with several threads.
     """
     size = len(covered)
     steps = torch.combinations(torch.arange(THIN_STEPS + 2), 2)
     grid = torch.stack([steps[:, 0], steps[:, 1] - steps[:, 0] - 1, THIN_STEPS + 1 - steps[:, 1]], -1) / THIN_STEPS
-    uv = torch.einsum("pk,fkc->fpc", grid, mesh.uv[faces]).reshape(-1, 2)
+    uv = (grid[None, :, :, None] * mesh.uv[faces][:, None]).sum(2).reshape(-1, 2)
     column = (uv[:, 0] * size).long().clamp(0, size - 1)
     row = ((1 - uv[:, 1]) * size).long().clamp(0, size - 1)
-    free = ~covered[row, column]
-    weights, corners = grid.repeat(len(faces), 1), faces.repeat_interleave(len(grid), 0)
-    return row[free], column[free], weights[free], corners[free]
+    texel, first = np.unique((row * size + column).numpy(), return_index=True)
+    texel, first = torch.from_numpy(texel), torch.from_numpy(first)
+    free = ~covered.flatten()[texel]
+    texel, first = texel[free], first[free]
+    return texel, grid[first % len(grid)], faces[first // len(grid)]
 
 
 def fill(texture: Float[Tensor, "H W C"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "H W C"]:

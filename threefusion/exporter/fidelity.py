@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from math import log10
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from threefusion.background.settings import SolidConfig
 from threefusion.background.solid import Solid
 from threefusion.exporter.preview import rasterised_views
+from threefusion.material.material import Material
 from threefusion.renderer.renderer import Renderer
-from threefusion.types import Mesh, Scene, ViewBatch
+from threefusion.types import FieldSample, Lights, Mesh, Scene, ViewBatch
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,34 @@ def without_background(scene: Scene, heading: Float[torch.Tensor, ""]) -> Scene:
     bare = Scene(scene.geometry, scene.material, Solid(SolidConfig(color="#000000")).to(scene.device))
     bare.heading = heading
     return bare
+
+
+class BaseColor(Material):
+    """The base colour that another material bakes, whatever that one shows to cameras."""
+
+    def __init__(self, material: Material) -> None:
+        super().__init__()
+        self.material = material
+        self.feature_width = material.feature_width
+
+    def needs_normal(self, shading: Int[torch.Tensor, "B"]) -> bool:
+        """Never."""
+        return False
+
+    def forward(self, sample: FieldSample, light: Lights, shading: Int[torch.Tensor, "N"]) -> Float[torch.Tensor, "N 3"]:
+        """Unlit."""
+        return self.textures(sample)["base_color"]
+
+    def textures(self, sample: FieldSample) -> dict[str, Float[torch.Tensor, "N C"]]:
+        """The base colour alone."""
+        return {"base_color": self.material.textures(sample)["base_color"].clamp(0, 1)}
+
+
+def base_color_views(renderer: Renderer, scene: Scene, batch: ViewBatch) -> FieldViews:
+    """Views of the base colour, from which a mesh gets its colours."""
+    shown = Scene(scene.geometry, BaseColor(scene.material), scene.background)
+    shown.heading = scene.heading
+    return field_views(renderer, shown, batch)
 
 
 @torch.no_grad()

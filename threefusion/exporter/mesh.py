@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from threefusion.camera.orbit import views_around
 from threefusion.exporter.bake import (
     PointTextures,
     absorption_layers,
@@ -18,17 +19,19 @@ from threefusion.exporter.bake import (
     mean_textures,
     texels_of,
 )
+from threefusion.exporter.color_fit import ELEVATIONS, color_offsets
 from threefusion.exporter.exporter import Exported, Exporter
-from threefusion.exporter.fidelity import compare, without_background
+from threefusion.exporter.fidelity import base_color_views, compare, without_background
 from threefusion.exporter.formats.glb import web_requires
 from threefusion.exporter.length import parse_length
 from threefusion.exporter.model import FileOptions
 from threefusion.exporter.normal_map import encode, frames, surface_normals, vertex_tangents
 from threefusion.exporter.settings import MeshExporterConfig
 from threefusion.exporter.surface import Surface, cell_covariance, extract, views_of
-from threefusion.exporter.topology import decimate, is_watertight, main_components, smooth
+from threefusion.exporter.topology import area_beyond, decimate, is_watertight, main_components, smooth
 from threefusion.exporter.uv import unwrap
 from threefusion.exporter.writers import check_packages, write_mesh
+from threefusion.geometry.geometry import HasSurface
 from threefusion.geometry.normals import vertex_normals
 from threefusion.machine.progress import doing
 from threefusion.renderer.heading import turn_mesh
@@ -61,6 +64,9 @@ class MeshExporter(Exporter):
         doing("repair")
         fine, mesh, more = self._repair(surface, getattr(scene.geometry, "keeps_mesh", False))
         mesh = self._color(unturned, fine, mesh, surface)
+        if self.cfg.color_views and not isinstance(scene.geometry, HasSurface):
+            doing("colours as in renders")
+            mesh = self._fit_colors(unturned, renderer, mesh)
         doing("comparison with the scene")
         comparison = compare(mesh, views_of(unturned, renderer, self.cfg, start=0.5))
         mesh = turn_mesh(mesh, scene.heading)
@@ -87,6 +93,7 @@ class MeshExporter(Exporter):
             "faces": len(mesh.faces),
             "watertight": is_watertight(mesh),
             "dropped_volume": dropped,
+            "cut": 0.0 if surface.rim is None else area_beyond(fine, surface.rim),
         }
         return *(replace(part, normals=vertex_normals(part)) for part in (fine, mesh)), facts
 
@@ -106,6 +113,17 @@ class MeshExporter(Exporter):
             return replace(mesh, textures=self._bake(mesh, layers, fine, textures, scene.device))
         means = {name: values.mean(0)[None, None] for name, values in at_vertices.items() if name == "metallic_roughness"}
         return replace(mesh, textures=means or None)
+
+    def _fit_colors(self, scene: Scene, renderer: Renderer, mesh: Mesh) -> Mesh:
+        """The mesh with base colours as in renders of the scene."""
+        views = views_around(scene.geometry.radius, self.cfg.color_views, self.cfg.view_size, elevations=ELEVATIONS)
+        offsets = color_offsets(mesh, base_color_views(renderer, scene, views))
+        mesh = replace(mesh, colors=(mesh.colors + offsets).clamp(0, 1))
+        if mesh.uv is None:
+            return mesh
+        texels = texels_of(mesh, self.cfg.texture_size)
+        base_color = mesh.textures["base_color"] + texels.image(texels.interpolate(offsets))
+        return replace(mesh, textures=mesh.textures | {"base_color": base_color.clamp(0, 1)})
 
     def _bake(self, mesh: Mesh, layers: Tensor, fine: Mesh, textures: PointTextures, device: torch.device) -> dict[str, Tensor]:
         """The textures of a mesh with uv, by glTF name."""
@@ -134,6 +152,12 @@ def _warn(report: dict) -> None:
         )
     if "web_requires" in report:
         logger.warning("model.web.glb is for viewers that support %s", " and ".join(report["web_requires"]))
+    if report["cut"] > 0.005:
+        logger.warning(
+            "%.1f %% of the surface is where the ball that holds the scene has cut it: raise geometry.radius, or raise "
+            "loss.sparsity.weight to keep the object small, and train again",
+            100 * report["cut"],
+        )
     if report["dropped_volume"] > 0.1:
         logger.warning(
             "%.0f %% of the volume was in small parts apart from the largest one and is not in the mesh; "

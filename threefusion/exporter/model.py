@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 import threefusion
 from threefusion.errors import UserError
-from threefusion.exporter.topology import welding
+from threefusion.exporter.topology import first_of, welding
 from threefusion.types import Mesh
 
 PRINTED = 100.0
@@ -124,5 +124,5 @@ def welded(mesh: Mesh) -> Mesh:
     """The mesh with vertices at equal positions merged, with their mean normals, and colours if it has any."""
     vertices, index, kept = welding(mesh)
     normals = torch.zeros_like(vertices).index_add_(0, index, mesh.normals)
-    colors = None if mesh.colors is None else torch.zeros_like(vertices).index_copy_(0, index, mesh.colors)
+    colors = None if mesh.colors is None else mesh.colors[first_of(index, len(vertices))]
     return Mesh(vertices, index[mesh.faces[kept]], normals=normalize(normals, dim=-1), colors=colors)

@@ -118,7 +118,7 @@ def rasterised_views(mesh: Mesh, cameras: Cameras, cull: bool = False) -> Surfac
     mask = (fragments.face >= 0)[..., None].float()
     return SurfaceViews(
         mask=mask,
-        base_color=_look_up(mesh, fragments) * mask,
+        base_color=base_color_at(mesh, fragments) * mask,
         normal=normalize(interpolate(mesh.normals, mesh.faces, fragments), dim=-1) * mask,
     )
 
@@ -135,12 +135,14 @@ def mesh_images(mesh: Mesh, views: ViewBatch, mode: Mode = "albedo") -> Iterator
         normal = normalize(interpolate(mesh.normals, mesh.faces, fragments), dim=-1)
         towards = normalize(view.light.position - interpolate(mesh.vertices, mesh.faces, fragments), dim=-1)
         shone = view.light.color * (normal * towards).sum(-1, keepdim=True).clamp_min(0) + view.light.ambient
-        color = 0.5 * normal + 0.5 if mode == "normal" else shone * (1 if mode == "textureless" else _look_up(mesh, fragments))
+        color = (
+            0.5 * normal + 0.5 if mode == "normal" else shone * (1 if mode == "textureless" else base_color_at(mesh, fragments))
+        )
         image = torch.where((fragments.face >= 0)[..., None], color, 1.0)
         yield avg_pool2d(image.permute(0, 3, 1, 2), 2)[0].permute(1, 2, 0)
 
 
-def _look_up(mesh: Mesh, fragments: Fragments) -> Float[Tensor, "B H W 3"]:
+def base_color_at(mesh: Mesh, fragments: Fragments) -> Float[Tensor, "B H W 3"]:
     """Base colour at the seen points: of the texture, bilinear, or of the vertices."""
     if mesh.uv is None:
         return interpolate(mesh.colors, mesh.faces, fragments)

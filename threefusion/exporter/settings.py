@@ -38,7 +38,7 @@ class MeshExporterConfig(Settings):
     """Density of the surface; none chooses the one whose silhouettes match the rendered opacity best."""
     smallest_part: float = bounded(0.05, 0, 1, open_low=True)
     """Separate parts that enclose less than this share of what the largest does are left out as floaters."""
-    max_faces: int = bounded(50_000, 100, 100_000_000)
+    max_faces: int = bounded(10_000, 100, 100_000_000)
     """Upper limit of the number of triangles; exceeded only where fewer would change the topology."""
     smoothing: int = bounded(3, 0, 100)
     """Passes of Taubin smoothing before decimation."""
@@ -54,10 +54,12 @@ class MeshExporterConfig(Settings):
     definition."""
     color_samples: int = bounded(2, 1, 64)
     """Points under each texel whose colours are blended; they lie as deep as light gets into the field there."""
+    color_views: int = bounded(24, 0, 1024)
+    """Views from all sides to which the colours of a density or a signed distance are fitted; 0: as they were sampled."""
     views: int = bounded(8, 1, 256)
     """Views in which the level is chosen, and as many others in which the result is scored."""
     view_size: int = bounded(64, 16, 1024)
-    """Width and height of those views in pixels."""
+    """Width and height of those views, and of those for the colours, in pixels."""
     unwrap_seconds: float = bounded(30.0, 0, 1e6, open_low=True)
     """After this time unwrapping stops, and every two faces get a chart."""
 

@@ -29,6 +29,8 @@ from threefusion.types import Mesh, Scene
 
 COARSE = 3
 """Fine cells along one coarse cell, when the grid is sparse."""
+RIM = 1.5
+"""Thickness of the layer inside the ball in which a cut surface lies, in cells."""
 BAND = 6.0
 """Largest ratio of the final level to the one from the coarse grid."""
 
@@ -42,6 +44,8 @@ class Surface:
     """The sampled density if the surface is one of its levels."""
     facts: dict[str, Any] = field(default_factory=dict)
     """For the report."""
+    rim: float | None = None
+    """Distance from the origin beyond which the surface lies where the ball has cut it; None: nothing cuts it."""
 
 
 def extract(scene: Scene, renderer: Renderer, cfg: MeshExporterConfig) -> Surface:
@@ -72,7 +76,7 @@ def _given(geometry: HasSurface) -> Surface:
         raise UserError(
             "the scene's surface is not finite, so training has diverged: export an earlier checkpoint, or lower optimizer.lr"
         )
-    return Surface(Mesh(mesh.vertices.detach().float().cpu(), mesh.faces.cpu()))
+    return Surface(Mesh(mesh.vertices.detach().float().cpu(), mesh.faces.cpu()), rim=geometry.rim)
 
 
 def _distance_surface(scene: Scene, cfg: MeshExporterConfig) -> Surface:
@@ -85,7 +89,7 @@ def _distance_surface(scene: Scene, cfg: MeshExporterConfig) -> Surface:
             f"the scene is empty: its signed distance is positive everywhere (least {float(grid.distance.min()):.2g}), so "
             "there is no mesh to write. Train longer, lower loss.sparsity.weight, or start from a larger initial shape"
         )
-    return Surface(mesh, None, {"distance_evaluations": grid.evaluations})
+    return Surface(mesh, None, {"distance_evaluations": grid.evaluations}, grid.radius - RIM * grid.cell)
 
 
 def _density_surface(scene: Scene, renderer: Renderer, cfg: MeshExporterConfig) -> Surface:
@@ -95,7 +99,7 @@ def _density_surface(scene: Scene, renderer: Renderer, cfg: MeshExporterConfig) 
     if len(mesh.faces) == 0:
         highest = float(grid.log_density.max().exp())
         raise UserError(f"exporter.level is {level:g}, but the highest density is {highest:.3g}: lower it, or leave it out")
-    return Surface(mesh, grid, facts)
+    return Surface(mesh, grid, facts, grid.radius - RIM * grid.cell)
 
 
 def views_of(scene: Scene, renderer: Renderer, cfg: MeshExporterConfig, start: float) -> FieldViews:

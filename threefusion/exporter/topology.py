@@ -35,6 +35,11 @@ def welding(mesh: Mesh) -> tuple[Float[Tensor, "V2 3"], Int[Tensor, "V"], Bool[T
     return vertices, index, ~thin & (torch.zeros_like(group).index_add_(0, group, turn)[group] != 0)
 
 
+def first_of(index: Int[Tensor, "N"], count: int) -> Int[Tensor, "M"]:
+    """Where each number below `count` stands first; assignments with repeated indices leave any of them, as threads come."""
+    return index.new_full((count,), len(index)).scatter_reduce_(0, index, torch.arange(len(index)), "amin")
+
+
 def signed_volume(mesh: Mesh) -> float:
     """Volume enclosed by a closed mesh, positive when the winding is outward."""
     return float(_volumes(mesh).sum())
@@ -115,6 +120,17 @@ def decimate(mesh: Mesh, max_faces: int) -> Mesh:
 
 
 def surface_area(mesh: Mesh) -> float:
-    """Total area of the faces."""
+    """Surface area in square scene units."""
+    return float(_areas(mesh).sum())
+
+
+def area_beyond(mesh: Mesh, distance: float) -> float:
+    """Share of the area in faces whose centres are farther from the origin."""
+    far = mesh.vertices[mesh.faces].mean(1).norm(dim=-1) > distance
+    areas = _areas(mesh)
+    return float(areas[far].sum() / areas.sum().clamp_min(1e-300))
+
+
+def _areas(mesh: Mesh) -> Float[Tensor, "F"]:
     a, b, c = mesh.vertices.double()[mesh.faces].unbind(1)
-    return float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2)
+    return torch.linalg.cross(b - a, c - a).norm(dim=-1) / 2

@@ -124,6 +124,8 @@ class HasSurface(Geometry):
     """Radius of the ball round the origin that holds the scene, in scene units."""
     keeps_mesh: bool = False
     """Whether the mesh is the user's own, which an exporter neither repairs, smooths nor decimates."""
+    rim: float | None = None
+    """Distance from the origin beyond which the surface lies where the ball has cut it; None: nothing cuts it."""
 
     @abstractmethod
     def mesh(self) -> Mesh:

@@ -37,6 +37,7 @@ class Tetrahedra(HasSurface):
         self.cell = 2 * cfg.radius / cells
         for name, value in (("rest", rest * cfg.radius), ("tets", tets.int())):
             self.register_buffer(name, value, persistent=False)
+        self.rim = cfg.radius - (BORDER + 0.5) * self.cell
         self.register_buffer("border", self.rest.norm(dim=-1) - (cfg.radius - BORDER * self.cell), persistent=False)
         distance, displacement = self._initial(context)
         self.distance = nn.Parameter(distance, requires_grad=cfg.train_shape)

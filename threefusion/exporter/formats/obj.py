@@ -11,7 +11,7 @@ from torch import Tensor
 from threefusion.exporter.axes import to_y_up
 from threefusion.exporter.images import green_down, png
 from threefusion.exporter.model import Model
-from threefusion.exporter.topology import welding
+from threefusion.exporter.topology import first_of, welding
 from threefusion.types import Mesh
 
 
@@ -55,7 +55,7 @@ def _elements(mesh: Mesh) -> str:
     normals, normal = torch.unique(mesh.normals, dim=0, return_inverse=True)
     corners, lines = [position, normal], []
     if mesh.uv is None:
-        colors = torch.zeros_like(positions).index_copy_(0, position, mesh.colors)
+        colors = mesh.colors[first_of(position, len(positions))]
         lines += _lines("v", torch.cat([to_y_up(positions), colors], -1))
     else:
         uvs, uv = torch.unique(mesh.uv, dim=0, return_inverse=True)
