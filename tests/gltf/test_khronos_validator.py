@@ -79,13 +79,14 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     scene, renderer = small_scene(geometry=DensityFieldConfig(encoding=FrequencyConfig()), material=material)
     if painted is True:
         scene.material = Painted()
-    small = {"resolution": 48, "texture_size": 128, "max_faces": 3000, "views": 3, "view_size": 24}
+    small = {"resolution": 48, "texture_size": 128, "max_faces": 3000, "views": 3, "view_size": 24, "web": True}
     exporter = build(MeshExporterConfig(**small | settings))
     return exporter.export(scene, renderer, tmp_path_factory.mktemp("gltf")).paths[0]
 
 
-def test_glb_has_nothing_to_remark_on(exported: Path) -> None:
-    issues = validate(exported)
+@pytest.mark.parametrize("name", ["model.glb", "model.web.glb"])
+def test_glb_has_nothing_to_remark_on(exported: Path, name: str) -> None:
+    issues = validate(exported.with_name(name))
     assert issues["messages"] == []
     assert [issues[count] for count in ("numErrors", "numWarnings", "numInfos", "numHints")] == [0, 0, 0, 0]
 
