@@ -275,6 +275,8 @@ class Mesh(TensorData):
     bytes hold it: 0.5 + 0.5 n); row 0 is the top of the image (v = 1)."""
     colors: Float[Tensor, "V 3"] | None = None
     """sRGB colour per vertex."""
+    welded: Int[Tensor, "F 3"] | None = None
+    """The faces with one vertex for all at one place, where vertices are split along seams; None: `faces`."""
 
 
 class Scene(nn.Module):

@@ -198,6 +198,8 @@ def _read(tree: Tree, layers: list[Entries], where: Place, checked: tuple[str, .
             with collected(tree.errors):
                 _check_capabilities(run, tree, path, settings)
     if "renderer" in checked:
+        with collected(tree.errors):
+            _check_capabilities(run, tree, "camera", run.camera)
         for name in run.losses:
             with collected(tree.errors):
                 _check_loss(run, tree, name)

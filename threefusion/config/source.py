@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SOURCE = "geometry.init_from"
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+MESH = "geometry.mesh"
 
 
 def source_of(geometry: Settings) -> str:
@@ -38,6 +39,39 @@ def find_source(name: str) -> Path:
     return path
 
 
+def find_mesh(name: str) -> Path:
+    """The mesh file that is called `name`.
+
+    Raises:
+        UserError: it is none.
+    """
+    path, expected = Path(name), f"expected a file {', '.join(MESHES)}"
+    if not path.is_file():
+        raise UserError(f"{MESH}: {path} {'is a folder' if path.is_dir() else 'does not exist'}; {expected}")
+    if path.suffix.lower() not in MESHES:
+        raise UserError(f"{MESH}: {path} is no mesh; {expected}")
+    return path
+
+
+def refuse_missing_mesh(geometry: Settings, before: Settings | None, tree: Tree, started: bool) -> None:
+    """Refuse a geometry that shows a mesh file without one, unless the stage before has it.
+
+    Raises:
+        ConfigError: with the line.
+    """
+    if not hasattr(geometry, "mesh") or (before is not None and type(before) is type(geometry)):
+        return
+    kind = entry_of(geometry).name
+    if not geometry.mesh:
+        where = tree.places["geometry"]
+        raise ConfigError(f"{MESH}: {kind!r} needs a mesh file: train with --mesh FILE, or set {MESH}", where)
+    try:
+        if not started:
+            find_mesh(geometry.mesh)
+    except UserError as error:
+        raise ConfigError(str(error), tree.places[MESH]) from None
+
+
 def refuse_missing_source(geometry: Settings, before: Settings | None, tree: Tree, started: bool) -> None:
     """Refuse a source that does not exist, and a geometry that cannot do without one and has none.
 
@@ -46,6 +80,7 @@ def refuse_missing_source(geometry: Settings, before: Settings | None, tree: Tre
     Raises:
         ConfigError: with the line.
     """
+    refuse_missing_mesh(geometry, before, tree, started)
     if name := source_of(geometry):
         try:
             if not started:
@@ -71,7 +106,9 @@ def edits(guidance: Settings) -> bool:
 
 def compared(run: RunConfig) -> list[str]:
     """The objectives of a run or a stage, by name, that compare with the scene that it starts from."""
-    return [name for name, settings in run.guidance.items() if edits(settings) and not settings.source]
+    objectives = run.guidance.items()
+    editing = [name for name, settings in objectives if edits(settings) and not settings.source]
+    return editing + [name for name, settings in objectives if getattr(getattr(settings, "prior", None), "of_start", False)]
 
 
 def refuse_nothing_to_edit(run: RunConfig, before: RunConfig | None, tree: Tree) -> None:
@@ -87,7 +124,7 @@ def refuse_nothing_to_edit(run: RunConfig, before: RunConfig | None, tree: Tree)
             continue
         key = "guidance" if "guidance" in tree.classes else f"guidance.{name}"
         where, kind = tree.places.get(key, tree.places.get("guidance")), entry_of(settings).name
-        if not settings.source and before is None and not source_of(run.geometry):
+        if not settings.source and before is None and not source_of(run.geometry) and not hasattr(run.geometry, "mesh"):
             start = f"{SOURCE} to a run or a mesh file" if hasattr(run.geometry, "init_from") else ""
             ways = ", or ".join(filter(None, (start, f"{key}.source to a picture")))
             raise ConfigError(f"{key}: {kind!r} edits something, and this run starts from nothing: set {ways}", where)

@@ -76,7 +76,13 @@ def _given(geometry: HasSurface) -> Surface:
         raise UserError(
             "the scene's surface is not finite, so training has diverged: export an earlier checkpoint, or lower optimizer.lr"
         )
-    return Surface(Mesh(mesh.vertices.detach().float().cpu(), mesh.faces.cpu()), rim=geometry.rim)
+    vertices, faces = mesh.vertices.detach().float(), mesh.faces
+    if mesh.welded is not None:
+        # one vertex for all at one place, and no face that is a line then
+        used, faces = torch.unique(mesh.welded, return_inverse=True)
+        faces = faces[(faces != faces.roll(1, 1)).all(1)]
+        vertices = vertices[used]
+    return Surface(Mesh(vertices.cpu(), faces.cpu()), rim=geometry.rim)
 
 
 def _distance_surface(scene: Scene, cfg: MeshExporterConfig) -> Surface:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.component import Component
 from threefusion.types import FieldSample, Mesh, RenderOutput, Scene
+
+if TYPE_CHECKING:
+    from threefusion.geometry.painted import MeshFile
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class BuildContext:
     surface: Callable[[], Mesh] | None = None
     """Extracts the surface of `previous`, on the CPU, in the geometry's own frame; None if there is nothing to convert, such as
     after a picture."""
+    asset: Callable[[], MeshFile] | None = None
+    """Reads the mesh file that the geometry names, every part with texture coordinates; None if it names none."""
+    channels: Mapping[str, slice] = field(default_factory=dict)
+    """The features of each texture of the material."""
+    features_of: Callable[[dict[str, Float[Tensor, "N C"]]], Float[Tensor, "N D"]] | None = None
+    """The features by which the material shows textures."""
     restoring: bool = False
     """Whether parameters and buffers are about to be loaded from a checkpoint, so that initial values do not matter."""
 
@@ -55,6 +64,9 @@ class Geometry(Component):
     takes_shape: ClassVar[Literal["never", "built", "fitted"]] = "never"
     """Whether one whose parameters cannot be copied takes the shape of `context.previous`: not at all, in its constructor, or
     by a fit of its parameters afterwards."""
+
+    changes_rows: ClassVar[bool] = True
+    """Whether `after_step`, where it is overridden, may change the number of rows."""
 
     def copy_features(self, before: Geometry) -> bool:
         """Take over the features of a geometry whose material reads them alike, without a fit; false if that cannot be done."""
@@ -138,6 +150,16 @@ class HasSurface(Geometry):
     @abstractmethod
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N D"]:
         """Features at points of the surface."""
+
+    def surface_features(
+        self, points: Float[Tensor, "N 3"], face: Int[Tensor, "N"], weights: Float[Tensor, "N 3"]
+    ) -> Float[Tensor, "N D"]:
+        """Features at points whose faces and barycentric coordinates are known; override it if they are found by those."""
+        return self.features(points)
+
+    def original(self) -> HasSurface | None:
+        """The geometry as it was before the training, for objectives and losses that compare with it; None if it is not kept."""
+        return None
 
 
 class HasCanvas(Geometry):

@@ -149,6 +149,29 @@ class FixedMeshConfig(SurfaceConfig):
     """A mesh whose vertices stay: only its appearance is learned."""
 
 
+@component("geometry", "textured-mesh", "threefusion.geometry.textured_mesh:TexturedMesh", gives=("surface", "texels"))
+@dataclass(frozen=True)
+class TexturedMeshConfig(Settings):
+    """A mesh file as it is: only its textures are trained, and of those only what is not locked."""
+
+    radius: float = bounded(1.0, 0, 1e3, open_low=True)
+    """Radius of the ball round the origin that holds the scene."""
+    mesh: str = located("")
+    """The mesh file; `train --mesh FILE` sets it."""
+    texture_size: int | None = bounded(None, 8, 16384)
+    """Height and width of the textures in texels; none: those of the file's own textures, 1024 where it has none."""
+    start: Literal["texture", "gray"] = "texture"
+    """What is trained starts from the file's textures, or from grey."""
+    grids: tuple[int, ...] = bounded((8, 16, 32, 64), 2, 256)
+    """Values along each side of the grids in space that all texels read besides their own value: the coarse levels."""
+    materials: tuple[str, ...] = ()
+    """Names of the materials that may change; empty: all."""
+    mask: str = located("")
+    """A picture over the textures: only texels where it is lighter than middle grey change; empty: all do."""
+    channels: tuple[Literal["base_color", "metallic_roughness"], ...] = ("base_color", "metallic_roughness")
+    """Textures that may change, of those that the material reads."""
+
+
 @component("geometry", "image", "threefusion.geometry.canvas:Canvas", gives=("canvas",))
 @dataclass(frozen=True)
 class CanvasConfig(Settings):

@@ -5,11 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from threefusion.component import Component
 from threefusion.types import FieldSample, Lights, RenderOutput
+
+MARGIN = 1.5e-3
+"""Distance from 0 and 1 of values that are turned into features, whose logits would be infinite: under half a step of a byte."""
 
 
 class Material(Component):
@@ -46,3 +51,21 @@ class Material(Component):
         `base_color` [N 3], sRGB-encoded, always. Some have `metallic_roughness` [N 3], which is occlusion (1), roughness and
         metallic, and `normal` [N 3], the unit shading normal.
         """
+
+    @property
+    def channels(self) -> dict[str, slice]:
+        """The features behind each texture, by glTF name."""
+        return {"base_color": slice(0, self.feature_width)}
+
+    def features_of(self, textures: dict[str, Float[Tensor, "N C"]]) -> Float[Tensor, "N D"]:
+        """Features that show these textures, of which only `base_color` has to be given: the inverse of `textures`.
+
+        The logits of the base colour, and 0 for all other features.
+        """
+        color = logits(textures["base_color"])
+        return pad(color, (0, self.feature_width - 3))
+
+
+def logits(values: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
+    """Finite logits of values in [0, 1]."""
+    return torch.logit(values.clamp(0, 1), MARGIN)

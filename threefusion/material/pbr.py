@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from threefusion.material.environment import Environment
-from threefusion.material.material import Material
+from threefusion.material.material import Material, logits
 from threefusion.material.microfacet import (
     DIELECTRIC,
     Lobe,
@@ -173,3 +173,17 @@ class Pbr(Material):
         if sample.normal is not None and self.cfg.normal_strength > 0:
             maps["normal"] = self.shading_normal(sample.normal, sample.features)
         return maps
+
+    @property
+    def channels(self) -> dict[str, slice]:
+        """Colour, then metallic and roughness, then the normal."""
+        return {"base_color": slice(0, 3), "metallic_roughness": slice(3, 5), "normal": slice(5, self.feature_width)}
+
+    def features_of(self, textures: dict[str, Float[Tensor, "N C"]]) -> Float[Tensor, "N D"]:
+        """The logits of base colour, metallic and roughness, as far as they are given; an unperturbed normal."""
+        features = super().features_of(textures)
+        if (packed := textures.get("metallic_roughness")) is not None:
+            low = self.cfg.min_roughness
+            features[:, 3:4] = logits(packed[:, 2:3]) - _NONMETAL
+            features[:, 4:5] = logits((packed[:, 1:2] - low) / (1 - low))
+        return features

@@ -33,6 +33,9 @@ class Visible:
     empty: Int[Tensor, "R"]
     """Index of the others."""
     points: Float[Tensor, "N 3"]
+    face: Int[Tensor, "N"]
+    weights: Float[Tensor, "N 3"]
+    """Barycentric coordinates of the points."""
     normal: Float[Tensor, "N 3"] | None
     """Unit, smooth; None unless wanted."""
 
@@ -65,7 +68,8 @@ class Rasterizer(Renderer):
         mesh = scene.geometry.mesh()
         seen = look(mesh, views.camera, want.normals or scene.material.needs_normal(views.shading))
         pixels = _filled(seen, _foreground(scene, seen, views), _background(scene, seen, views, want.random))
-        mixed = silhouettes(seen.fragments, seen.clip, mesh.faces, mesh_edges(mesh.faces))
+        faces = mesh.faces if mesh.welded is None else mesh.welded
+        mixed = silhouettes(seen.fragments, seen.clip, faces, mesh_edges(faces))
         # one derivative for all parts: those of slices would each be as large as the whole
         image, opacity, depth, *normal = blend(pixels, mixed).split(
             [scene.material.channels, 1, 1, *([] if seen.normal is None else [3])], -1
@@ -95,13 +99,12 @@ def _look(attributes: Tensor, faces: Tensor, cameras: Cameras) -> Visible:
     fragments = rasterize(clip, faces, cameras.height, cameras.width)
     covered = (fragments.face >= 0).reshape(-1)
     pixel = covered.nonzero()[:, 0]
-    values = attributes[:0]
-    if len(faces):
-        # of covered pixels alone, in one row
-        row = Fragments(*(part.flatten(0, 2).index_select(0, pixel)[None, None] for part in vars(fragments).values()))
-        values = interpolate(attributes, faces, row)[0, 0]
+    # of covered pixels alone, in one row
+    row = Fragments(*(part.flatten(0, 2).index_select(0, pixel)[None, None] for part in vars(fragments).values()))
+    values = interpolate(attributes, faces, row)[0, 0] if len(faces) else attributes[:0]
     normal = unit(values[:, 3:]) if values.shape[1] > 3 else None
-    return Visible(clip, fragments, pixel, (~covered).nonzero()[:, 0], values[:, :3], normal)
+    empty = (~covered).nonzero()[:, 0]
+    return Visible(clip, fragments, pixel, empty, values[:, :3], row.face[0, 0], row.barycentric[0, 0], normal)
 
 
 def _foreground(scene: Scene, seen: Visible, views: ViewBatch) -> Float[Tensor, "N C"]:
@@ -110,7 +113,8 @@ def _foreground(scene: Scene, seen: Visible, views: ViewBatch) -> Float[Tensor, 
     view_index = seen.pixel // (camera.height * camera.width)
     offset = seen.points - camera.position.index_select(0, view_index)
     depth = offset.norm(dim=-1, keepdim=True)
-    field = FieldSample(scene.geometry.features(seen.points), normal=seen.normal, points=seen.points)
+    features = scene.geometry.surface_features(seen.points, seen.face, seen.weights)
+    field = FieldSample(features, normal=seen.normal, points=seen.points)
     color = shade(scene, field, (offset / depth).detach(), view_index, views).float()
     columns = [color, torch.ones_like(depth), depth, *([] if seen.normal is None else [seen.normal])]
     return torch.cat(columns, -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from threefusion.config import RunConfig
 from threefusion.errors import UserError
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
+from threefusion.system.mesh_file import reader
 from threefusion.system.start import Source, context_of, start_from
 from threefusion.types import Scene
 
@@ -25,7 +28,12 @@ def build_scene(config: RunConfig, previous: Source | None = None, restoring: bo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         material = build(config.material)
-        context = context_of(material.feature_width, previous, config.seed, restoring)
+        context = replace(
+            context_of(material.feature_width, previous, config.seed, restoring),
+            asset=reader(config.geometry),
+            channels=material.channels,
+            features_of=material.features_of,
+        )
         geometry = build(config.geometry, context)
         background = build(config.background)
         renderer = build(config.renderer)

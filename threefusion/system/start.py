@@ -33,10 +33,10 @@ def context_of(feature_width: int, previous: Source | None, seed: int, restoring
     """The build context of a geometry: width of its features, the scene before and a function that extracts its surface."""
     generator, surface = torch.Generator().manual_seed(seed), None
     if previous is None:
-        return BuildContext(feature_width, None, generator, None, restoring)
+        return BuildContext(feature_width, None, generator, restoring=restoring)
     if isinstance(previous.scene.geometry, HasDensity | HasDistance | HasSurface) and not restoring:
         surface = cache(partial(surface_of, previous.scene, previous.renderer))
-    return BuildContext(feature_width, previous.scene, generator, surface, restoring)
+    return BuildContext(feature_width, previous.scene, generator, surface, restoring=restoring)
 
 
 def start_from(scene: Scene, source: Source, context: BuildContext, seed: int) -> None:

@@ -28,6 +28,7 @@ from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build, entry_of
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.before import Before
+from threefusion.system.coverage import plan_views
 from threefusion.system.facing import faces_backwards
 from threefusion.system.finite import PATIENCE, SCALER_PATIENCE, StepGuard, culprits, poisoned
 from threefusion.system.metrics import RunningMeans
@@ -148,6 +149,10 @@ class TextTo3D(pl.LightningModule):
             if self.trainer.is_global_zero:
                 print(f"step {step}: the prior takes the front for the back; the scene was turned round", file=sys.stderr)
 
+    def on_train_start(self) -> None:
+        """Plan views, now that a checkpoint has been loaded."""
+        plan_views(self.camera, self.scene)
+
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Log the means since the last row when a row is due: on most other steps nothing waits for the device."""
         self.metrics.add(self.latest)
@@ -179,18 +184,15 @@ class TextTo3D(pl.LightningModule):
         """Whether the trainer scales gradients, and skips those that overflow, as it does for 16-mixed."""
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
-    @property
-    def changes_rows(self) -> bool:
-        """Whether the geometry may grow or prune."""
-        return type(self.scene.geometry).after_step is not Geometry.after_step
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimiser over the scene and what renderer and objectives train, with a group per named part.
 
         Raises:
             UserError: a parameter requires gradients and is in no group; or the optimiser cannot follow the geometry's rows.
         """
-        if not self.optimizer_factory.follows_rows and self.changes_rows:
+        geometry = self.scene.geometry
+        grows = geometry.changes_rows and type(geometry).after_step is not Geometry.after_step
+        if grows and not self.optimizer_factory.follows_rows:
             name = entry_of(self.config.optimizer).name
             raise UserError(f"optimizer: {name!r} cannot train a geometry that grows or prunes. Use another, such as 'adam'")
         critics = nn.ModuleDict({name: objective.trainable() for name, objective in self.guidance.items()})
@@ -238,7 +240,7 @@ class TextTo3D(pl.LightningModule):
             return
         self.renderer.after_step(render, self.current_step)
         geometry = self.scene.geometry
-        if not self.changes_rows or self.latest["skipped"]:
+        if type(geometry).after_step is Geometry.after_step or self.latest["skipped"]:
             return
         rewrite = geometry.after_step(render, self.current_step)
         if rewrite is None:
