@@ -35,14 +35,20 @@ class OrbitalCameras(CameraSampler):
         cfg = self.cfg
         uniform = uniform_numbers(step, seed, group, "camera", 8)
         normal = normal_numbers(step, seed, group, "camera-perturb", 6)
-        azimuth = wrap_angle(self._azimuth(step, seed, group, uniform[:, 0]) + turn)
-        elevation = self._elevation(uniform[:, 1:4])
+        azimuth, elevation = self._direction(step, seed, group, uniform)
+        azimuth = wrap_angle(azimuth + turn)
         distance = between(cfg.distance_range, uniform[:, 4])
         position = sphere_position(azimuth, elevation, distance) + cfg.camera_perturb * (2 * uniform[:, 5:8] - 1)
         up = torch.tensor([0.0, 0.0, 1.0]) + cfg.up_perturb * normal[:, 3:]
         c2w = look_at(position, cfg.center_perturb * normal[:, :3], up)
         fovy = self._fovy(uniform_numbers(step, seed, group, "fovy", 1)[:, 0])
         return Cameras(c2w, fovy, azimuth, elevation, distance, cfg.height, cfg.width)
+
+    def _direction(
+        self, step: int, seed: int, group: Int[Tensor, "B"], uniform: Float[Tensor, "B 8"]
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+        """Azimuth and elevation of each group's first view."""
+        return self._azimuth(step, seed, group, uniform[:, 0]), self._elevation(uniform[:, 1:4])
 
     def _azimuth(self, step: int, seed: int, group: Int[Tensor, "B"], fraction: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
         if self.cfg.stratified_azimuth:

@@ -26,6 +26,10 @@ class CameraSampler(Component):
     group_size: int = 1
     """Views in a row of the global batch that belong together, for priors that denoise several views jointly."""
 
+    plans: ClassVar[bool] = False
+    """Whether it has a method `plan(mesh, points, normals, heading)`, to be called before a training: the surface that it should
+    see, points of it with normals, and the angle by which the scene is turned."""
+
     @abstractmethod
     def sample(self, step: int, seed: int, index: Int[Tensor, "B"]) -> ViewBatch:
         """Views `index` of the global batch of `step`."""

@@ -72,6 +72,19 @@ class OrbitalConfig(Settings):
             raise ValueError(f"batch_size: expected a multiple of group_size, {self.group_size}")
 
 
+@component("camera", "coverage", "threefusion.camera.coverage:CoverageCameras", needs=("surface",))
+@dataclass(frozen=True)
+class CoverageConfig(OrbitalConfig):
+    """Orbital views mixed with planned ones, which together see all of a surface that can be seen from outside."""
+
+    planned_fraction: float = bounded(0.5, 0, 1)
+    """Share of views, or of groups, whose direction comes from the plan; the others are drawn as by `orbital`."""
+    planned_jitter_deg: float = bounded(5.0, 0, 90)
+    """Largest change of a planned azimuth and elevation, uniform."""
+    candidates: int = bounded(128, 8, 4096)
+    """Directions, evenly over the whole sphere, of which the plan keeps those that show something new."""
+
+
 @component("camera", "dreamfusion", "threefusion.camera.orbital:OrbitalCameras")
 @dataclass(frozen=True)
 class DreamFusionCamerasConfig(OrbitalConfig):

@@ -156,18 +156,21 @@ def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: d
     """Write the report of a stage, which marks it as finished; after the last one export."""
     from threefusion.run.cost import speed, total_cost
     from threefusion.run.results import finish
+    from threefusion.system.coverage import seen_texels
 
     folders, started = stage_folders(run, config), {"start": system.scene.origin} if system.scene.origin else {}
+    seen = seen_texels(system.scene.geometry)
+    facts = {} if seen is None else {"seen_texels": round(seen, 4)}
     if config.stages:
         name = config.stages[index].name
         print(f"{name}: {speed(cost)}")
-        cost = {"name": name, **started, **cost}
+        cost = {"name": name, **started, **facts, **cost}
         write_report(folders[index], cost)
         if folders[index] != folders[-1]:
             return
-        cost = total_cost([read_report(folder) for folder in folders])
+        cost = facts | total_cost([read_report(folder) for folder in folders])
     else:
-        cost = started | cost
+        cost = started | facts | cost
     print(speed(cost))
     # Lightning has put the scene back into main memory; what follows is rendered where it was trained
     device = system.trainer.strategy.root_device
