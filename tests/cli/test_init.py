@@ -52,8 +52,11 @@ def test_init_copies_a_config_that_loads_as_the_shipped_one(name, capsys):
     assert f"--config '{file}'" in capsys.readouterr().out
     Path("scene.ply").touch()
     Image.new("RGB", (8, 8)).save("picture.png")
+    Path("box.glb").touch()
     given = {"edit": ["geometry.init_from=scene.ply"], "zero123": ["guidance.prior.image=picture.png"]}
     given["zero123-tiny"] = ["loss.reference.image=picture.png"]
+    textured = ("retexture", "retexture-quickstart", "refine", "refine-tiny", "castex", "castex-tiny")
+    given |= {one: ["geometry.mesh=box.glb"] for one in textured}
     words = ["prompt.text=a red car", *given.get(name, [])]
     assert load_config(file, words) == load_config(Path(name), words)
 

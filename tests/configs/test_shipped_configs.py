@@ -6,9 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
+from box_file import box_glb
 from PIL import Image
 from tiny import save_tiny_if, save_tiny_sd, save_tiny_sd3
-from tiny_conditioned import save_tiny_mvdream, save_tiny_zero123
+from tiny_conditioned import save_tiny_if_ii, save_tiny_mvdream, save_tiny_zero123
 
 from threefusion.bench.plan import load_plan
 from threefusion.cli.main import run
@@ -41,10 +42,15 @@ REAL = {
     "mvdream": ["multi-view"],
     "zero123": ["image-conditioned"],
     "prolificdreamer": ["latent", "latent", "latent"],
+    "retexture": ["latent"],
+    "refine": ["latent"],
+    "castex": ["pixel", "super-resolution"],
 }
 """The prior of each stage."""
 
-GIVEN = {"edit": "geometry.init_from=scene.ply", "zero123": "guidance.prior.image=picture.png"}
+GIVEN = {"edit": "geometry.init_from=scene.ply", "zero123": "guidance.prior.image=picture.png"} | dict.fromkeys(
+    ("retexture", "retexture-quickstart", "refine", "refine-tiny", "castex", "castex-tiny"), "geometry.mesh=box.glb"
+)
 GIVEN["zero123-tiny"] = "loss.reference.image=picture.png"
 """What has to be given to a config: the scene or the picture that it starts from."""
 
@@ -54,6 +60,7 @@ def given_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of `GIVEN`, in the working directory."""
     monkeypatch.chdir(tmp_path)
     Path("scene.ply").touch()
+    box_glb(Path("box.glb"))
     Image.new("RGB", (16, 16), "red").save("picture.png")
 
 
@@ -65,6 +72,7 @@ def given(config: str) -> list[str]:
 ONE_STEP = ["trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "exporter=null"]
 ONE_STEP += ["output.image_size=8", "output.turntable_size=8", "output.turntable_frames=1"]
 TETRAHEDRA = ["camera.height=32", "camera.width=32", "geometry.resolution=24"]
+TEXTURES = [*TETRAHEDRA[:2], "geometry.texture_size=16", "camera.batch_size=2", "camera.candidates=8"]
 SMALLER = {
     ("dreamfusion-paper", 0): ["camera.height=8", "camera.width=8"],
     ("magic3d", 1): TETRAHEDRA,
@@ -82,6 +90,10 @@ SMALLER = {
     ("rfds", 0): ["guidance.prior.image_size=64", "guidance.prior.text_tokens=8"],
     ("mvdream", 0): [*TETRAHEDRA[:2], "camera.batch_size=4"],
     ("zero123", 0): TETRAHEDRA[:2],
+    ("retexture", 0): TEXTURES,
+    ("refine", 0): TEXTURES,
+    ("castex", 0): TEXTURES,
+    ("castex", 1): TEXTURES,
 }
 """What is changed in a stage beside the model, because it takes too long on one core for a test."""
 
@@ -163,6 +175,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {
         "pixel": save_tiny_if(folder / "if"),
+        "super-resolution": save_tiny_if_ii(folder / "if-ii"),
         "latent": save_tiny_sd(folder / "sd"),
         "flow": save_tiny_sd3(folder / "sd3"),
         "multi-view": save_tiny_mvdream(folder / "mvdream"),

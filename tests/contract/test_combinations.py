@@ -28,6 +28,7 @@ GEOMETRIES = {
     "tri-plane": "type: tri-plane, encoding: {type: tri-plane, resolution: 8, features: 4}, hidden_width: 8",
     "tetrahedra": f"type: tetrahedra, resolution: 20, {ENCODING}",
     "fixed-mesh": f"type: fixed-mesh, init_from: ball.glb, {ENCODING}",
+    "textured-mesh": "type: textured-mesh, mesh: ball.glb, texture_size: 16, grids: [4]",
     "image": "type: image, height: 12, width: 12",
 }
 SAMPLER = "sampler: {type: uniform, samples_per_ray: 24}"
@@ -41,6 +42,7 @@ FITTING = {
     "sdf-field": {"neus", "volsdf", "patch of neus", "patch of volsdf"},
     "tetrahedra": {"rasterizer", "patch of rasterizer"},
     "fixed-mesh": {"rasterizer", "patch of rasterizer"},
+    "textured-mesh": {"rasterizer", "patch of rasterizer"},
     "image": {"image"},
 }
 """Renderers by geometry."""
@@ -58,7 +60,9 @@ LOSSES = {
     "image": PIXELS,
 }
 LOSSES |= {f"patch of {name}": losses for name, losses in LOSSES.items()}
-"""Losses by renderer; only tetrahedra have distances at the ends of edges."""
+"""Losses by renderer."""
+OF_GEOMETRY = {"tetrahedra": {"sdf-entropy"}, "textured-mesh": {"anchor"}}
+"""Losses that only one geometry has."""
 PAIRS = [(geometry, renderer) for geometry, renderers in FITTING.items() for renderer in sorted(renderers)]
 TEXT = """
 prompt: {{type: plain, text: a red ball}}
@@ -120,7 +124,7 @@ def step(config):
 def test_the_tables_name_every_component():
     assert GEOMETRIES.keys() == FITTING.keys() == shipped("geometry")
     assert {name.partition(" ")[0] for name in RENDERERS} == shipped("renderer")
-    assert set().union(*LOSSES.values()) | {"sdf-entropy"} == shipped("loss")
+    assert set().union(*LOSSES.values()) | {"sdf-entropy", "anchor"} == shipped("loss")
 
 
 @pytest.mark.parametrize(("geometry", "renderer"), list(product(GEOMETRIES, RENDERERS)))
@@ -130,7 +134,7 @@ def test_a_geometry_trains_with_each_renderer_and_material_or_is_refused(config,
             with pytest.raises(ConfigError) as refusal:
                 config(geometry, renderer, material)
             assert_one_line(refusal.value, "renderer")
-        elif (geometry, material) == ("fixed-mesh", "normal"):
+        elif (geometry, material) in (("fixed-mesh", "normal"), ("textured-mesh", "normal")):
             with pytest.raises(UserError, match="none to learn") as refusal:
                 step(config(geometry, renderer, material))
             assert_one_line(refusal.value)
@@ -140,7 +144,7 @@ def test_a_geometry_trains_with_each_renderer_and_material_or_is_refused(config,
 
 @pytest.mark.parametrize(("geometry", "renderer"), PAIRS)
 def test_a_renderer_trains_with_each_loss_or_refuses_it(config, geometry, renderer):
-    fitting = LOSSES[renderer] | ({"sdf-entropy"} if geometry == "tetrahedra" else set())
+    fitting = LOSSES[renderer] | OF_GEOMETRY.get(geometry, set())
     for loss in sorted(shipped("loss")):
         written = f"{{term: {{type: {loss}, weight: 1{GIVEN.get(loss, '')}}}}}"
         if loss in fitting:

@@ -125,8 +125,9 @@ class Workspace:
             return [word for word in words if "=" not in word] + steps
         overrides = [word for word in words if "=" in word and not word.startswith("--")]
         file = Path(words[words.index("--config") + 1])
-        prompt = [f"prompt.text={words[words.index('--prompt') + 1]}"] if "--prompt" in words else []
-        config = load_config(file, [*overrides, *prompt])
+        options = {"--prompt": "prompt.text", "--mesh": "geometry.mesh"}
+        given = [f"{key}={words[words.index(option) + 1]}" for option, key in options.items() if option in words]
+        config = load_config(file, [*overrides, *given])
         stages = config.stages
         kept = [word for word in words if not word.startswith(LEFT_OUT)]
         small = [*TINY, "exporter=null"]
@@ -134,7 +135,7 @@ class Workspace:
             small += ["guidance.prior=gaussian", "guidance.prior.image_size=8"]
         if any(getattr(objective, "input", "") == "latents" for objective in config.guidance.values()):
             small.append("guidance.input=image")  # that prior has none
-        plain = [word for word in overrides if word in kept]
+        plain = [*(word for word in overrides if word in kept), *given]
         if stages:
             small = [word for word in small if not word.startswith("trainer.max_steps")]
             small += [f"stages.{index}.steps=1" for index in range(len(stages))]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threefusion.cli.check import is_override
 from threefusion.cli.parser import PROGRAM, Parser, Verb
-from threefusion.errors import UserError
+from threefusion.errors import ConfigError, UserError
 from threefusion.machine.process import prepare_process
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ def train_arguments(parser: Parser) -> None:
     """Arguments of `train`."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="the config of the run, a YAML file")
     parser.add_argument("--prompt", metavar="TEXT", help="what to generate; short for prompt.text=TEXT")
+    parser.add_argument("--mesh", type=Path, metavar="FILE", help="the mesh to texture; short for geometry.mesh=FILE")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; default runs/<config>/<prompt>-<n>")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="resume the run in this folder, without --config")
     parser.add_argument(
@@ -39,12 +42,14 @@ def train_command(arguments: argparse.Namespace) -> int:
     given = [text for text in arguments.overrides if not is_override(text)]
     if given:
         raise UserError(f"{given[0]!r}: expected key=value. A config is given with --config {given[0]}")
-    overrides = [*arguments.overrides, *([] if arguments.prompt is None else [f"prompt.text={arguments.prompt}"])]
+    short = {"prompt.text": arguments.prompt, "geometry.mesh": arguments.mesh}
+    overrides = [*arguments.overrides, *(f"{key}={value}" for key, value in short.items() if value is not None)]
     if arguments.resume is None and arguments.config is None:
         raise UserError(f"train needs --config FILE or --resume RUN. See: {PROGRAM} train --help")
     if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
         raise UserError("--resume RUN takes its config and its folder from RUN: omit --config and --out")
-    config = load_config(arguments.config, overrides) if arguments.config else open_run(arguments.resume, overrides)
+    with mesh_refused(arguments.mesh):
+        config = load_config(arguments.config, overrides) if arguments.config else open_run(arguments.resume, overrides)
     again, until = stages_of(config, arguments)
     refuse_lost_sources(config, arguments.resume, again)
     if not arguments.resume:  # a resumed run passed this check when it started
@@ -58,6 +63,19 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     with shared_run(config, arguments.out, arguments.resume, again) as run:
         return train(config, run, until)
+
+
+@contextmanager
+def mesh_refused(mesh: Path | None) -> Iterator[None]:
+    """Names --mesh in the error of a config whose geometry has no field for it."""
+    try:
+        yield
+    except ConfigError as error:
+        if mesh is None or not error.problem.startswith("geometry.mesh: unknown"):
+            raise
+        raise UserError(
+            "--mesh: the config's geometry takes no mesh file. Use the geometry 'textured-mesh', as configs/retexture.yaml"
+        ) from None
 
 
 def stages_of(config: RunConfig, arguments: argparse.Namespace) -> tuple[int | None, int | None]:
@@ -84,6 +102,7 @@ TRAIN = Verb(
     (
         'train --config configs/quickstart.yaml --prompt "a red car"',
         "train --config configs/quickstart.yaml seed=3 guidance.guidance_scale=20",
+        'train --config configs/retexture.yaml --mesh chair.glb --prompt "a blue chair"',
         "train --resume runs/quickstart/a-red-car-1",
         "train --config configs/quickstart-two-stage.yaml --until-stage coarse",
         "train --resume runs/quickstart-two-stage/a-red-car-1 --from-stage fine",

@@ -125,3 +125,9 @@ class ReferenceConfig(LossConfig):
     """Vertical field of view of the picture's camera."""
     mask_weight: float = bounded(0.25, 0, 1e9)
     """Factor of the error in opacity beside that in colour; threestudio's 50 beside 200."""
+
+
+@component("loss", "anchor", "threefusion.loss.anchor:Anchor", needs=("texels",))
+@dataclass(frozen=True)
+class AnchorConfig(LossConfig):
+    """Weight of the term."""

@@ -92,6 +92,9 @@ class SuperResolutionConfig(PretrainedConfig):
     """How many times higher the model's resolution is than that of its low-resolution image; 4 in DeepFloyd IF."""
     noise_level: int = bounded(250, 0, 10**6)
     """Timestep to which the low-resolution image is noised; more lets the model change more. 250 is diffusers' default."""
+    of_start: bool = False
+    """The low-resolution image is that of the scene which the stage started from, as in CasTex (arXiv 2504.06856), instead of the
+    render's own: it holds the training near its start."""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from threefusion.guidance.prior.pixel import PixelPrior
 from threefusion.guidance.prior.schedule import VariancePreserving
 from threefusion.guidance.prior.scheduler import read_schedule
 from threefusion.guidance.prior.settings import SuperResolutionConfig
-from threefusion.types import RenderOutput, ViewBatch
+from threefusion.types import RenderOutput, ViewBatch, Want
 
 
 class SuperResolutionPrior(PixelPrior):
-    """A U-Net over images in [-1, 1] that sees the render itself, downsampled, enlarged again and noised to a fixed level.
+    """A U-Net over images in [-1, 1] that sees the render itself, or that of the scene before the training, downsampled,
+    enlarged again and noised to a fixed level.
 
     It adds detail to a scene whose shape is there already; what the low resolution shows stays as it is.
     """
@@ -62,10 +63,16 @@ class SuperResolutionPrior(PixelPrior):
             raise ModelError(f"guidance.prior.upscale: expected a divisor of the image's size {size}, not {self.cfg.upscale}")
         return channels, size, size
 
+    @property
+    def wants(self) -> Want:
+        """The scene that the stage started from, if its low-resolution image is wanted."""
+        return Want(source=self.cfg.of_start)
+
     def condition(self, prompt: PromptConditioning, views: ViewBatch, render: RenderOutput | None) -> PromptConditioning:
         """Every condition with the low-resolution version of the render, the same under all of them."""
         assert render is not None, "reads_render"
-        image = self.low_resolution(render.image.detach(), views.randn("low-resolution", *self.shape))
+        shown = render.source if self.cfg.of_start else render
+        image = self.low_resolution(shown.image.detach(), views.randn("low-resolution", *self.shape))
         return prompt.map(lambda condition: replace(condition, image=image))
 
     def low_resolution(self, rgb: Float[Tensor, "B H W 3"], noise: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
