@@ -193,7 +193,7 @@ def test_a_checkpoint_holds_the_mesh(box):
     again.prepare_load(state)
     again.load_state_dict(state)
     assert torch.equal(rendered(replace_geometry(scene, again)), rendered(scene))
-    assert again.packed.numel() > 1000 and again.textures(material).keys() == {0, 1}
+    assert again.source.numel() > 1000 and again.textures(material).keys() == {0, 1}
 
 
 def replace_geometry(scene, geometry):

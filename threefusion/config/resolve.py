@@ -110,8 +110,9 @@ def _refuse(tree: Tree, path: str, given: dict[str, Any], problem: str) -> None:
 def _final(tree: Tree, value: Any, hint: Any, path: str) -> Any:
     """A resolved value as the field's type."""
     names_file = Path in kinds(hint) or path.rpartition(".")[2].rpartition("_")[2] in PATH_NAMES
-    # a finished run can be used without the files of its prior, which are looked up when they are needed
-    if path in tree.given and names_file and not re.search(r"prior\.(model$|lora\[)", path):
+    # a run can be used without the files of its prior, which are looked up when they are needed, and without its mesh, which
+    # is a part of its checkpoints
+    if path in tree.given and names_file and not re.search(r"prior\.(model$|lora\[)|^geometry\.(mesh|mask)$", path):
         text = str(value) if isinstance(value, str | Path) else ""
         if text.startswith(("/", "./", "../", "~")) and not os.path.exists(os.path.expanduser(text)):
             tree.errors.append(ConfigError(f"{path}: {text} does not exist", tree.places[path]))

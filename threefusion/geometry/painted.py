@@ -72,7 +72,7 @@ class Painted:
     """Features that may change."""
     bare: Int[Tensor, "P 4"]
     """Primitives without texture coordinates in the file: mesh, primitive, and their first face here and how many there are."""
-    packed: UInt8[Tensor, "B"]
+    source: UInt8[Tensor, "B"]
     """The file and what it refers to, as `threefusion.asset.source.pack` makes it."""
 
     @classmethod
@@ -135,7 +135,7 @@ def painted(cfg: TexturedMeshConfig, context: BuildContext) -> Painted:
         open=torch.cat([table.open.flatten() for table in tables]),
         index=torch.cat([table.index.flatten() + shift for table, shift in zip(tables, before, strict=False)]),
         bare=_bare(file),
-        packed=torch.frombuffer(bytearray(file.packed), dtype=torch.uint8),
+        source=torch.frombuffer(bytearray(file.packed), dtype=torch.uint8),
         **columns,
     )
 

@@ -169,7 +169,7 @@ class TexturedMesh(HasSurface):
 
     def _keep(self, made: dict[int, dict[str, Tensor]], locked: list[Bool[Tensor, "T"]]) -> None:
         """Give texels that the mask locks the values of the file."""
-        with unpacked(self.packed.cpu().numpy().tobytes()) as path:
+        with unpacked(self.source.cpu().numpy().tobytes()) as path:
             materials = read_asset(path, self.radius).materials
         for number, textures in made.items():
             texel = locked[number].nonzero()[:, 0]

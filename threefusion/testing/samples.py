@@ -139,4 +139,5 @@ def synthetic_render(batch: ViewBatch) -> RenderOutput:
     # the same for all views, as that of a scene is
     distances = torch.tensor([[-0.1, 0.2], [0.3, -0.2]], requires_grad=True)
     surface = Mesh((ball.vertices * torch.tensor([1.0, 1.3, 0.8])).requires_grad_(), ball.faces)
-    return RenderOutput(image, opacity, depth, normal, samples, mesh=surface, edge_distances=distances)
+    source = RenderOutput(1 - image.detach(), opacity.detach(), depth.detach())
+    return RenderOutput(image, opacity, depth, normal, samples, mesh=surface, edge_distances=distances, source=source)

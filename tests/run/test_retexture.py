@@ -1,0 +1,71 @@
+"""Runs on a mesh file: command line, report, a killed run whose original has moved, an anchored start, stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from box_file import box_glb
+
+from threefusion.cli.main import run
+from threefusion.errors import ConfigError, UserError
+from threefusion.run.checkpoint import read_checkpoint
+from threefusion.run.folder import latest_checkpoint
+
+CONFIG = """
+extends: {tiny}
+camera: {{type: coverage, candidates: 12, albedo_steps: 99}}
+geometry: {{type: textured-mesh, radius: 0.8, grids: [4]}}
+renderer: {{type: rasterizer}}
+loss: {{orientation: null, sparsity: null, anchor: {{weight: 1}}}}
+exporter: {{type: retextured}}
+output: {{turntable_frames: 0, checkpoint_interval: 2, image_interval: 100}}
+trainer: {{max_steps: 4}}
+"""
+TINY = Path(__file__).parents[1] / "tiny.yaml"
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("box.yaml").write_text(CONFIG.format(tiny=TINY))
+    box_glb(Path("box.glb"))
+    return "box.yaml"
+
+
+def state(folder):
+    return read_checkpoint(latest_checkpoint(Path(folder)))["state_dict"]
+
+
+def test_a_run_is_resumed_bit_by_bit_after_its_mesh_has_moved(config):
+    whole = ["train", "--config", config, "--mesh", "box.glb", "--prompt", "a red ball"]
+    assert run([*whole, "--out", "whole"]) == 0
+    assert run([*whole, "--out", "part", "trainer.max_steps=2"]) == 0
+    Path("box.glb").rename("moved.glb")
+    assert run(["train", "--resume", "part", "trainer.max_steps=4"]) == 0
+    one, other = state("whole"), state("part")
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    report = json.loads(Path("whole/report.json").read_text())
+    assert 0.3 < report["seen_texels"] <= 1 and report["artifacts"]["mesh"] == "mesh/box.glb"
+    assert Path("part/mesh/box.glb").read_bytes() == Path("whole/mesh/box.glb").read_bytes() != Path("moved.glb").read_bytes()
+
+
+def test_a_mesh_for_a_config_that_takes_none_is_refused(config):
+    with pytest.raises(UserError, match="--mesh: the config's geometry takes no mesh file"):
+        run(["train", "--config", "quickstart", "--mesh", "box.glb"])
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "geometry.mesh: 'textured-mesh' needs a mesh file: train with --mesh FILE"),
+        (["--mesh", "none.glb"], "none.glb does not exist"),
+        (["--mesh", "box.yaml"], "box.yaml is no mesh; expected a file .glb"),
+    ],
+)
+def test_a_mesh_that_is_missing_is_refused_before_anything_is_written(config, words, problem):
+    with pytest.raises(ConfigError, match=problem):
+        run(["train", "--config", config, "--out", "out", *words])
+    assert not Path("out").exists()
