@@ -33,7 +33,9 @@ EMPTY = RenderOutput(*(torch.zeros(1, 1, 1, width) for width in (3, 1, 1)))
 def textured(path, material=None, previous=None, **settings):
     """The scene of a mesh file."""
     cfg, made = TexturedMeshConfig(mesh=str(path), grids=(4,), **settings), build(material or DiffuseConfig())
-    context = BuildContext(made.feature_width, previous, asset=reader(cfg), channels=made.channels, features_of=made.features_of)
+    context = BuildContext(
+        made.feature_width, previous, asset=reader(cfg), texture_features=made.texture_features, features_of=made.features_of
+    )
     return Scene(build(cfg, context), made, build(SolidConfig(color="#000000")))
 
 

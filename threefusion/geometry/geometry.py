@@ -33,7 +33,7 @@ class BuildContext:
     after a picture."""
     asset: Callable[[], MeshFile] | None = None
     """Reads the mesh file that the geometry names, every part with texture coordinates; None if it names none."""
-    channels: Mapping[str, slice] = field(default_factory=dict)
+    texture_features: Mapping[str, slice] = field(default_factory=dict)
     """The features of each texture of the material."""
     features_of: Callable[[dict[str, Float[Tensor, "N C"]]], Float[Tensor, "N D"]] | None = None
     """The features by which the material shows textures."""

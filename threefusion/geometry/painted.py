@@ -192,7 +192,7 @@ def _table(cfg: TexturedMeshConfig, context: BuildContext, material: AssetMateri
         return (covered.weights[..., None] * attribute[mesh.faces[faces[covered.face]]]).sum(1)
 
     given = context.features_of(values_of(material, size, covered.texel, at_texels(mesh.colors)))
-    columns = [number for name in cfg.channels for number in range(width)[context.channels.get(name, slice(0))]]
+    columns = [number for name in cfg.channels for number in range(width)[context.texture_features.get(name, slice(0))]]
     free = torch.zeros(width, dtype=torch.bool).index_fill(0, torch.tensor(columns, dtype=torch.int64), True)
     unlocked = not cfg.materials or material.name in cfg.materials
     mask = _mask(cfg.mask, size)

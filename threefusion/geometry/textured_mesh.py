@@ -156,7 +156,7 @@ class TexturedMesh(HasSurface):
         counts = self.sizes.prod(-1).tolist()
         for number, index in enumerate(self.index.split(counts)):
             changed = self.free[index].any(0)
-            names = [name for name, columns in material.channels.items() if name in values and changed[columns].any()]
+            names = [name for name, columns in material.texture_features.items() if name in values and changed[columns].any()]
             if names:
                 made[number] = {name: values[name][index].cpu() for name in names}
         locked = [~part.cpu() for part in self.open.split(counts)]

@@ -56,3 +56,7 @@ class LatentMaterial(Material):
     def textures(self, sample: FieldSample) -> dict[str, Float[Tensor, "N C"]]:
         """The colours as `base_color`."""
         return {"base_color": self.shown(sample.features).clamp(0, 1)}
+
+    def features_of(self, textures: dict[str, Float[Tensor, "N C"]]) -> Float[Tensor, "N D"]:
+        """The smallest latents that are shown as the base colour."""
+        return self.behind(textures["base_color"]).detach()

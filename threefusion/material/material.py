@@ -53,7 +53,7 @@ class Material(Component):
         """
 
     @property
-    def channels(self) -> dict[str, slice]:
+    def texture_features(self) -> dict[str, slice]:
         """The features behind each texture, by glTF name."""
         return {"base_color": slice(0, self.feature_width)}
 

@@ -175,7 +175,7 @@ class Pbr(Material):
         return maps
 
     @property
-    def channels(self) -> dict[str, slice]:
+    def texture_features(self) -> dict[str, slice]:
         """Colour, then metallic and roughness, then the normal."""
         return {"base_color": slice(0, 3), "metallic_roughness": slice(3, 5), "normal": slice(5, self.feature_width)}
 

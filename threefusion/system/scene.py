@@ -31,7 +31,7 @@ def build_scene(config: RunConfig, previous: Source | None = None, restoring: bo
         context = replace(
             context_of(material.feature_width, previous, config.seed, restoring),
             asset=reader(config.geometry),
-            channels=material.channels,
+            texture_features=material.texture_features,
             features_of=material.features_of,
         )
         geometry = build(config.geometry, context)
