@@ -21,7 +21,7 @@ class MeshExporterConfig(Settings):
     """Settings of the exporter `mesh`."""
 
     formats: list[Format] = field(default_factory=lambda: ["glb"])
-    """Files to write; glb is always written. 3mf needs lib3mf, usdz needs usd-core: `pip install threefusion[export]`."""
+    """Files to write; glb is always written. 3mf needs lib3mf and usdz needs usd-core, which the extra `export` installs."""
     height: str | None = literal(None)
     """Physical height, such as `0.3m`, `30cm` or `12in`; none makes a scene unit a metre, and STL and 3MF 100 mm
     large."""
