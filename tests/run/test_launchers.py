@@ -202,11 +202,14 @@ def test_all_forms_of_a_lost_process_are_known(text: str, reason: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "reason"), [(signal.SIGSTOP, r"has not answered for 20 s"), (signal.SIGKILL, "has ended|has not answered|^$")]
+    ("number", "seconds", "reason"),
+    [(signal.SIGSTOP, 20, r"has not answered for 20 s"), (signal.SIGKILL, 120, "has ended|has not answered|^$")],
 )
-def test_a_rank_that_is_stopped_or_killed_ends_the_job(tiny: Path, tmp_path: Path, number: int, reason: str) -> None:
+def test_a_rank_that_is_stopped_or_killed_ends_the_job(
+    tiny: Path, tmp_path: Path, number: int, seconds: int, reason: str
+) -> None:
     out = tmp_path / "run"
-    words = ["trainer.devices=2", "trainer.max_steps=100000", "trainer.collective_timeout=20"]
+    words = ["trainer.devices=2", "trainer.max_steps=100000", f"trainer.collective_timeout={seconds}"]
     line = [sys.executable, ROOT / "launch.py", "train", "--config", tiny, "--out", out, *words]
     process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(out.glob("checkpoints/*.ckpt")):
