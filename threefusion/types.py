@@ -271,12 +271,10 @@ class Mesh(TensorData):
     normals: Float[Tensor, "V 3"] | None = None
     uv: Float[Tensor, "V 2"] | None = None
     textures: dict[str, Float[Tensor, "H W C"]] | None = None
-    """By glTF name: `base_color` (sRGB), `metallic_roughness` (occlusion, roughness, metallic) and `normal` (tangent space, as
-    bytes hold it: 0.5 + 0.5 n); row 0 is the top of the image (v = 1)."""
-    colors: Float[Tensor, "V 3"] | None = None
-    """sRGB colour per vertex."""
-    welded: Int[Tensor, "F 3"] | None = None
-    """The faces with one vertex for all at one place, where vertices are split along seams; None: `faces`."""
+    """By glTF name: `base_color` (sRGB), `metallic_roughness` (occlusion, roughness, metallic), `normal` (0.5 + 0.5 n, tangent
+    space); row 0 is the top of the image (v = 1)."""
+    colors: Float[Tensor, "V 3"] | None = None  # sRGB
+    welded: Int[Tensor, "F 3"] | None = None  # the faces, with one vertex for all at one place; None: `faces`
 
 
 class Scene(nn.Module):

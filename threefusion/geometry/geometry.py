@@ -65,8 +65,10 @@ class Geometry(Component):
     """Whether one whose parameters cannot be copied takes the shape of `context.previous`: not at all, in its constructor, or
     by a fit of its parameters afterwards."""
 
-    changes_rows: ClassVar[bool] = True
-    """Whether `after_step`, where it is overridden, may change the number of rows."""
+    @property
+    def changes_rows(self) -> bool:
+        """Whether `after_step` may change the number of rows; override it where it only takes note of something."""
+        return type(self).after_step is not Geometry.after_step
 
     def copy_features(self, before: Geometry) -> bool:
         """Take over the features of a geometry whose material reads them alike, without a fit; false if that cannot be done."""

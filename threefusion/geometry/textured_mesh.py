@@ -37,7 +37,7 @@ class TexturedMesh(HasSurface):
     """
 
     keeps_mesh: ClassVar[bool] = True
-    changes_rows: ClassVar[bool] = False
+    changes_rows = False
     cfg: TexturedMeshConfig
 
     def __init__(self, cfg: TexturedMeshConfig, context: BuildContext) -> None:

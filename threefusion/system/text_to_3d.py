@@ -190,9 +190,7 @@ class TextTo3D(pl.LightningModule):
         Raises:
             UserError: a parameter requires gradients and is in no group; or the optimiser cannot follow the geometry's rows.
         """
-        geometry = self.scene.geometry
-        grows = geometry.changes_rows and type(geometry).after_step is not Geometry.after_step
-        if grows and not self.optimizer_factory.follows_rows:
+        if self.scene.geometry.changes_rows and not self.optimizer_factory.follows_rows:
             name = entry_of(self.config.optimizer).name
             raise UserError(f"optimizer: {name!r} cannot train a geometry that grows or prunes. Use another, such as 'adam'")
         critics = nn.ModuleDict({name: objective.trainable() for name, objective in self.guidance.items()})
