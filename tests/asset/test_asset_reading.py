@@ -101,9 +101,21 @@ def test_quantized_arrays_are_decoded(tmp_path, dtype, unit):
 
 def test_the_smallest_normalized_integer_is_minus_one(tmp_path):
     file = GltfFile()
-    attributes = {"POSITION": file.positions(QUAD), "NORMAL": file.array([[-128, 0, 0]] * 4, "i1", stride=4, normalized=True)}
-    file.mesh({"attributes": attributes} | faces(file))
-    assert single(tmp_path, file)[0].mesh.normals.tolist() == [[0, -1, 0]] * 4
+    uv = file.array([[-128, 127], [127, 127], [127, 0], [0, 0]], "i1", stride=4, normalized=True)
+    file.mesh({"attributes": {"POSITION": file.positions(QUAD), "TEXCOORD_0": uv}} | faces(file))
+    assert single(tmp_path, file)[0].mesh.uv[0].tolist() == [-1, 0]
+
+
+def test_a_texture_with_coordinates_of_its_own_is_left_alone_with_a_note(tmp_path):
+    file = GltfFile()
+    info = {"index": file.image(picture([[[128, 128, 255]]]))}
+    file.add(
+        "materials", {"name": "m", "pbrMetallicRoughness": {"baseColorTexture": info}, "normalTexture": info | {"texCoord": 1}}
+    )
+    file.mesh(quad(file, material=0))
+    asset = read_asset(file.glb(tmp_path / "a.glb"), 1.0)
+    assert list(asset.materials[0].textures) == ["base_color"]
+    assert "material m: the texture normal has texture coordinates of its own and stays as it is" in asset.notes
 
 
 def test_nested_transforms_apply_from_the_inside_out(tmp_path):

@@ -280,3 +280,42 @@ def test_an_asset_is_the_same_after_its_textures_were_written(tmp_path):
     _, again = repaint(path, tmp_path, same)
     assert replace(again.materials[0], textures={}) == replace(asset.materials[0], textures={})
     assert torch.equal(again.materials[0].textures["base_color"], asset.materials[0].textures["base_color"])
+
+
+@pytest.mark.parametrize("shared", ["bytes", "view"])
+def test_bytes_that_two_pictures_share_stay(tmp_path, shared):
+    file = textured(GltfFile())
+    view = file.tree["images"][0]["bufferView"]
+    again = view if shared == "view" else file.add("bufferViews", dict(file.tree["bufferViews"][view]))
+    file.add("textures", {"source": file.add("images", {"bufferView": again, "mimeType": "image/png"})})
+    file.tree["materials"][0]["emissiveTexture"] = {"index": 1}
+    path = file.glb(tmp_path / "a.glb")
+    before, (after, asset) = open_container(path), repaint(path, tmp_path)
+    kept = [container.view(container.tree["images"][1]["bufferView"]) for container in (before, after)]
+    assert bytes(kept[0]) == bytes(kept[1])
+    assert torch.equal(asset.materials[0].textures["base_color"], RED)
+
+
+def test_a_texture_that_is_added_has_the_sampler_of_the_old_one(tmp_path):
+    file = textured(GltfFile(samplers=[{"wrapS": 33071}]))
+    file.tree["textures"][0]["sampler"] = 0
+    file.tree["materials"][0]["occlusionTexture"] = {"index": 0}
+    after, _ = repaint(file.glb(tmp_path / "a.glb"), tmp_path)
+    assert after.tree["textures"][1] == {"sampler": 0, "source": 1}
+
+
+def test_the_scale_of_a_normal_map_goes_with_it(tmp_path):
+    file = textured(GltfFile())
+    file.tree["materials"][0]["normalTexture"] = {"index": file.image(picture([[[128, 128, 255]]])), "scale": 0.5}
+    blue = torch.tensor([0.5, 0.5, 1]).expand(2, 2, 3)
+    after, _ = repaint(file.glb(tmp_path / "a.glb"), tmp_path, {0: {"normal": blue}})
+    assert after.tree["materials"][0]["normalTexture"] == {"index": 1}
+
+
+def test_a_primitive_with_new_coordinates_loses_the_textures_of_others(tmp_path):
+    file = textured(GltfFile(), emissiveTexture={"index": 0})
+    file.mesh(quad(file, None, material=0))
+    uv = torch.tensor(QUAD_UV, dtype=torch.float32)[torch.tensor([[0, 1, 2], [0, 2, 3]])]
+    after, _ = repaint(file.glb(tmp_path / "a.glb"), tmp_path, {1: {"base_color": BLUE}}, {(1, 0): uv})
+    assert "emissiveTexture" in after.tree["materials"][0]
+    assert "emissiveTexture" not in after.tree["materials"][1]
