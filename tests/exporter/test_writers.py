@@ -114,6 +114,7 @@ def read_3mf(path: Path):
 
 def test_every_triangle_of_a_3mf_has_the_colors_of_its_corners(tmp_path):
     mesh = brick()
+    mesh = replace(mesh, colors=(mesh.vertices - mesh.vertices.amin(0)) / torch.tensor([3.0, 1.0, 2.0]))
     path = write_mesh(mesh, tmp_path, ["3mf"])[0]
     item, built, model = read_3mf(path)
     assert item.IsManifoldAndOriented()

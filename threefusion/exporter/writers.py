@@ -70,5 +70,6 @@ def write_mesh(mesh: Mesh, folder: Path, formats: list[str], options: FileOption
     if model.options.web:
         contents |= encode_web(model, folder / "model.web.glb")
     if model.options.directx and "normal" in (mesh.textures or {}):
+        # in place of the one that an OBJ refers to, if there is one
         contents[folder / "model_normal.png"] = png(green_down(mesh.textures["normal"]))
     return write_files(contents)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from threefusion.exporter.axes import to_y_up
-from threefusion.exporter.images import green_down, png
+from threefusion.exporter.images import png
 from threefusion.exporter.model import Model
 from threefusion.exporter.topology import first_of, welding
 from threefusion.types import Mesh
@@ -24,7 +24,7 @@ def encode_obj(model: Model, path: Path) -> dict[Path, bytes]:
     head = "".join(f"# {line}\n" for line in model.options.about.comments)
     if mesh.uv is None:
         return {path: f"{head}o {stem}\n{_elements(mesh)}".encode()}
-    maps = _maps(mesh.textures, stem, model.options.directx)
+    maps = _maps(mesh.textures, stem)
     library = "".join(f"{line}\n" for line in (f"newmtl {stem}", *_factors(maps), *(f"{key} {maps[key][0]}" for key in maps)))
     text = f"{head}mtllib {stem}.mtl\no {stem}\nusemtl {stem}\n{_elements(mesh)}"
     pictures = {path.with_name(name): png(texture) for name, texture in maps.values()}
@@ -37,7 +37,7 @@ def _factors(maps: dict[str, object]) -> list[str]:
     return ["Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "d 1", "illum 1", *shading]
 
 
-def _maps(textures: dict[str, Tensor], stem: str, directx: bool) -> dict[str, tuple[str, Tensor]]:
+def _maps(textures: dict[str, Tensor], stem: str) -> dict[str, tuple[str, Tensor]]:
     """Name and contents of the pictures by keyword; roughness, metallic and normals by those of the PBR extension."""
     maps = {"map_Kd": (f"{stem}.png", textures["base_color"])}
     if "metallic_roughness" in textures:
@@ -45,7 +45,7 @@ def _maps(textures: dict[str, Tensor], stem: str, directx: bool) -> dict[str, tu
         maps["map_Pr"] = (f"{stem}_roughness.png", roughness)
         maps["map_Pm"] = (f"{stem}_metallic.png", metallic)
     if "normal" in textures:
-        maps["norm"] = (f"{stem}_normal.png", green_down(textures["normal"]) if directx else textures["normal"])
+        maps["norm"] = (f"{stem}_normal.png", textures["normal"])
     return maps
 
 
