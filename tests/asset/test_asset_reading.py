@@ -13,6 +13,8 @@ from gltf_files import QUAD, QUAD_FACES, QUAD_UV, GltfFile, picture, quad
 
 from threefusion.asset.asset import FRONT_MINUS_Y, Y_UP, Z_UP, Placement
 from threefusion.asset.read import read_asset
+from threefusion.asset.single import read_mesh
+from threefusion.system.mesh_file import read_mesh_file
 
 
 def in_file(asset, part=0):
@@ -264,13 +266,18 @@ def test_texture_coordinates_without_area_count_as_none(tmp_path):
         (lambda box: setattr(box, "faces", np.concatenate([box.faces[:1, ::-1], box.faces[1:]])), "unevenly wound"),
     ],
 )
-def test_what_is_peculiar_is_noted_and_the_file_is_used(tmp_path, change, note):
+def test_what_is_peculiar_is_noted_and_the_file_is_used(tmp_path, caplog, change, note):
     box = trimesh.creation.box()
     change(box)
     box.export(tmp_path / "box.ply")
     asset = read_asset(tmp_path / "box.ply", 1.0)
     assert [line for line in asset.notes if line.startswith(f"{note}: 1 of 1 parts (box): ")]
     assert asset.parts[0].reversed == (note == "inside out")
+    # said once where a scene starts from the file, and where a textured mesh does
+    for read in (read_mesh, lambda path: read_mesh_file(path, 1.0, 64)):
+        caplog.clear()
+        read(tmp_path / "box.ply")
+        assert [record.getMessage() for record in caplog.records] == [f"box.ply: {line}" for line in asset.notes]
     box = trimesh.creation.box()
     box.export(tmp_path / "box.ply")
     assert read_asset(tmp_path / "box.ply", 1.0).notes == []

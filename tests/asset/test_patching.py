@@ -319,3 +319,13 @@ def test_a_primitive_with_new_coordinates_loses_the_textures_of_others(tmp_path)
     after, _ = repaint(file.glb(tmp_path / "a.glb"), tmp_path, {1: {"base_color": BLUE}}, {(1, 0): uv})
     assert "emissiveTexture" in after.tree["materials"][0]
     assert "emissiveTexture" not in after.tree["materials"][1]
+
+
+def test_coordinates_belong_to_the_first_instance_of_a_primitive(tmp_path):
+    file = GltfFile()
+    file.mesh(quad(file, None))
+    file.add("nodes", {"mesh": 0, "scale": [-1, 1, 1], "translation": [5, 0, 0]})
+    uv = torch.tensor(QUAD_UV, dtype=torch.float32)[torch.tensor([[0, 1, 2], [0, 2, 3]])]
+    _, asset = repaint(file.glb(tmp_path / "a.glb"), tmp_path, corners={(0, 0): uv})
+    assert [part.reversed for part in asset.parts] == [False, True]
+    assert torch.equal(asset.parts[0].mesh.uv[asset.parts[0].mesh.faces], uv)

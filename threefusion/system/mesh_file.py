@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -20,6 +21,8 @@ from threefusion.exporter.uv import unwrap
 from threefusion.geometry.painted import SIZE, MeshFile, Primitive, smooth_normals
 from threefusion.types import Mesh
 
+logger = logging.getLogger(__name__)
+
 
 def reader(geometry: Settings) -> Callable[[], MeshFile] | None:
     """Reads the mesh file of a geometry; None if it names none."""
@@ -30,10 +33,14 @@ def reader(geometry: Settings) -> Callable[[], MeshFile] | None:
 def read_mesh_file(path: Path, radius: float, texture_size: int) -> MeshFile:
     """A mesh file; its primitives without texture coordinates are unwrapped, those of one material into one texture.
 
+    What is peculiar about it is logged.
+
     Raises:
         UserError: it cannot be read.
     """
     asset = read_asset(path, radius)
+    for note in asset.notes:
+        logger.warning("%s: %s", path.name, note)
     bare: dict[int, dict[Primitive, AssetPart]] = defaultdict(dict)
     for part in asset.parts:
         if part.mesh.uv is None:
