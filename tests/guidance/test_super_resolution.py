@@ -98,6 +98,17 @@ def test_the_low_resolution_image_is_the_render_under_every_condition_and_has_no
     assert not torch.equal(other.text.image, prompt.text.image)
 
 
+def test_the_low_resolution_image_can_be_that_of_the_start(pipeline):
+    own, batch = prior(pipeline, of_start=True), make_batch(2)
+    assert own.wants.source and not prior(pipeline).wants.source
+    tokens = Conditioning(torch.zeros(2, 1, 32))
+    start, render = (image_render(torch.rand(2, 16, 16, 3)) for _ in range(2))
+    both = PromptConditioning(tokens, tokens)
+    found = own.condition(both, batch, replace(render, source=start)).text.image
+    assert torch.equal(found, prior(pipeline).condition(both, batch, start).text.image)
+    assert not torch.equal(found, prior(pipeline).condition(both, batch, render).text.image)
+
+
 def test_an_objective_on_normals_enlarges_normals(pipeline):
     own = prior(pipeline, noise_level=0)
     guidance = build(settings_class("guidance", "sds")(input="normal"), own)
