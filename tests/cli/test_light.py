@@ -112,7 +112,7 @@ def test_answers_load_nothing_heavy(words, good):
         ),
         (["train", "GOOD"], "error: 'GOOD': expected key=value. A config is given with --config GOOD"),
         (["train", "--config", "GOOD", "sed=3"], "command line: sed: unknown key of a run. Did you mean 'seed'?"),
-        (["train", "--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["train", "--config", "there-is-no-such-config.yaml"], "there-is-no-such-config.yaml: no such file"),
         (["train", "--config"], "error: argument --config: expected one argument. See: python launch.py train --help"),
         (["train", "--resume", "nowhere"], "error: nowhere: no such run folder"),
         (
