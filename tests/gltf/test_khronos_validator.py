@@ -54,8 +54,10 @@ class Painted(Material):
 
     def textures(self, sample: FieldSample) -> dict[str, torch.Tensor]:
         color = sample.features.sigmoid()
-        lean = torch.nn.functional.normalize(sample.normal + 0.5 * color, dim=-1)
-        return {"base_color": color, "metallic_roughness": color, "normal": lean}
+        made = {"base_color": color, "metallic_roughness": color}
+        if sample.normal is not None:
+            made["normal"] = torch.nn.functional.normalize(sample.normal + 0.5 * color, dim=-1)
+        return made
 
 
 CASES: dict[str, tuple[bool | PbrConfig, dict[str, Any]]] = {

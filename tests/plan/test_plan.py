@@ -117,7 +117,7 @@ def test_an_untrained_scene_is_filled_for_the_export(tiny: Path, tmp_path: Path,
     monkeypatch.setattr(MeshExporter, "export", lambda *arguments: exported.append(export(*arguments)) or exported[-1])
     # nothing at all would be exported of this scene
     measure(load_config(tiny, ["exporter=mesh", "geometry.bias=-20", "geometry.blob=none"]), tmp_path)
-    assert len(exported[0].mesh.faces) > 20_000 and exported[0].report["silhouette_iou"] > 0.9
+    assert len(exported[0].mesh.faces) >= 10_000 and exported[0].report["silhouette_iou"] > 0.9
     captured = capfd.readouterr()
     assert captured.out == "" and "mesh" not in captured.err
 

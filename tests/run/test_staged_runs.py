@@ -172,7 +172,7 @@ def test_every_exporter_writes_into_its_own_folder(two_stages: Path) -> None:
     files = [str(path) for path in export(run, config, None)]
     assert files == ["run/mesh/points/count.txt", "run/mesh/model/model.glb"]
     # a choice of formats is for those that have one
-    others = [str(path) for path in export(run, config, ["stl"])]
+    others = [str(path) for path in export(run, config, {"formats": ["stl"]})]
     assert "run/mesh/model/model.stl" in others and not any("points" in path for path in others)
 
 
