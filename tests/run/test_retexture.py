@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from box_file import box_glb
+from tiny import save_tiny_sd
+from tiny_conditioned import save_tiny_controlnet
 
 from threefusion.cli.main import run
 from threefusion.errors import ConfigError, UserError
@@ -69,3 +71,18 @@ def test_a_mesh_that_is_missing_is_refused_before_anything_is_written(config, wo
     with pytest.raises(ConfigError, match=problem):
         run(["train", "--config", config, "--out", "out", *words])
     assert not Path("out").exists()
+
+
+def test_depth_of_the_mesh_conditions_a_latent_prior(config, tmp_path):
+    model = save_tiny_sd(tmp_path / "model")
+    controlnet = save_tiny_controlnet(tmp_path / "controlnet", model)
+    prior = f"{{type: latent, model: {model}, dtype: float32, control: [{{model: {controlnet}, what: depth}}]}}"
+    words = ["--mesh", "box.glb", "--prompt", "a red ball", "--out", "run", "trainer.max_steps=2"]
+    assert run(["train", "--config", config, *words, f"guidance={{type: sds, prior: {prior}}}"]) == 0
+    assert Path("run/mesh/box.glb").exists()
+
+
+def test_a_texture_that_does_not_change_is_warned_of(config, capsys):
+    words = ["--mesh", "box.glb", "--prompt", "a red ball", "trainer.max_steps=21", "exporter=null"]
+    assert run(["train", "--config", config, *words, "--out", "still", "guidance.weight=0"]) == 0
+    assert "steps have not changed the scene. No gradient reaches it" in capsys.readouterr().err
