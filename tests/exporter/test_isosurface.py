@@ -12,6 +12,7 @@ from threefusion.errors import UserError
 from threefusion.exporter.fidelity import field_views
 from threefusion.exporter.topology import components, is_watertight, signed_volume
 from threefusion.geometry.isosurface import (
+    RAISE,
     best_level,
     highest_density,
     least_level,
@@ -129,3 +130,17 @@ def test_two_bodies_and_a_cavity_are_told_apart():
 def test_a_diverged_field_is_refused():
     with pytest.raises(UserError, match="not finite"):
         sample_density(lambda points: points[:, :1] / 0, 1.0, 16)
+
+
+def test_level_is_raised_above_the_best_by_a_bounded_ratio():
+    """From the middle of the levels between 1 and 100, all of which are perfect."""
+    level, overlap = best_level(torch.tensor([100.0, 0.1]).log(), torch.tensor([True, False]), 1.0)
+    assert (level, overlap) == (pytest.approx(10 * RAISE, rel=0.04), 1.0)
+
+
+def test_level_is_raised_as_long_as_silhouettes_match_nearly_as_well():
+    """Of 1000 rays that are seen 3 are lost above a density of 11, and 3 more above 12, where the tolerance ends."""
+    highest = torch.tensor([11.0] * 3 + [12.0] * 3 + [100.0] * 994 + [9.9] * 500).log()
+    level, overlap = best_level(highest, torch.arange(1500) < 1000, 1.0)
+    assert 11.5 < level < 12
+    assert overlap == pytest.approx(0.997)

@@ -35,7 +35,7 @@ class MeshExporterConfig(Settings):
     sparse: bool = True
     """Look at a coarse grid first and refine only near the surface; false finds parts thinner than three fine cells too."""
     level: float | None = bounded(None, 0, 1e9, open_low=True)
-    """Density of the surface; none chooses the one whose silhouettes match the rendered opacity best."""
+    """Density of the surface; none chooses one whose silhouettes match the rendered opacity."""
     smallest_part: float = bounded(0.05, 0, 1, open_low=True)
     """Separate parts that enclose less than this share of what the largest does are left out as floaters."""
     max_faces: int = bounded(10_000, 100, 100_000_000)
@@ -58,7 +58,7 @@ class MeshExporterConfig(Settings):
     """Views from all sides to which the colours of a density or a signed distance are fitted; 0: as they were sampled."""
     views: int = bounded(8, 1, 256)
     """Views in which the level is chosen, and as many others in which the result is scored."""
-    view_size: int = bounded(64, 16, 1024)
+    view_size: int = bounded(96, 16, 1024)
     """Width and height of those views, and of those for the colours, in pixels."""
     unwrap_seconds: float = bounded(30.0, 0, 1e6, open_low=True)
     """After this time unwrapping stops, and every two faces get a chart."""

@@ -22,6 +22,10 @@ NUDGE = 1e-3
 
 LEVELS = 256
 """Levels tried between the least and the highest density, evenly spaced in the logarithm."""
+TOLERANCE = 0.004
+"""Largest difference from the largest overlap of silhouettes that a higher level may have."""
+RAISE = 1.5
+"""Largest ratio of the level to the one with that overlap: far inside, a surface would show noise of the density."""
 
 Density = Callable[[Tensor], Tensor]
 
@@ -157,10 +161,12 @@ def highest_density(grid: DensityGrid, rays: Rays) -> Float[Tensor, "R"]:
 
 
 def best_level(highest: Float[Tensor, "R"], seen: Bool[Tensor, "R"], least: float) -> tuple[float, float]:
-    """The density level whose silhouette overlaps most with what is `seen`, and that overlap (intersection over union).
+    """The density level for a mesh whose silhouette has to match what is `seen`, and their overlap (intersection over union).
 
-    `highest` is the highest log density on each ray. LEVELS levels between `least` and the highest density are tried; of
-    several equally good ones the middle is taken, far from the noise on either side. (`least`, 0) if no ray exceeds `least`.
+    `highest` is the highest log density on each ray. LEVELS levels between `least` and the highest density are tried. Of
+    several with the largest overlap the middle is taken, far from the noise on either side; from there the level is raised
+    within TOLERANCE of that overlap, by RAISE at most: outlines are where rays are half absorbed, but colours come from
+    deeper. (`least`, 0) if no ray exceeds `least`.
     """
     levels = torch.linspace(log(least), max(float(highest.max()), log(least)), LEVELS + 1, device=highest.device)[:-1]
     covered = len(highest) - torch.searchsorted(highest.sort().values, levels, right=True)
@@ -168,4 +174,6 @@ def best_level(highest: Float[Tensor, "R"], seen: Bool[Tensor, "R"], least: floa
     overlap = hit / (covered + seen.sum() - hit).clamp_min(1)
     best = (overlap >= overlap.max() - 1e-6).nonzero()[:, 0]
     middle = best[len(best) // 2]
-    return float(levels[middle].exp()), float(overlap[middle])
+    near = (overlap >= overlap[middle] - TOLERANCE) & (levels <= levels[middle] + log(RAISE))
+    raised = near.nonzero()[-1, 0] if overlap[middle] > 0 else middle
+    return float(levels[raised].exp()), float(overlap[raised])
