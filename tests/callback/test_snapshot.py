@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -67,7 +66,7 @@ def test_one_of_several_processes_says_that_it_stops(capsys: pytest.CaptureFixtu
     interrupt, trainer, module = Interrupt(), Mock(spec=pl.Trainer, is_global_zero=is_first), pl.LightningModule()
     interrupt.on_train_start(trainer, module)
     try:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     finally:
         interrupt.teardown(trainer, module, "fit")
     assert interrupt.requested and capsys.readouterr().err.count("stopping after this step") == is_first
