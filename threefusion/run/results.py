@@ -152,12 +152,12 @@ def exports(run: Path, results: dict[str, Exported]) -> dict[str, Any]:
 
 
 def scores(config: RunConfig, mesh: Mesh | None) -> dict[str, Any] | None:
-    """The exported mesh against the exact truth, None where the prompt names no toy-world object."""
+    """The exported mesh against the exact truth; None for a user's own shape or if the prompt names no toy-world object."""
     from threefusion.exporter.preview import rasterised_views
     from threefusion.toyworld.score import find_object, score, scoring_cameras
 
     target = find_object(config.text)
-    if target is None or mesh is None:
+    if target is None or mesh is None or getattr(config.parts[-1].geometry, "mesh", None):
         return None
     cameras = scoring_cameras()
     views = rasterised_views(mesh, cameras)
