@@ -105,6 +105,6 @@ def test_training_with_it_brings_the_scene_closer_to_the_picture(tiny, tmp_path,
 
 def test_a_picture_that_is_missing_is_one_line(tiny, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["check", str(tiny), "+loss.reference.image=/nowhere/car.png"])
+        main(["check", str(tiny), "+loss.reference.image=/no/such/car.png"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("/nowhere/car.png: cannot be read as a picture")
+    assert capsys.readouterr().err.startswith("/no/such/car.png: cannot be read as a picture")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from threefusion.guidance.augmentation import backgrounds, crops
 from threefusion.guidance.clip_embedder import ClipEmbedder
@@ -41,9 +38,5 @@ class Clip(Guidance):
                 # black behind a rendered image, grey behind normals
                 behind = 0.0 if self.cfg.input == "image" else 0.5
                 image = image + (1 - opacity) * (backgrounds(views, count, size) - behind)
-            similarity = (self.clip.images(image).view(len(views), count, -1) * self.wanted(prompt)).sum(-1)
+            similarity = (self.clip.images(image).view(len(views), count, -1) * self.clip.wanted(prompt)[:, None]).sum(-1)
         return GuidanceOutput(-similarity.mean(), {"similarity": similarity.detach().mean()})
-
-    def wanted(self, prompt: ViewTexts) -> Float[Tensor, "B 1 D"]:
-        """The unit embedding of every view's texts, mixed by their shares."""
-        return normalize(prompt.weight @ self.clip.rows(prompt), dim=-1)[:, None]

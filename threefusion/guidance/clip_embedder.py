@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from threefusion.guidance.clip_model import embed_images, embed_texts, read_clip, read_preprocessing
 from threefusion.guidance.prior.models import resolve
@@ -53,6 +54,10 @@ class ClipEmbedder(nn.Module):
     def rows(self, prompt: ViewTexts) -> Float[Tensor, "V D"]:
         """Unit vectors of the texts of a batch."""
         return self.texts[[self._rows[text] for text in prompt.texts]]
+
+    def wanted(self, prompt: ViewTexts) -> Float[Tensor, "B D"]:
+        """The unit vector of every view's texts, mixed by their shares."""
+        return normalize(prompt.weight @ self.rows(prompt), dim=-1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClipEmbedder:
         """Follow a move to another device, and nothing else."""

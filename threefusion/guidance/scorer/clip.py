@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from threefusion.guidance.clip_embedder import ClipEmbedder
 from threefusion.guidance.prior.image import resize
@@ -27,9 +26,9 @@ class ClipScorer(Scorer):
         """Encode the texts of the run."""
         self.clip.embed_texts(texts)
 
-    def cosines(self, images: Float[Tensor, "B H W 3"], prompt: ViewTexts) -> Float[Tensor, "B V"]:
-        """The cosine between every view and every text of the batch."""
-        return self.clip.images(resize(images.float(), self.clip.size)) @ self.clip.rows(prompt).T
+    def embed(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B D"]:
+        """Unit vectors of images of any size."""
+        return self.clip.images(resize(images.float(), self.clip.size))
 
 
 class Similarity(ClipScorer):
@@ -37,8 +36,7 @@ class Similarity(ClipScorer):
 
     def forward(self, images: Float[Tensor, "B H W 3"], prompt: ViewTexts) -> Float[Tensor, "B"]:
         """Between -1 and 1."""
-        wanted = normalize(prompt.weight @ self.clip.rows(prompt), dim=-1)
-        return (self.clip.images(resize(images.float(), self.clip.size)) * wanted).sum(-1)
+        return (self.embed(images) * self.clip.wanted(prompt)).sum(-1)
 
 
 class ViewClass(ClipScorer):
@@ -49,5 +47,5 @@ class ViewClass(ClipScorer):
 
     def forward(self, images: Float[Tensor, "B H W 3"], prompt: ViewTexts) -> Float[Tensor, "B"]:
         """At most 0; the mean over a view's texts by their shares."""
-        logits = self.clip.scale * self.cosines(images, prompt)
+        logits = self.clip.scale * self.embed(images) @ self.clip.rows(prompt).T
         return (prompt.weight * torch.log_softmax(logits, dim=-1)).sum(-1)
