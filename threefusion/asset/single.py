@@ -15,6 +15,7 @@ from torch.nn.functional import grid_sample, pad
 from threefusion.asset.asset import Z_UP, Asset, AssetMaterial, AssetPart, Placement
 from threefusion.asset.read import read_asset
 from threefusion.ops.color import decode_srgb, encode_srgb
+from threefusion.ops.join import join
 from threefusion.types import Mesh
 
 logger = logging.getLogger(__name__)
@@ -55,13 +56,19 @@ def single_mesh(asset: Asset) -> Mesh:
     """
     materials = asset.materials
     if not any("base_color" in materials[part.material].textures for part in asset.parts):
-        return _joined([replace(part.mesh, uv=None, colors=_plain(part, materials[part.material])) for part in asset.parts])
+        return join(
+            [replace(part.mesh, uv=None, colors=_plain(part, materials[part.material])) for part in asset.parts], "colors"
+        )
     if any(part.mesh.colors is not None for part in asset.parts):
-        return _joined([replace(part.mesh, uv=None, colors=_sampled(part, materials[part.material])) for part in asset.parts])
+        return join(
+            [replace(part.mesh, uv=None, colors=_sampled(part, materials[part.material])) for part in asset.parts], "colors"
+        )
     tiles = {index: _tile(asset, index) for index in sorted({part.material for part in asset.parts})}
     if len(tiles) == 1:
         (tile,) = tiles.values()
-        return replace(_joined([tile.mapped(part.mesh) for part in asset.parts]), textures={"base_color": tile.image})
+        return replace(
+            join([tile.mapped(part.mesh) for part in asset.parts], "uv", "colors"), textures={"base_color": tile.image}
+        )
     atlas, corners = _stacked([tile.image for tile in tiles.values()])
     size = torch.tensor(atlas.shape[1::-1])
     meshes = []
@@ -70,7 +77,7 @@ def single_mesh(asset: Asset) -> Mesh:
         mesh, image = tiles[part.material].mapped(part.mesh), tiles[part.material].image
         pixel = torch.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], 1) * torch.tensor(image.shape[1::-1]) + corners[position]
         meshes.append(replace(mesh, uv=torch.stack([pixel[:, 0] / size[0], 1 - pixel[:, 1] / size[1]], 1)))
-    return replace(_joined(meshes), textures={"base_color": atlas})
+    return replace(join(meshes, "uv", "colors"), textures={"base_color": atlas})
 
 
 @dataclass(frozen=True)
@@ -152,14 +159,3 @@ def _sampled(part: AssetPart, material: AssetMaterial) -> Float[Tensor, "V 3"]:
     image = material.textures["base_color"].permute(2, 0, 1)[None]
     texels = grid_sample(image, where, align_corners=False, padding_mode="border")[0, :, 0].T
     return encode_srgb(decode_srgb(texels) * decode_srgb(colors))
-
-
-def _joined(meshes: Sequence[Mesh]) -> Mesh:
-    """Meshes that all have colours or all have texture coordinates as one."""
-    first = torch.tensor([0, *(len(mesh.vertices) for mesh in meshes)]).cumsum(0).tolist()
-    return Mesh(
-        torch.cat([mesh.vertices for mesh in meshes]),
-        torch.cat([mesh.faces + start for mesh, start in zip(meshes, first, strict=False)]),
-        uv=None if meshes[0].uv is None else torch.cat([mesh.uv for mesh in meshes]),
-        colors=None if meshes[0].colors is None else torch.cat([mesh.colors for mesh in meshes]),
-    )

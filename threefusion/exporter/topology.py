@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from threefusion.ops.collapse import collapse_edges
+from threefusion.ops.join import join
 from threefusion.types import Mesh
 
 TAUBIN = (0.5, -0.53)
@@ -86,16 +87,7 @@ def main_components(mesh: Mesh, smallest: float) -> tuple[Mesh, float]:
     parts = components(mesh)
     enclosed = [max(signed_volume(part), 0.0) for part in parts]
     kept = [i for i, volume in enumerate(enclosed) if i == 0 or volume >= max(smallest * enclosed[0], 1e-30)]
-    return _joined([parts[i] for i in kept]), 1 - sum(enclosed[i] for i in kept) / max(sum(enclosed), 1e-30)
-
-
-def _joined(parts: list[Mesh]) -> Mesh:
-    """Several meshes as one."""
-    first = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])]).tolist()
-    return Mesh(
-        torch.cat([part.vertices for part in parts]),
-        torch.cat([part.faces + start for part, start in zip(parts, first, strict=True)]),
-    )
+    return join([parts[i] for i in kept]), 1 - sum(enclosed[i] for i in kept) / max(sum(enclosed), 1e-30)
 
 
 def smooth(mesh: Mesh, passes: int) -> Mesh:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from threefusion.geometry.normals import vertex_normals
 from threefusion.geometry.settings import TexturedMeshConfig
 from threefusion.geometry.texels import covered_texels, wraps_of
 from threefusion.ops.color import decode_srgb, encode_srgb
+from threefusion.ops.join import join
 from threefusion.types import Mesh
 
 if TYPE_CHECKING:
@@ -142,15 +143,15 @@ def painted(cfg: TexturedMeshConfig, context: BuildContext) -> Painted:
 
 def joined(asset: Asset) -> tuple[Mesh, Int[Tensor, "F"]]:
     """All parts as one mesh with normals and colours, white where a part has none, and the material of each face."""
-    first = np.cumsum([0, *(len(part.mesh.vertices) for part in asset.parts)]).tolist()
-    meshes = [part.mesh for part in asset.parts]
-    mesh = Mesh(
-        torch.cat([mesh.vertices for mesh in meshes]),
-        torch.cat([mesh.faces + start for mesh, start in zip(meshes, first, strict=False)]),
-        torch.cat([smooth_normals(mesh) if mesh.normals is None else mesh.normals for mesh in meshes]),
-        torch.cat([mesh.uv for mesh in meshes]),
-        colors=torch.cat([torch.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors for mesh in meshes]),
-    )
+    meshes = [
+        replace(
+            mesh,
+            normals=smooth_normals(mesh) if mesh.normals is None else mesh.normals,
+            colors=torch.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors,
+        )
+        for mesh in (part.mesh for part in asset.parts)
+    ]
+    mesh = join(meshes, "normals", "uv", "colors")
     return mesh, torch.cat([torch.full((len(part.mesh.faces),), part.material) for part in asset.parts])
 
 

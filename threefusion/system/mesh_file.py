@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from threefusion.asset.source import pack
 from threefusion.config import Settings
 from threefusion.exporter.uv import unwrap
 from threefusion.geometry.painted import SIZE, MeshFile, Primitive, smooth_normals
+from threefusion.ops.join import join
 from threefusion.types import Mesh
 
 logger = logging.getLogger(__name__)
@@ -48,19 +49,11 @@ def read_mesh_file(path: Path, radius: float, texture_size: int) -> MeshFile:
             bare[part.material].setdefault(part.primitive, part)
     charts = {}
     for firsts in bare.values():
-        atlas = unwrap(joined(part.mesh for part in firsts.values()), texture_size)
+        atlas = unwrap(join([part.mesh for part in firsts.values()]), texture_size)
         faces = atlas.faces.split([len(part.mesh.faces) for part in firsts.values()])
         charts |= {part.primitive: (part.reversed, atlas, own) for part, own in zip(firsts.values(), faces, strict=True)}
     parts = [part if part.mesh.uv is not None else _mapped(part, *charts[part.primitive]) for part in asset.parts]
     return MeshFile(replace(asset, parts=parts), frozenset(charts), pack(path))
-
-
-def joined(meshes: Iterable[Mesh]) -> Mesh:
-    """Meshes as one, without their attributes."""
-    meshes = list(meshes)
-    first = torch.tensor([0, *(len(mesh.vertices) for mesh in meshes)]).cumsum(0).tolist()
-    faces = [mesh.faces + start for mesh, start in zip(meshes, first, strict=False)]
-    return Mesh(torch.cat([mesh.vertices for mesh in meshes]), torch.cat(faces))
 
 
 def _mapped(part: AssetPart, was_reversed: bool, atlas: Mesh, faces: Int[Tensor, "F 3"]) -> AssetPart:
