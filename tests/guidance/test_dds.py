@@ -60,6 +60,17 @@ def test_other_words_or_another_picture_have_one():
         assert gradient(guidance, image, source, make_batch(2)).abs().min() > 0
 
 
+def test_view_and_source_have_guidance_at_the_same_times():
+    image, source = pictures(), pictures(seed=1)
+    found = {}
+    for name, scale, low in (("guided", 7.5, 0.0), ("outside", 7.5, 1.0), ("plain", 1.0, 0.0)):
+        guidance = dds(scale=scale, guidance_t_min=Schedule.constant(low))
+        guidance.embeddings = texts()
+        found[name] = gradient(guidance, image, source, make_batch(2))
+        assert guidance.prior.evaluations.images == (8 if name == "guided" else 4)
+    assert torch.equal(found["outside"], found["plain"]) and not torch.allclose(found["guided"], found["plain"])
+
+
 def test_an_identical_pair_has_none_on_latents_that_are_drawn(pipelines):
     prior = LatentPrior(LatentConfig(model=str(pipelines["sd-epsilon"]), dtype="float32", posterior="sample"))
     guidance, image = dds(prior, scale=7.5, source_prompt=TARGET), pictures(size=32)

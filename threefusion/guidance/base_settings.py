@@ -41,9 +41,19 @@ class DiffusionGuidanceConfig(GuidanceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for step in [step for step, _ in self.t_min.knots + self.t_max.knots]:
-            if self.t_min(step) > self.t_max(step):
-                raise ValueError(f"t_min: expected at most t_max at every step; at step {step} it is larger")
+        check_order(self, "t_min", "t_max")
+
+
+def check_order(cfg: Settings, low: str, high: str) -> None:
+    """Check that of two scheduled bounds the lower one is never above the other.
+
+    Raises:
+        ValueError: it is.
+    """
+    lows, highs = getattr(cfg, low), getattr(cfg, high)
+    for step, _ in lows.knots + highs.knots:
+        if lows(step) > highs(step):
+            raise ValueError(f"{low}: expected at most {high} at every step; at step {step} it is larger")
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,11 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
 
     guidance_scale: Schedule = bounded(Schedule.constant(101.0), -1e6, 1e6)
     """Strength of the prompt in the contrast; under `cfg` uncond + scale (text - uncond): DreamFusion's ω = 100 is 101 here."""
+    guidance_t_min: Schedule = bounded(Schedule.constant(0.0), 0, 1)
+    """Lowest timestep at which the contrast applies, as a fraction like `t_min`, included; below, views are evaluated under the
+    text alone, as at a scale of 1."""
+    guidance_t_max: Schedule = bounded(Schedule.constant(1.0), 0, 1)
+    """Highest timestep at which the contrast applies, included."""
     contrast: Settings = slot("contrast", "cfg")
     """Which predictions are made, and how they are combined."""
     state: Settings = slot("state", "noised")
@@ -79,6 +94,7 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_order(self, "guidance_t_min", "guidance_t_max")
         if self.ancestral and self.denoising_steps == 1:
             raise ValueError("ancestral: only with denoising_steps above 1")
         if self.rescale and self.denoising_steps > 1:
@@ -87,8 +103,9 @@ class ScoreDistillationConfig(DiffusionGuidanceConfig):
             raise ValueError("image_weight: not with input latents, which are no image")
         if getattr(self.contrast, "is_direction", False):
             unread = dict(
-                scorer=None, denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=Schedule.constant(0.0), baseline="noise"
-            )
+                scorer=None, denoising_steps=1, rescale=0.0, clamp_x0=None, image_weight=NEVER, baseline="noise",
+                guidance_t_min=NEVER, guidance_t_max=Schedule.constant(1.0),
+            )  # fmt: skip
             for name, value in unread.items():
                 if getattr(self, name) != value:
                     raise ValueError(f"{name}: only with a contrast that predicts the noise; this one is a direction")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from threefusion.guidance.contrast.contrast import Contrast
-from threefusion.guidance.denoiser import Denoiser
+from threefusion.guidance.denoiser import ALWAYS, Denoiser
 from threefusion.guidance.noised import NoisedViews
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.score import ScoreDistillation
@@ -39,7 +39,8 @@ class Bridge(ScoreDistillation):
         mix = self.cfg.mix(views.step)
         if mix == 0:
             return super().combined(noised, denoiser, views)
-        second = mix * replace(denoiser, contrast=self.modifiers, scale=self.cfg.modifiers_scale(views.step)).combined(noised)
+        scale = self.cfg.modifiers_scale(views.step)
+        second = mix * replace(denoiser, contrast=self.modifiers, scale=scale, interval=ALWAYS).combined(noised)
         return second if mix == 1 else (1 - mix) * super().combined(noised, denoiser, views) + second
 
     def baseline(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, "B C h w"]:

@@ -19,7 +19,7 @@ from threefusion.guidance.settings import DDSConfig
 from threefusion.types import RenderOutput, ViewBatch, ViewTexts, Want
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairDenoiser(Denoiser):
     """The prior with the prompt of the edited views, and what they are edited from."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from threefusion.guidance.contrast.cfg import ClassifierFreeGuidance
@@ -17,6 +17,8 @@ from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.prior.schedule import NoiseSchedule
 
 PLAIN = ClassifierFreeGuidance(CFGConfig())
+ALWAYS = (0.0, 1.0)
+"""The interval of all times."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Denoiser:
     scale: float
     step: int
     """The optimiser step, for schedules."""
+    interval: tuple[float, float] = ALWAYS
+    """Times at which the contrast applies, both included; at others the prediction is that under the text."""
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -37,7 +41,14 @@ class Denoiser:
 
     def predictions(self, views: NoisedViews) -> Predictions:
         """The predictions that the contrast needs, by condition."""
-        return predict(self.prior, views.z, views.t, self.contrast.conditions(self.prompt, self.scale, self.step))
+        conditions = self.contrast.conditions(self.prompt, self.scale, self.step)
+        return predict(self.prior, views.z, views.t, conditions, self.is_guided(views.t))
+
+    def is_guided(self, t: Float[Tensor, "B"]) -> Bool[Tensor, "B"] | None:
+        """Whether the contrast applies at each time; None if it always does."""
+        low, high = self.interval
+        # a mask on a GPU makes the host wait once, since the size of the batch depends on it
+        return None if self.interval == ALWAYS else (low <= t) & (t <= high)
 
     def combine(self, predicted: Predictions, views: NoisedViews) -> Float[Tensor, "B C h w"]:
         """The contrast of predictions at these views."""

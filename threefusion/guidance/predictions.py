@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -17,16 +17,29 @@ Predictions = dict[str, Float[Tensor, "B C h w"]]
 
 
 def predict(
-    prior: DiffusionPrior, z: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], conditions: Mapping[str, Conditioning]
+    prior: DiffusionPrior,
+    z: Float[Tensor, "B C h w"],
+    t: Float[Tensor, "B"],
+    conditions: Mapping[str, Conditioning],
+    guided: Bool[Tensor, "B"] | None = None,
 ) -> Predictions:
-    """The predicted noise under each condition, from one call of the network on `len(conditions) * B` items.
+    """The predicted noise under each condition, from one call of the network on at most `len(conditions) * B` items.
 
-    Items are laid out condition by condition, each holding the whole batch, so that groups of views stay together. States and
-    times are repeated here and nowhere else.
+    Views that are not `guided` are evaluated under "text" alone, and this prediction stands for all others: whatever combines
+    them then returns it. By default all are guided. Items are laid out condition by condition, so that groups of views stay
+    together.
     """
-    count = len(conditions)
-    noise = prior.predict(z.repeat(count, 1, 1, 1), t.repeat(count), Conditioning.cat(list(conditions.values()))).noise
-    return dict(zip(conditions, noise.chunk(count), strict=True))
+    every = torch.arange(len(z), device=z.device)
+    is_padded = guided is not None and prior.fixed_shapes and bool(guided.any())
+    some = every if guided is None or is_padded else every[guided]
+    rows = {name: every if name == "text" else some for name in conditions}
+    index = torch.cat(list(rows.values()))
+    noise = prior.predict(z[index], t[index], Conditioning.cat([conditions[name][row] for name, row in rows.items()])).noise
+    predicted = dict(zip(rows, noise.split([len(row) for row in rows.values()]), strict=True))
+    if guided is None:
+        return predicted
+    text, mask = predicted["text"], guided.view(-1, 1, 1, 1)
+    return {name: torch.where(mask, text.index_copy(0, rows[name], part), text) for name, part in predicted.items()}
 
 
 def cfg_combine(uncond: Float[Tensor, "B *shape"], cond: Float[Tensor, "B *shape"], scale: float) -> Float[Tensor, "B *shape"]:

@@ -83,9 +83,10 @@ class ScoreDistillation(DiffusionGuidance):
         return GuidanceOutput(loss, metrics | scores | {"t": noised.t.mean()}, self.critic_loss(noised, denoiser, views))
 
     def denoiser(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> Denoiser:
-        """The prior with these views' prompt and the contrast at the scheduled scale."""
-        conditioning = self.embed(prompt, views, render)
-        return Denoiser(self.prior, conditioning, self.contrast, self.cfg.guidance_scale(views.step), views.step)
+        """The prior with these views' prompt and the contrast at the scheduled scale and times."""
+        cfg, step = self.cfg, views.step
+        interval = (cfg.guidance_t_min(step), cfg.guidance_t_max(step))
+        return Denoiser(self.prior, self.embed(prompt, views, render), self.contrast, cfg.guidance_scale(step), step, interval)
 
     def combined(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, "B C h w"]:
         """The contrast; through the clean image where that is solved for, rescaled or clamped."""

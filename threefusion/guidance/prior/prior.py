@@ -57,6 +57,8 @@ class DiffusionPrior(Component):
     """Views that the network denoises jointly; they share one t and lie next to each other in a batch."""
     reads_render: bool = False
     """Whether `condition` needs a render."""
+    fixed_shapes: bool = False
+    """Whether the network is prepared at length for each number of items."""
 
     def __init__(self, cfg=None) -> None:
         super().__init__(cfg)
