@@ -1,6 +1,6 @@
 """`python launch.py …` is the same as the installed command `threefusion …`."""
 
-from threefusion.cli.main import main
+from threefusion.cli.main import program
 
 if __name__ == "__main__":
-    main()
+    program()

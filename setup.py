@@ -68,5 +68,5 @@ setup(
             "setuptools>=70.1",
         ],
     },
-    entry_points={"console_scripts": ["threefusion=threefusion.cli.main:main"]},
+    entry_points={"console_scripts": ["threefusion=threefusion.cli.main:program"]},
 )

@@ -72,3 +72,45 @@ def test_large_blocks_come_from_the_heap():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
     returned, kept_pages = json.loads(done.stdout)
     assert returned < 1000 and kept_pages > 3000
+
+
+PROGRAM = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from threefusion.cli import main
+
+class Object:
+    def __del__(self):
+        print("taken apart", end=" ")
+
+kept, pool = Object(), ThreadPoolExecutor(1)
+pool.submit(time.sleep, 0.05)
+threading.Thread(target=lambda: time.sleep(0.1) or print("thread", end=" ")).start()
+atexit.register(print, "handler", end=" ")
+main.VERBS["list"] = type(main.TRAIN)("", lambda parser: None, lambda arguments: print("command", end=" ") or {code})
+sys.argv[1:] = ["list"]
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_program_ends_after_threads_and_handlers_without_taking_objects_apart(code: int, tmp_path: Path):
+    source = PROGRAM.replace("{code}", str(code))
+    (tmp_path / "own.py").write_text(f"{source}main.program()")
+    (tmp_path / "nested.py").write_text(f"{source}(lambda: main.program())()")
+    ends = {}
+    for name in ("own.py", "nested.py"):
+        done = subprocess.run(
+            [sys.executable, tmp_path / name], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        assert done.returncode == code and not done.stderr
+        ends[name] = done.stdout.split()
+    assert ends["own.py"] == ["command", "thread", "handler"]
+    # what runs the program gets control back
+    assert ends["nested.py"] == ["command", "thread", "handler", "taken", "apart"]
+
+
+def test_a_profiler_of_a_program_reports():
+    done = subprocess.run([sys.executable, "-m", "cProfile", "launch.py", "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert "function calls" in done.stdout and done.returncode == 0
+    done = subprocess.run([sys.executable, "-m", "threefusion", "nonsense"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and "unknown command" in done.stderr

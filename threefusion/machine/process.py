@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
+import threading
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**31 - 1
@@ -35,6 +39,31 @@ def environment_variable(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+def is_outermost(frame: FrameType) -> bool:
+    """Whether `frame` belongs to the program that Python was started with: no debugger, profiler or other program runs it."""
+    outer = frame.f_back
+    while outer is not None and outer.f_globals.get("__name__") == "runpy":  # of `python -m`
+        outer = outer.f_back
+    return outer is None and sys.gettrace() is None and sys.getprofile() is None
+
+
+def end_process(code: int) -> None:
+    """End the process after all that the interpreter's own end runs first: threads, exit handlers, output that is buffered.
+
+    Returns if output cannot be written; the interpreter then says so at its end.
+    """
+    threading._shutdown()
+    with suppress(Exception):  # printed, as at the interpreter's end
+        atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(code)
 
 
 def cores() -> int:
