@@ -83,7 +83,6 @@ def run_watched(file: Path, words: list[str]) -> None:
 
 def measure(root: Path, folder: Path, steps: int, more: list[str]) -> dict[str, float]:
     """What one run of the checkout `root` cost."""
-    every = f"{{output.image_interval: {steps // 5}, output.checkpoint_interval: {steps // 5}}}"
     intervals = [f"output.image_interval={steps // 5}", f"output.checkpoint_interval={steps // 5}"]
     words = ["train", "--config", str(root / "configs" / "quickstart.yaml"), "--out", str(folder / "run")]
     words += [f"trainer.max_steps={steps}", f"facing.steps=[{steps // 5}, {steps // 5 * 2}]", *intervals, *more]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from threefusion.asset.container import open_container
 from threefusion.cli import main as cli
 from threefusion.config import load_config
 from threefusion.errors import UserError
+from threefusion.exporter import preview
 from threefusion.exporter.preview import load_glb
 from threefusion.guidance.prior.models import licence_of
+from threefusion.renderer import views as field_views
 from threefusion.run import results
 from threefusion.run.folder import open_run, write_config
 from threefusion.run.results import disappointments
+from threefusion.types import Mesh
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["exporter.type=mesh", "exporter.resolution=24", "exporter.texture_size=64", "exporter.max_faces=200", "exporter.views=2"]
@@ -180,6 +184,30 @@ def test_no_frames_are_no_turntable(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     assert report["artifacts"]["video"] is None and report["artifacts"]["mesh"] == "mesh/model.glb"
     assert not (run / "turntable.mp4").exists()
+
+
+@pytest.mark.parametrize(("given", "filmed"), [([], "mesh"), (["output.turntable=field"], "field")])
+def test_the_turntable_shows_the_mesh_unless_the_field_is_wanted(run: Path, given, filmed: str, monkeypatch) -> None:
+    monkeypatch.setattr(preview, "mesh_images", lambda mesh, views: of(0.0, views))
+    monkeypatch.setattr(field_views, "render_views", lambda renderer, scene, views: of(1.0, views))
+    shown = []
+    monkeypatch.setattr(results, "film", lambda out, images, count: shown.append((out.name, next(images).max(), count)))
+    monkeypatch.setattr(results, "scores", lambda *_: None)
+    assert cli.run(["train", "--resume", str(run), "trainer.max_steps=13", *given]) == 0
+    assert shown == [("turntable.mp4", {"mesh": 0.0, "field": 1.0}[filmed], 4)]
+
+
+def of(grey: float, views) -> Iterator[torch.Tensor]:
+    """Images of one grey."""
+    yield from torch.full((len(views), 4, 4, 3), grey)
+
+
+def test_a_mesh_without_colours_is_not_filmed() -> None:
+    corner = torch.zeros(3, 3)
+    assert preview.is_coloured(Mesh(corner, torch.arange(3)[None], corner, colors=corner))
+    assert not preview.is_coloured(Mesh(corner, torch.arange(3)[None], colors=corner))
+    assert not preview.is_coloured(Mesh(corner, torch.arange(3)[None], corner))
+    assert not preview.is_coloured(Mesh(corner, torch.arange(3)[None], corner, corner[:, :2], {"normal": corner[None]}))
 
 
 def test_a_run_ends_with_what_may_disappoint(trained: Path) -> None:

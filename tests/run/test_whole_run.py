@@ -48,7 +48,8 @@ def test_an_empty_scene_is_one_sentence_and_keeps_the_run(tiny: Path, tmp_path: 
     assert done.code == 2
     assert "Traceback" not in done.errors
     assert "empty" in done.errors
-    assert json.loads((out / "report.json").read_text())["artifacts"]["mesh"] is None
+    artifacts = json.loads((out / "report.json").read_text())["artifacts"]
+    assert artifacts["mesh"] is None and (out / artifacts["video"]).is_file()  # of the field
     assert list((out / "checkpoints").glob("*.ckpt"))
     assert not list((out / "mesh").iterdir())
     # what was exported before the scene became empty does not stay to be taken for the result; other files do

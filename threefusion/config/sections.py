@@ -18,6 +18,9 @@ class OutputConfig(Settings):
     """Steps between preview images."""
     image_size: int = bounded(128, 1, 4096)
     """Height and width of the preview images, in pixels."""
+    turntable: Literal["mesh", "field"] = "mesh"
+    """What the video at the end shows: the exported mesh, or the trained field, which takes several times as long. The field
+    also where a run exports no mesh."""
     turntable_frames: int = bounded(60, 0, 10_000)
     """Frames of the video of one turn round the result; 0 for no video."""
     turntable_size: int = bounded(256, 2, 4096)

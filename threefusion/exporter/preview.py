@@ -123,6 +123,11 @@ def rasterised_views(mesh: Mesh, cameras: Cameras, cull: bool = False) -> Surfac
     )
 
 
+def is_coloured(mesh: Mesh) -> bool:
+    """Whether it has what `mesh_images` needs: normals, and a base colour everywhere."""
+    return mesh.normals is not None and (mesh.colors is not None if mesh.uv is None else "base_color" in (mesh.textures or {}))
+
+
 def mesh_images(mesh: Mesh, views: ViewBatch, mode: Mode = "albedo") -> Iterator[Float[Tensor, "H W 3"]]:
     """The mesh from each view in turn over white, lit by the views' lights as the material `diffuse` is.
 

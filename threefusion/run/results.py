@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig, Settings
+from threefusion.config.sections import OutputConfig
 from threefusion.errors import UserError
 from threefusion.machine.progress import counted, doing, progress
 from threefusion.machine.video import VIDEOS, write_video
@@ -47,9 +48,6 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     Raises:
         UserError: the scene is empty.
     """
-    from threefusion.camera.orbit import evaluation_orbit
-    from threefusion.renderer.views import render_views
-
     checkpoint = relative(latest_checkpoint(run), run)
     report = report | {"metrics": None, "artifacts": {"mesh": None, "video": None, "checkpoint": checkpoint}}
     try:
@@ -59,22 +57,38 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         files, results = ExportedFiles(run), {}
         # a mesh that an earlier part of the run has exported is not this scene's
         with files.renewing():
-            if frames := config.output.turntable_frames:
-                views = evaluation_orbit(system.camera, frames, config.output.turntable_size)
-                with files.folder(run) as waiting:
-                    film(waiting / "turntable.mp4", render_views(system.renderer, system.scene, views), frames)
-                report["artifacts"]["video"] = "turntable.mp4"
-            for name, exported in export_scene(config, system.scene, system.renderer, files):
-                results[name] = exported
-                report |= exports(run, results)
-                report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
-                print(f"{'mesh' if len(config.exporters) == 1 else name}: {exported.paths[0]}")
+            try:
+                for name, exported in export_scene(config, system.scene, system.renderer, files):
+                    results[name] = exported
+                    report |= exports(run, results)
+                    report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
+                    print(f"{'mesh' if len(config.exporters) == 1 else name}: {exported.paths[0]}")
+            except UserError:  # what cannot be exported can still be looked at
+                report["artifacts"]["video"] = film_turntable(config.output, system, None, files)
+                raise
+            report["artifacts"]["video"] = film_turntable(config.output, system, main_export(results).mesh, files)
         with progress("scores"):
             doing()
             report["metrics"] = scores(config, main_export(results).mesh)
         return disappointments(config, report["metrics"])
     finally:
         write_report(run, report)
+
+
+def film_turntable(output: OutputConfig, system: TextTo3D, mesh: Mesh | None, files: ExportedFiles) -> str | None:
+    """The name of a video of the exported mesh, or of the field if there is no coloured mesh or the config wants it."""
+    from threefusion.camera.orbit import evaluation_orbit
+    from threefusion.exporter.preview import is_coloured, mesh_images
+    from threefusion.renderer.views import render_views
+
+    if not output.turntable_frames:
+        return None
+    views = evaluation_orbit(system.camera, output.turntable_frames, output.turntable_size)
+    of_mesh = output.turntable == "mesh" and mesh is not None and is_coloured(mesh)
+    images = mesh_images(mesh, views) if of_mesh else render_views(system.renderer, system.scene, views)
+    with files.folder(files.run) as waiting:
+        film(waiting / "turntable.mp4", images, len(views))
+    return "turntable.mp4"
 
 
 def disappointments(config: RunConfig, scores: dict[str, Any] | None) -> list[str]:
