@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from threefusion.bench.program import serve
+
 STEP_SECONDS = float(os.environ.get("FAKE_STEP_SECONDS", "0.01"))
 
 
@@ -28,7 +30,7 @@ def train(words: list[str]) -> int:
     config = yaml.safe_load((run / "config.yaml").read_text())
     prompt = config["prompt"]["text"]
     stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     saved = sorted((run / "checkpoints").glob("step-*.ckpt"))
     first = int(saved[-1].stem.split("-")[1]) if saved else 0
     value = float(saved[-1].read_text()) if saved else 0.0
@@ -47,8 +49,13 @@ def train(words: list[str]) -> int:
             return 1
         if "that is killed" in prompt:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "that kills its worker" in prompt:
+            os.kill(os.getppid(), signal.SIGKILL)
+    signal.signal(signal.SIGTERM, before)
     empty = "that is empty" in prompt
-    (run / "report.json").write_text(json.dumps({"artifacts": {"mesh": None if empty else "mesh/model.glb"}, "value": value}))
+    (run / "report.json").write_text(
+        json.dumps({"artifacts": {"mesh": None if empty else "mesh/model.glb"}, "value": value, "process": os.getpid()})
+    )
     if empty:
         print("error: the scene is empty", file=sys.stderr)
         return 2
@@ -79,4 +86,4 @@ def evaluate(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit({"train": train, "eval": evaluate}[sys.argv[1]](sys.argv[2:]))
+    serve(lambda words: {"train": train, "eval": evaluate}[words[0]](words[1:]), bool)

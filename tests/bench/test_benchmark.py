@@ -337,13 +337,14 @@ def test_a_job_that_cannot_start_is_a_failed_cell(plan_file: Callable[..., Path]
 
 
 def test_a_cell_that_is_finished_is_not_touched(tmp_path: Path) -> None:
+    from threefusion.bench.call import WarmProgram
     from threefusion.bench.cell import CellOptions, run_cell
 
     folder = CellFolder(tmp_path)
     folder.run.mkdir()
     folder.write_record(Record("finished", True, evaluated_with(["--views", "3"]), attempts=1))
     (folder.run / "evaluation.json").write_text("{}")
-    assert run_cell(folder, CellOptions(program=("/nowhere",), evaluate=("--views", "3"))) == 0
+    assert run_cell(folder, CellOptions(WarmProgram(("/nowhere",)), evaluate=("--views", "3"))) == 0
     assert folder.record().attempts == 1
 
 

@@ -12,8 +12,10 @@ from fake_cell import COMMAND, at_work
 
 from threefusion.bench.benchmark import run_benchmark
 from threefusion.bench.executor import Job
+from threefusion.bench.folder import cell_folder
 from threefusion.bench.local import LocalExecutor, visible_gpus, workers
 from threefusion.bench.plan import load_plan
+from threefusion.run.folder import read_report
 
 
 def test_each_worker_has_its_gpu_or_its_share_of_cores(
@@ -52,4 +54,25 @@ def test_closing_the_iterator_stops_what_runs(tmp_path: Path) -> None:
     assert next(ending).job == short
     assert at_work(tmp_path)
     ending.close()
+    assert at_work(tmp_path) == []
+
+
+def test_cells_share_a_process_until_one_fails(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    def processes(out: str, *prompts: str) -> list[int]:
+        plan = load_plan(plan_file(variants="{slow: {}}", seeds="[0]", prompts=f"[{', '.join(prompts)}]"), [])
+        run_benchmark(plan, tmp_path / out, LocalExecutor([{}]), command=COMMAND)
+        return [read_report(cell_folder(tmp_path / out, cell).run)["process"] for cell in plan.cells]
+
+    assert len(set(processes("shared", "a ball", "a cube", "a cone"))) == 1
+    first, empty, last = processes("renewed", "a ball", "a ball that is empty", "a cube")
+    assert first == empty != last
+
+
+def test_a_worker_that_is_killed_loses_only_its_cell(plan_file: Callable[..., Path], tmp_path: Path) -> None:
+    prompts = "[a red ball, a ball that kills its worker, a blue cube]"
+    plan = load_plan(plan_file(variants="{slow: {}}", seeds="[0]", prompts=prompts), [])
+    run_benchmark(plan, tmp_path / "out", LocalExecutor([{}]), command=COMMAND)
+    records = [cell_folder(tmp_path / "out", cell).record() for cell in plan.cells]
+    assert [record.state for record in records] == ["finished", "failed", "finished"]
+    assert records[1].reason.startswith("the cell's process ended with exit code -9")
     assert at_work(tmp_path) == []

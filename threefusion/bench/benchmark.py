@@ -88,7 +88,8 @@ def _job(plan: Plan, folder: Path, cell: Cell, command: Sequence[str]) -> Job:
     # Wherever the current directory is, the child must find the package that this process runs.
     roots = [str(Path(threefusion.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"PYTHONPATH": os.pathsep.join(roots)}
-    return Job(str(cell), (*command, str(target.path), *plan.evaluation.words()), target.output, Path.cwd(), environment)
+    own = (str(target.path), *plan.evaluation.words())
+    return Job(str(cell), (*command, *own), target.output, Path.cwd(), environment, len(own))
 
 
 def _mark_if_died(target: CellFolder, ended: Ended) -> None:

@@ -1,4 +1,4 @@
-"""Trains and evaluates one cell: `python -m threefusion.bench.cell FOLDER`. Loads no torch.
+"""Trains and evaluates cells: `python -m threefusion.bench.cell FOLDER` one, without a folder those of requests. Loads no torch.
 
 It can be started any number of times: finished work is kept, an interrupted run is resumed from its newest checkpoint.
 """
@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import queue
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 import threading
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from threefusion.bench.call import Call, WarmProgram
 from threefusion.bench.folder import CellFolder, Record, evaluated_with
+from threefusion.bench.requests import Client
 from threefusion.machine.files import locked
-from threefusion.run.folder import RUN_VARIABLE, latest_checkpoint
+from threefusion.run.folder import latest_checkpoint
 
-PROGRAM = (sys.executable, "-m", "threefusion")
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a run that was interrupted, not of a failure."""
 EMPTY_SCENE = 2
@@ -31,7 +34,7 @@ EMPTY_SCENE = 2
 class CellOptions:
     """How a cell is run."""
 
-    program: tuple[str, ...] = PROGRAM
+    call: Call
     train: tuple[str, ...] = ()
     """Further arguments of `train`."""
     evaluate: tuple[str, ...] = ()
@@ -40,18 +43,56 @@ class CellOptions:
     """Set by a signal to stop."""
 
 
-def main() -> None:
-    """Run the cell in the given folder; further arguments are passed to `eval`."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--anyway", action="store_true", help="train although the prior does not know the prompt's words")
-    arguments, evaluate = parser.parse_known_args()
-    options = CellOptions(train=("--anyway",) if arguments.anyway else (), evaluate=tuple(evaluate))
-    exit_with_parent()
+def main(program: WarmProgram | None = None) -> None:
+    """Run the cell in the given folder, or the cells that requests name; further arguments are passed to `eval`."""
+    stopped, call = threading.Event(), program or WarmProgram()
     # Handlers, unlike ignored signals, are not inherited: the run receives SIGTERM itself, saves and exits.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: options.stopped.set())
-    sys.exit(run_cell(CellFolder(arguments.folder), options))
+        signal.signal(number, lambda *_: stopped.set())
+    arguments, evaluate = parsed(sys.argv[1:])
+    if arguments.folder is None:
+        work(call, stopped)
+    else:
+        exit_with_parent()
+        sys.exit(run(arguments, evaluate, call, stopped))
+
+
+def parsed(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments of a cell, and those of its evaluation."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--anyway", action="store_true", help="train although the prior does not know the prompt's words")
+    return parser.parse_known_args(words)
+
+
+def run(arguments: argparse.Namespace, evaluate: Sequence[str], call: Call, stopped: threading.Event) -> int:
+    """The exit code of a cell."""
+    train = ("--anyway",) if arguments.anyway else ()
+    return run_cell(CellFolder(arguments.folder), CellOptions(call, train, tuple(evaluate), stopped))
+
+
+def work(call: Call, stopped: threading.Event) -> None:
+    """Run the cells that requests name, one after the other, until the sender exits."""
+    client, waiting = Client(), queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(client, waiting), daemon=True).start()
+    while True:
+        request = waiting.get()
+        with open(request["log"], "ab", buffering=0) as log:
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+        try:
+            code = run(*parsed([*sys.argv[1:], *request["words"]]), call, stopped)
+        except Exception:
+            traceback.print_exc()
+            code = 1
+        client.answer(code=code)
+
+
+def _receive(client: Client, waiting: queue.SimpleQueue) -> None:
+    """Pass requests on; kill this process and its run when the sender exits."""
+    for request in client.requests():
+        waiting.put(request)
+    os.killpg(0, signal.SIGKILL)
 
 
 def exit_with_parent() -> None:
@@ -90,7 +131,7 @@ def _train(folder: CellFolder, record: Record, options: CellOptions) -> tuple[in
         words = ["--config", str(folder.settings), "--out", str(folder.run)]
     # the report of an attempt that was interrupted during export says that there is no mesh
     (folder.run / "report.json").unlink(missing_ok=True)
-    code, last_line = _call(folder, [*options.program, "train", *words, *options.train])
+    code, last_line = _call(folder, options.call, ["train", *words, *options.train])
     completed = code == 0 or (code == EMPTY_SCENE and (folder.run / "report.json").is_file())
     if not completed:
         return _failed(folder, record, code, last_line), record
@@ -100,7 +141,7 @@ def _train(folder: CellFolder, record: Record, options: CellOptions) -> tuple[in
 
 
 def _evaluate(folder: CellFolder, record: Record, options: CellOptions) -> int:
-    code, last_line = _call(folder, [*options.program, "eval", str(folder.run), "--json", *options.evaluate])
+    code, last_line = _call(folder, options.call, ["eval", str(folder.run), "--json", *options.evaluate])
     if code:
         return _failed(folder, record, code, last_line)
     if folder.evaluation() is None:
@@ -120,12 +161,11 @@ def _failed(folder: CellFolder, record: Record, code: int, last_line: str) -> in
     return 1
 
 
-def _call(folder: CellFolder, command: list[str]) -> tuple[int, str]:
+def _call(folder: CellFolder, call: Call, words: list[str]) -> tuple[int, str]:
     """The exit code of a command and its last line on stderr."""
-    environment = {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
-    with folder.output.open("ab") as output, folder.errors.open("a+b") as errors:
-        begin = errors.seek(0, os.SEEK_END)
-        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment)
+    begin = folder.errors.stat().st_size if folder.errors.exists() else 0
+    code = call(words, folder.output, folder.errors)
+    with folder.errors.open("rb") as errors:
         errors.seek(begin)
         lines = errors.read().decode(errors="replace").strip().splitlines()
     return code, lines[-1].strip() if lines else ""

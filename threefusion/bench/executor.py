@@ -28,6 +28,14 @@ class Job:
     """Its working directory; absolute."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment of the machine where it runs."""
+    own: int = 0
+    """How many words at the end of the command are this job's alone. Without them the command starts a worker, a process that
+    runs jobs one after the other; 0 if it does not."""
+
+    @property
+    def worker(self) -> tuple[str, ...]:
+        """The command of a worker."""
+        return self.command[: -self.own]
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,28 @@ class Executor(ABC):
         """
 
 
-class Process:
-    """A running job: the leader of its own process group, which ends with it and with its parent."""
+class Running(ABC):
+    """A job at work in a process group."""
+
+    job: Job
+
+    @property
+    @abstractmethod
+    def group(self) -> int:
+        """The number of the process group."""
+
+    @abstractmethod
+    def code(self) -> int | None:
+        """The exit code of the job, None while it runs."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to everything that belongs to the job."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, number)
+
+
+class Process(Running):
+    """A job in a process of its own: the leader of its process group, which ends with it and with its parent."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -65,9 +93,14 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=job.folder,
-                env={**os.environ, **job.environment},
+                env=environment_of(job),
                 start_new_session=True,
             )
+
+    @property
+    def group(self) -> int:
+        """The number of the process."""
+        return self._popen.pid
 
     def code(self) -> int | None:
         """The exit code, None while it runs; its remaining children are killed when it has ended."""
@@ -77,13 +110,8 @@ class Process:
             self._popen.stdin.close()
         return code
 
-    def signal(self, number: int) -> None:
-        """Send a signal to everything that belongs to the job."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, number)
 
-
-def stop(processes: Iterable[Process], grace: float = GRACE_SECONDS) -> None:
+def stop(processes: Iterable[Running], grace: float = GRACE_SECONDS) -> None:
     """Send SIGTERM, and kill processes that still run after `grace` seconds or at a second Ctrl-C."""
     running = list(processes)
     for process in running:
@@ -97,3 +125,8 @@ def stop(processes: Iterable[Process], grace: float = GRACE_SECONDS) -> None:
             process.signal(signal.SIGKILL)
         while any(process.code() is None for process in running):
             time.sleep(0.01)
+
+
+def environment_of(job: Job) -> dict[str, str]:
+    """The whole environment of a job on this machine."""
+    return {**os.environ, **job.environment}

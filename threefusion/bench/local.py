@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from threefusion.bench.executor import Ended, Executor, Job, Process, stop
+from threefusion.bench.executor import Ended, Executor, Job, stop
+from threefusion.bench.worker import Slot
 from threefusion.machine.process import cores
 
 
@@ -22,21 +23,25 @@ class LocalExecutor(Executor):
 
     def submit(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         """Run all jobs, yielding each as it ends."""
-        waiting, free, running = deque(jobs), deque(self.workers), {}
+        slots = [(Slot(), environment) for environment in self.workers]
+        waiting, free, running = deque(jobs), deque(slots), {}
         try:
             while waiting or running:
                 while waiting and free:
-                    job, worker = waiting.popleft(), free.popleft()
-                    running[Process(replace(job, environment={**job.environment, **worker}))] = job, worker
+                    job, (slot, environment) = waiting.popleft(), free.popleft()
+                    started = slot.start(replace(job, environment={**job.environment, **environment}))
+                    running[started] = job, (slot, environment)
                 ended = [(process, code) for process in running if (code := process.code()) is not None]
                 for process, code in ended:
-                    job, worker = running.pop(process)
-                    free.append(worker)
+                    job, place = running.pop(process)
+                    free.append(place)
                     yield Ended(job, code)
                 if not ended:
                     time.sleep(0.05)
         finally:
             stop(running)
+            for slot, _ in slots:
+                slot.close()
 
 
 def workers(jobs: int | None, threads: int) -> list[dict[str, str]]:
