@@ -10,9 +10,10 @@ from torch import nn
 
 from threefusion.geometry.mlp import plain_network
 from threefusion.guidance.prior.precision import processor_has_bfloat16
+from threefusion.ops.backend import BACKENDS
 from threefusion.ops.grid import encode, encode_vjp
 from threefusion.perf.scene import GRID, HIDDEN, OUTPUTS, SEED
-from threefusion.perf.timing import Candidate, on, plain, runnable
+from threefusion.perf.timing import Candidate, on, runnable
 
 
 def encode_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
@@ -41,21 +42,23 @@ def _encode_calls(count: int, device: torch.device) -> dict:
 
 
 def mlp_candidates(points: Sequence[int], device: torch.device) -> Iterator[Candidate]:
-    """The fixed scene's network layer by layer and in pieces, and under autocast to bfloat16 where the device multiplies that."""
-    names = ["torch", "pieces"]
+    """The fixed scene's network layer by layer, in pieces and by the kernels of other backends, and under autocast to bfloat16
+    where the device multiplies that."""
+    names = ["torch", "pieces", *runnable(device, "relu_network")[1:]]
     if device.type == "cuda" or processor_has_bfloat16():
         names.append("torch-bfloat16")
     for count in points:
         for name in names:
             for case, backward in (("forward+backward", True), ("forward", False)):
                 call = _mlp_call(count, name, backward, device)
-                yield Candidate(name, case, {"points": count}, plain(call))
+                yield Candidate(name, case, {"points": count}, on(name if name in BACKENDS else "torch", call))
 
 
 def _mlp_call(count: int, name: str, backward: bool, device: torch.device):
     random = torch.Generator().manual_seed(SEED)
     network = plain_network(GRID.width, OUTPUTS, HIDDEN, 1).to(device)
-    encoded = torch.randn(count, GRID.width, generator=random).to(device).requires_grad_(backward)
+    # in the memory layout of an encoding
+    encoded = torch.randn(GRID.width, count, generator=random).to(device).t().requires_grad_(backward)
     cotangent = torch.randn(count, OUTPUTS, generator=random).to(device)
 
     def call() -> None:
@@ -63,7 +66,7 @@ def _mlp_call(count: int, name: str, backward: bool, device: torch.device):
         encoded.grad = None
         precision = torch.autocast(device.type, torch.bfloat16) if name == "torch-bfloat16" else nullcontext()
         with torch.set_grad_enabled(backward), precision:
-            out = network(encoded) if name == "pieces" else nn.Sequential.forward(network, encoded)
+            out = nn.Sequential.forward(network, encoded) if name.startswith("torch") else network(encoded)
         if backward:
             out.backward(cotangent.to(out.dtype))
 

@@ -6,7 +6,8 @@ compile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import numba
@@ -14,12 +15,17 @@ import numpy as np
 from torch import Tensor
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], fastmath: Collection[str] = ()) -> Callable[..., Any]:
     """Compile `function` on its first call; cached on disk if a cache folder is writable."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
     try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        return numba.njit(function, cache=True, **options)
     except RuntimeError:  # neither the package folder nor the user cache is writable
-        return numba.njit(function, nogil=True, error_model="numpy")
+        return numba.njit(function, **options)
+
+
+contracted = partial(compiled, fastmath=("contract", "reassoc", "nsz"))
+"""`compiled` with fused multiply-adds and sums in the order that vectorises: rounding may depend on the processor."""
 
 
 def array(tensor: Tensor) -> np.ndarray:
