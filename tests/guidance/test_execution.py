@@ -123,7 +123,7 @@ def test_an_offloaded_network_answers_the_same_and_keeps_no_copy(pipelines, monk
 
     expected = judgement(latent(pipelines))
     prior = latent(pipelines)
-    monkeypatch.setattr(prior, "prepare", lambda network, **options: Offloaded(network, prior.device, **options))
+    monkeypatch.setattr(prior, "prepare", lambda network, execution, **options: Offloaded(network, prior.device, **options))
     monkeypatch.setattr(Offloaded, "weights", clones)
     assert_same(judgement(prior), expected, 1e-6)
     assert len(copies) > 100

@@ -86,8 +86,18 @@ class Snapshot(pl.Callback):
                     old.unlink()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what the metrics.csv of this moment is recognised by."""
+        """Keep what the metrics.csv of this moment is recognised by, and how `execution: auto` runs networks."""
         checkpoint["metrics_digest"] = trainer.loggers[0].digest
+        checkpoint["executions"] = [prior.chosen for prior in module.priors]
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Run networks as before, because another way rounds differently.
+
+        Raises:
+            UserError: this machine cannot.
+        """
+        for prior, chosen in zip(module.priors, checkpoint.get("executions", ()), strict=False):
+            prior.restore_choice(chosen)
 
 
 class Interrupt(pl.Callback):

@@ -26,7 +26,9 @@ def speed(report: dict[str, Any]) -> str:
     """Steps, seconds, iterations per second and where a step's time went, in one line."""
     rate = f"{report['steps']} steps in {report['seconds']:.1f} s, {report['iterations_per_second']:.3g} iterations/s"
     phases = report["phase_milliseconds_per_step"]
-    return f"{rate}; a step: {as_text(phases)}" if phases else rate
+    others = [name for name in report.get("executions", []) if name != "eager"]
+    network = f"; network on {', '.join(others)}" if others else ""
+    return f"{rate}; a step: {as_text(phases)}{network}" if phases else rate + network
 
 
 def measured_cost(system: TextTo3D, run_cost: RunCost, earlier: dict[str, Any] | None) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def measured_cost(system: TextTo3D, run_cost: RunCost, earlier: dict[str, Any] |
         "peak_memory_bytes": max(total["memory"], known if isinstance(known, int) else 0) or None,
         "network_calls": total["calls"] * processes,
         "network_images": total["images"] * processes,
+        "executions": [prior.execution for prior in system.priors],
     }
 
 
@@ -67,5 +70,6 @@ def total_cost(costs: list[dict[str, Any]]) -> dict[str, Any]:
         "peak_memory_bytes": max(cost["peak_memory_bytes"] or 0 for cost in costs) or None,
         "network_calls": sum(cost["network_calls"] for cost in costs),
         "network_images": sum(cost["network_images"] for cost in costs),
+        "executions": costs[-1].get("executions", []),
         "stages": costs,
     }

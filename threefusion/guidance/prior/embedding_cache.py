@@ -1,7 +1,7 @@
 """Text embeddings on disk, so that a text encoder of gigabytes is loaded once per text and not once per run.
 
-An entry's file name is the digest of everything its content depends on. Files begin with the SHA-256 of the rest and are written
-atomically; one that cannot be read or is damaged counts as missing and is written again.
+An entry's file name is the digest of everything its content depends on. One that cannot be read or is damaged counts as missing
+and is written again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from threefusion.errors import UserError
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.machine.checksums import cache_folder
-from threefusion.machine.files import written
+from threefusion.machine.sealed import read_sealed, write_sealed
 
 logger = logging.getLogger(__name__)
-
-DIGEST = hashlib.sha256().digest_size
 
 
 def embed_texts(encoder: TextEncoder, texts: list[str], folder: Path | None = None) -> Conditioning:
@@ -51,10 +49,7 @@ def read_entry(path: Path) -> Conditioning | None:
     from safetensors.torch import load
 
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
-            raise ValueError("its checksum is wrong")
-        return Conditioning(**{name: value[None] for name, value in load(content[DIGEST:]).items()})
+        return Conditioning(**{name: value[None] for name, value in load(read_sealed(path)).items()})
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, TypeError, ValueError) as error:
@@ -68,7 +63,6 @@ def write_entry(path: Path, entry: Conditioning) -> None:
 
     content = save({name: value[0].contiguous() for name, value in vars(entry).items() if value is not None})
     try:
-        with written(path) as temporary:
-            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        write_sealed(path, content)
     except UserError as error:
         logger.warning("The text embedding cannot be cached: %s", error)

@@ -21,10 +21,12 @@ Call = Callable[..., Any]
 """Takes the network's inputs, tensors all of them, and returns what the network returns."""
 
 
-def runner(network: nn.Module, execution: str, device: torch.device, **options: Any) -> Call:
+def runner(
+    network: nn.Module, execution: str, device: torch.device, identity: str = "", independent: bool = False, **options: Any
+) -> Call:
     """A callable that runs the frozen `network` on `device`: "eager", "compile", "openvino" or "cuda-graph".
 
-    `options` are keywords of its forward method.
+    `options` are keywords of its forward method. `identity` and `independent` are as in `OpenVINONetwork`.
 
     Raises:
         UserError: this machine does not support it.
@@ -36,7 +38,7 @@ def runner(network: nn.Module, execution: str, device: torch.device, **options: 
     if execution == "openvino":
         if device.type != "cpu":
             raise UserError(f"guidance.prior.execution: openvino runs on the CPU, and this run is on {device.type}")
-        return OpenVINONetwork(network, **options)
+        return OpenVINONetwork(network, identity, independent, **options)
     if execution == "compile":
         missing = missing_for_compiling(device)
         if missing:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
+import os
 import sys
-import warnings
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from threefusion.guidance.prior.export import exported, precision_hint
 from threefusion.machine.optional import require
+from threefusion.machine.process import cores
 
-PRECISION = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
-"""OpenVINO's names of the precisions that networks run in."""
+SIZES = (1, 2, 4, 6, 8)
+"""Batch sizes that networks are exported for, if the items of a batch do not depend on each other."""
 
 
 def import_openvino() -> Any:
@@ -27,68 +28,79 @@ def import_openvino() -> Any:
     return require("openvino")
 
 
+def network_threads() -> int:
+    """Threads of a network's call, also where torch does its small work with one: OMP_NUM_THREADS, else this process's cores."""
+    configured = os.environ.get("OMP_NUM_THREADS", "")
+    if configured.isdecimal() and int(configured):
+        return int(configured)
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return max(cores() // processes, 1)
+
+
 class OpenVINONetwork:
     """Calls a frozen network that OpenVINO compiles once for each shape of its inputs, in the network's own precision.
 
-    A call that has to be differentiated runs the network itself. The threads are torch's at the first call of a shape: with other
-    numbers of threads, sums are added in another order.
+    A call that has to be differentiated runs the network itself. If the items of a batch are `independent` of each other, a batch
+    is split and filled up to one of `SIZES`, so that few shapes occur. `identity` is as in `exported`.
     """
 
-    def __init__(self, network: nn.Module, **options: Any) -> None:
+    def __init__(self, network: nn.Module, identity: str = "", independent: bool = False, **options: Any) -> None:
         self.network, self.options = network, options
-        self._compiled: dict[tuple[Any, ...], Callable[..., Tensor]] = {}
+        self.identity, self.independent = identity, independent
+        self.precision = precision_hint(network)
+        self.latest: Compiled | None = None
+        """What the last call ran."""
+        self._compiled: dict[tuple[Any, ...], Compiled] = {}
         import_openvino()
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """What the network returns, in float32."""
+        """What the network returns, in float32: the first of several outputs."""
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*inputs, *self.network.parameters())):
             return self.network(*inputs, **self.options)
+        inputs = tuple(_float32(tensor) for tensor in inputs)
+        if self.independent and len({len(tensor) for tensor in inputs}) == 1:
+            parts = zip(*(tensor.split(SIZES[-1]) for tensor in inputs), strict=True)
+            outputs = [self._run(_filled(part))[: len(part[0])] for part in parts]
+        else:
+            outputs = [self._run(inputs)]
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return (output,) if self.latest.is_tuple else output
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> Tensor:
         key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         if key not in self._compiled:
-            self._compiled[key] = self._compile(inputs)
-        return self._compiled[key](*inputs)
+            self._compiled[key] = Compiled(*exported(self.network, self.options, inputs, self.identity), self.precision)
+        self.latest = self._compiled[key]
+        return self.latest(inputs)
 
-    def _compile(self, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
-        openvino = import_openvino()
-        dtype = next(self.network.parameters()).dtype
-        # weights are read in float32, whose values a lower precision gives back
-        traced = _FirstOutput(copy.deepcopy(self.network).float(), self.options)
-        samples = tuple(_float32(tensor) for tensor in inputs)
-        with torch.no_grad(), warnings.catch_warnings():
-            # shapes are constants on purpose, and OpenVINO traces as torch wishes it no longer did
-            for category in (torch.jit.TracerWarning, DeprecationWarning):
-                warnings.simplefilter("ignore", category)
-            model = openvino.convert_model(traced, example_input=samples, input=[list(tensor.shape) for tensor in samples])
+
+class Compiled:
+    """A network that was exported for inputs of one shape, on as many threads as `network_threads` says.
+
+    Threads are not bound to cores: those of several processes would all be bound to the same ones.
+    """
+
+    def __init__(self, content: bytes, path: Path, precision: dict[str, str]) -> None:
+        self.path, self.is_tuple = path, bool(content[0])
         settings = {
-            "INFERENCE_PRECISION_HINT": PRECISION[dtype],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": network_threads(),
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+            # a blob does not hold it
+            **precision,
         }
-        request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
-        is_tuple = traced.is_tuple
+        self._request = import_openvino().Core().import_model(content[1:], "CPU", settings).create_infer_request()
 
-        def call(*values: Tensor) -> Any:
-            arrays = [_float32(tensor).contiguous().numpy() for tensor in values]
-            result = torch.from_numpy(request.infer(arrays, share_inputs=True)[0])
-            return (result,) if is_tuple else result
-
-        return call
+    def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """The output."""
+        return torch.from_numpy(self._request.infer([tensor.contiguous().numpy() for tensor in inputs], share_inputs=True)[0])
 
 
-class _FirstOutput(nn.Module):
-    """A network whose first output is all that is used."""
-
-    def __init__(self, network: nn.Module, options: dict[str, Any]) -> None:
-        super().__init__()
-        self.network, self.options = network, options
-        self.is_tuple = False
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The first of several outputs, or the only one."""
-        outputs = self.network(*inputs, **self.options)
-        self.is_tuple = isinstance(outputs, tuple)
-        return outputs[0] if self.is_tuple else outputs
+def _filled(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Inputs whose last item is repeated until there are as many as one of `SIZES`."""
+    missing = next(size for size in SIZES if size >= len(inputs[0])) - len(inputs[0])
+    return tuple(torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])]) for tensor in inputs) if missing else inputs
 
 
 def _float32(tensor: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from threefusion.errors import UserError
 from threefusion.guidance.prior.adapter import AdaptedCritic
+from threefusion.guidance.prior.choice import FIRST_STEP, choose, refuse_unavailable
 from threefusion.guidance.prior.conditioning import Conditioning, Target
 from threefusion.guidance.prior.convert import converted
 from threefusion.guidance.prior.critic import Critic
@@ -59,6 +60,11 @@ class PretrainedPrior(DiffusionPrior):
         self._loras: list[Lora] | None = None
         self._settings: dict[str, ModelSettings] = {}
         self._runners: dict[str, Call] = {}
+        self._step = 0
+
+    def on_step(self, step: int, generator: torch.Generator) -> None:
+        """Remember the step."""
+        self._step = step
 
     @property
     def folder(self) -> Path:
@@ -193,15 +199,35 @@ class PretrainedPrior(DiffusionPrior):
         Raises:
             UserError: this machine does not support the configured execution.
         """
-        if name not in self._runners:
-            self._runners[name] = self.prepare(network(), **options)
         with torch.autocast(self.device.type, enabled=False):
+            if name == self.parts[0] and self.may_choose(inputs):
+                self._runners.clear()
+                self.chosen, self._runners[name] = choose(network(), inputs, lambda how: self.prepare(network(), how, **options))
+            if name not in self._runners:
+                self._runners[name] = self.prepare(network(), self.execution, **options)
             return self._runners[name](*inputs)
 
-    def prepare(self, network: nn.Module, **options: Any) -> Call:
-        """A callable that runs a frozen network as configured."""
+    @property
+    def execution(self) -> str:
+        """How networks run: eager while `auto` has not chosen."""
+        return (self.chosen or "eager") if self.cfg.execution == "auto" else self.cfg.execution
+
+    def may_choose(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether it is time for `auto` to choose."""
+        due = self.cfg.execution == "auto" and self.chosen is None and self._step >= FIRST_STEP
+        return due and not any(tensor.requires_grad for tensor in inputs)
+
+    def restore_choice(self, chosen: str | None) -> None:
+        """As in the base class."""
+        if self.cfg.execution == "auto":
+            refuse_unavailable(chosen)
+            super().restore_choice(chosen)
+
+    def prepare(self, network: nn.Module, execution: str, **options: Any) -> Call:
+        """A callable that runs a frozen network in one of the ways of `runner`, or with weights in main memory if configured."""
         if not self.cfg.offload:
-            return runner(network, self.cfg.execution, self.device, **options)
+            identity = repr(replace(self.cfg, execution="eager"))
+            return runner(network, execution, self.device, identity, self.group_size == 1, **options)
         if self.device.type == "cpu":
             raise UserError("guidance.prior.offload: needs an accelerator; on the CPU networks are in main memory anyway")
         return Offloaded(network, self.device, **options)

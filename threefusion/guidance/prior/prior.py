@@ -59,6 +59,8 @@ class DiffusionPrior(Component):
     """Whether `condition` needs a render."""
     fixed_shapes: bool = False
     """Whether the network is prepared at length for each number of items."""
+    chosen: str | None = None
+    """What `execution: auto` has chosen, which a checkpoint holds; None until then."""
 
     def __init__(self, cfg=None) -> None:
         super().__init__(cfg)
@@ -66,6 +68,11 @@ class DiffusionPrior(Component):
         self._networks: dict[str, nn.Module] = {}
         self._device = torch.device("cpu")
         self._schedule: NoiseSchedule | None = None
+
+    @property
+    def execution(self) -> str:
+        """How the network that predicts runs now."""
+        return "eager"
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +106,14 @@ class DiffusionPrior(Component):
 
     def load(self) -> None:
         """Load the networks now rather than at their first use; does nothing the second time."""
+
+    def restore_choice(self, chosen: str | None) -> None:
+        """Go on with what `execution: auto` had chosen before a checkpoint was written.
+
+        Raises:
+            UserError: this machine cannot.
+        """
+        self.chosen = chosen
 
     def weight_bytes(self) -> int:
         """Memory of the loaded networks' weights, in their present precision."""

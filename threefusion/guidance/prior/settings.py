@@ -35,8 +35,8 @@ class PretrainedConfig(Settings):
     """Precision of the U-Net; auto is float16 on a GPU and bfloat16 on processors that have it in hardware."""
     image_size: int | None = bounded(None, 8, 4096)
     """Height and width in pixels that images are resized to for the prior; by default its training size."""
-    execution: Literal["eager", "compile", "openvino", "cuda-graph"] = "eager"
-    """How networks run: eager, through torch.compile, on OpenVINO (CPU), or as CUDA graphs; all but eager start slowly."""
+    execution: Literal["auto", "eager", "compile", "openvino", "cuda-graph"] = "auto"
+    """How networks run: eager, through torch.compile, on OpenVINO (CPU), as CUDA graphs; auto is eager, or OpenVINO if faster."""
     offload: bool = False
     """Keep the networks in main memory and copy their weights to the accelerator for each call: less memory, more time."""
 
@@ -47,7 +47,7 @@ class PretrainedConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.offload and self.execution != "eager":
+        if self.offload and self.execution not in ("auto", "eager"):
             raise ValueError(f"offload: only with execution eager, not {self.execution}")
         if not self.model:
             raise ValueError("model: a folder, a hub id or an alias")
@@ -147,7 +147,7 @@ class LatentConfig(PretrainedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gradient_checkpointing and self.execution != "eager":
+        if self.gradient_checkpointing and self.execution not in ("auto", "eager"):
             raise ValueError(f"gradient_checkpointing: only with execution eager, not {self.execution}")
         if self.gradient_checkpointing and self.offload:
             # what is computed again in the backward pass would find the weights back in main memory
