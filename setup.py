@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["threefusion", "threefusion.*"]), "threefusion.configs"],
     package_dir={"threefusion.configs": "configs"},
-    package_data={"threefusion": ["bundled/**/*"], "threefusion.configs": ["**/*.yaml"]},
+    package_data={"threefusion": ["bundled/**/*", "page/**/*"], "threefusion.configs": ["**/*.yaml"]},
     install_requires=[
         # A bare "torch" would fetch gigabytes of CUDA packages newer than what is tested.
         "torch>=2.5,<2.14",

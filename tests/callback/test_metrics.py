@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from threefusion.callback import metrics
-from threefusion.callback.metrics import CsvMetrics, as_csv, digest_of, read_rows
+from threefusion.callback.metrics import CsvMetrics, as_csv, digest_of
+from threefusion.callback.rows import read_rows
 from threefusion.errors import UserError
 
 

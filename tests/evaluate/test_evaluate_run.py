@@ -16,9 +16,9 @@ from threefusion.evaluate import evaluate as module
 from threefusion.evaluate import evaluate_run, read_evaluation
 from threefusion.evaluate.independence import refuse_guiding_model
 from threefusion.evaluate.keys import JANUS_KEYS, SECTIONS
-from threefusion.evaluate.report import MEASURED
 from threefusion.evaluate.specimens import truth_mesh
 from threefusion.exporter.writers import write_mesh
+from threefusion.page.scores import MEASURED
 from threefusion.run.results import export
 from threefusion.system.scene import build_scene
 from threefusion.toyworld.objects import ToyObject

@@ -3,7 +3,8 @@
 import pytest
 
 from threefusion.evaluate.keys import NO_SHAPE, SECTIONS
-from threefusion.evaluate.report import MEASURED, format_report, format_value, numbers, summaries
+from threefusion.evaluate.report import format_report, format_value, summaries
+from threefusion.page.scores import MEASURED, numbers
 
 
 def result(seed, **values):

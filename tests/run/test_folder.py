@@ -41,6 +41,7 @@ def begun(out: Path) -> dict[str, bytes]:
     new_run_folder(load_config(QUICKSTART, []), out)
     (out / "metrics.csv").write_text("step,loss\n9,0.5\n")
     (out / "images" / "000000.png").touch()
+    (out / "index.html").touch()
     (out / ".report.99999999999.tmp.json").touch()
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
@@ -48,7 +49,7 @@ def begun(out: Path) -> dict[str, bytes]:
 def test_a_folder_without_a_checkpoint_can_be_named_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    assert len(begun(out)) == 6
+    assert len(begun(out)) == 7
     config = load_config(QUICKSTART, ["seed=7"])
     assert open_run(new_run_folder(config, out)) == config
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [".lock", "config.yaml", "environment.json"]

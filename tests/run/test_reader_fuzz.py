@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threefusion.callback.metrics import CsvMetrics, read_rows
+from threefusion.callback.metrics import CsvMetrics
+from threefusion.callback.rows import read_rows
 from threefusion.errors import UserError
 from threefusion.run.checkpoint import read_checkpoint
 from threefusion.run.folder import read_report

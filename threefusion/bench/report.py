@@ -10,6 +10,7 @@ from typing import Any
 from threefusion.bench.plan import Plan
 from threefusion.bench.statistics import Comparison, Estimate, by_prompt, compare, estimate
 from threefusion.bench.table import Row, Table, chosen_columns, collect
+from threefusion.page.scores import number
 
 LEVEL = 0.05
 """Corrected p below which a difference is significant."""
@@ -88,12 +89,6 @@ def as_data(report: Report, folder: Path) -> dict[str, Any]:
         "variants": estimates,
         "comparisons": [asdict(comparison) for comparison in report.comparisons],
     }
-
-
-def number(value: float, beside: float | None = None) -> str:
-    """Three decimals, fewer for what is large; `beside` is the number whose decimals it shares, if not its own."""
-    size = abs(value if beside is None else beside)
-    return f"{value:,.{0 if size >= 1000 else 1 if size >= 20 else 3}f}"
 
 
 def numbers(row: Row, columns: Sequence[str]) -> list[str]:

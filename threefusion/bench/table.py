@@ -11,8 +11,8 @@ from typing import Any
 
 from threefusion.bench.folder import cell_folder
 from threefusion.bench.plan import ATTEMPTS, Plan
-from threefusion.evaluate.report import numbers
 from threefusion.machine.files import numbered
+from threefusion.page.scores import numbers
 
 USUAL_COLUMNS = (
     "text_image.r_precision",

@@ -14,6 +14,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from threefusion.callback.rows import read_rows
 from threefusion.machine.files import cannot_write, set_aside, written
 
 
@@ -88,28 +89,6 @@ class CsvMetrics(Logger):
             with written(self.path) as temporary:
                 temporary.write_bytes(as_csv([dict(zip(columns, columns, strict=True)), *earlier, *self.rows], columns))
         self.columns, self.rows = columns, []
-
-
-def read_rows(path: Path) -> tuple[list[dict[str, str]], bool]:
-    """The rows of a metrics.csv, and whether something in it is none; its last line does not count, a crash may cut it short."""
-    if not path.is_file():
-        return [], path.exists()
-    text = path.read_bytes().decode(errors="replace")
-    try:
-        columns, *lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
-    except (csv.Error, ValueError):
-        return [], "\n" in text
-    rows = [dict(zip(columns, line, strict=True)) for line in lines if len(line) == len(columns)]
-    rows = [row for row in rows if is_row(row)]
-    return rows, len(rows) < len(lines)
-
-
-def is_row(row: dict[str, str]) -> bool:
-    """Whether it has a step, and numbers or nothing."""
-    try:
-        return row.get("step", "").isdecimal() and all(value == "" or float(value) is not None for value in row.values())
-    except ValueError:
-        return False
 
 
 def digest_of(rows: Iterable[Mapping[str, Any]], before: int = 0) -> int:

@@ -40,11 +40,13 @@ def eval_command(arguments: argparse.Namespace) -> int:
     from threefusion.evaluate.evaluate import evaluate_run
     from threefusion.evaluate.report import format_report, summaries
     from threefusion.machine.progress import progress
+    from threefusion.run.page import refresh_page
 
     results = []
     for folder in configs:
         with progress(str(folder)):
             results.append(evaluate_run(folder, arguments.views, arguments.clip, captions))
+        refresh_page(folder, configs[folder])
     summary = summaries(zip(map(without_seed, configs.values()), results, strict=True))
     if arguments.json:
         print(json.dumps({"runs": results, "summaries": summary}, indent=2, ensure_ascii=False))

@@ -10,6 +10,7 @@ from threefusion.cli.bench import BENCH
 from threefusion.cli.check import CHECK
 from threefusion.cli.components import DESCRIBE, DOCTOR, LIST
 from threefusion.cli.eval import EVAL
+from threefusion.cli.gallery import GALLERY
 from threefusion.cli.init import INIT
 from threefusion.cli.parser import overview, parse
 from threefusion.cli.perf import PERF
@@ -89,6 +90,7 @@ VERBS = {
     "export": EXPORT,
     "bench": BENCH,
     "eval": EVAL,
+    "gallery": GALLERY,
     "perf": PERF,
     "plan": PLAN,
     "init": INIT,

@@ -86,10 +86,12 @@ def export_command(arguments: argparse.Namespace) -> int:
         baked = f"{PROGRAM} export {folder} exporter=mesh --format {' '.join(formats)}"
         raise UserError(f"--format: the exporter of {folder} writes one format. Textures can be baked into others: {baked}")
     prepare_process()
+    from threefusion.run.page import refresh_page
     from threefusion.run.results import export
 
     for path in export(folder, config, changes):
         print(path)
+    refresh_page(folder)
     return 0
 
 

@@ -30,8 +30,8 @@ _Dumper.add_representer(str, _Dumper.text)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
-def config_to_yaml(config: RunConfig) -> str:
-    """The config as YAML that loads to an equal config, every default written out; `OmegaConf.load` reads it too."""
+def as_tree(config: RunConfig) -> dict[str, Any]:
+    """The config as plain values in the layout of a file, every default written out."""
     tree = plain(replace(config, stages=()))
     tree = {key: tree[key] for key in ("name", "seed")} | tree
     del tree["stages"], tree["plugins"]
@@ -39,7 +39,12 @@ def config_to_yaml(config: RunConfig) -> str:
     if config.stages:
         del tree["trainer"]["max_steps"]
         tree["stages"] = [_stage(config, stage) for stage in config.stages]
-    tree = escaped(tree) | ({"plugins": list(config.plugins)} if config.plugins else {})
+    return tree
+
+
+def config_to_yaml(config: RunConfig) -> str:
+    """The config as YAML that loads to an equal config, every default written out; `OmegaConf.load` reads it too."""
+    tree = escaped(as_tree(config)) | ({"plugins": list(config.plugins)} if config.plugins else {})
     text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=130, default_flow_style=None)
     return f"{ESCAPED_KEY}: true\n{text}" if "\\${" in text or "???" in text else text
 

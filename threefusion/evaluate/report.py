@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from statistics import mean, stdev
 from typing import Any
 
 from threefusion.evaluate.keys import NO_SHAPE
+from threefusion.page.scores import MEASURED, numbers
 
 Result = Mapping[str, Mapping[str, Any]]
 
-MEASURED = ("text_image", "truth", "pathology", "fidelity", "cost")
-"""Sections with numbers."""
 HEADLINES = {
     "truth.geometric_retrieval": "retrieved",
     "truth.silhouette_iou": "silhouette IoU",
@@ -28,12 +26,6 @@ HEADLINES = {
     "cost.seconds": "seconds",
 }
 """Columns of the table of runs."""
-
-
-def numbers(result: Result) -> dict[str, float]:
-    """Finite numbers of an evaluation by `section.key`; True is 1."""
-    values = {f"{section}.{key}": value for section in MEASURED for key, value in result.get(section, {}).items()}
-    return {name: float(v) for name, v in values.items() if isinstance(v, bool | int | float) and math.isfinite(v)}
 
 
 def summaries(results: Iterable[tuple[str, Result]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ LOCK = ".lock"
 """The lock file of a run folder."""
 RUN_VARIABLE = "THREEFUSION_RUN"
 """Names the run folder for the other processes of a multi-device run."""
-BEFORE_CHECKPOINT = re.compile(r"(stages/[^/]+/)?(images/\d+\.png|metrics(\.kept-\d+)?\.csv)|(tensorboard|wandb)/.*")
+BEFORE_CHECKPOINT = re.compile(r"(stages/[^/]+/)?(images/\d+\.png|metrics(\.kept-\d+)?\.csv)|index\.html|(tensorboard|wandb)/.*")
 """Files that a run writes before its first checkpoint."""
 
 

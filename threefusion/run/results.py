@@ -53,7 +53,8 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     try:
         if not config.exporters:
             print(f"pictures: {stage_folders(run, config)[-1] / 'images'}")
-            return disappointments(config, None)
+            report["warnings"] = disappointments(config, None)
+            return report["warnings"]
         files, results = ExportedFiles(run), {}
         # a mesh that an earlier part of the run has exported is not this scene's
         with files.renewing():
@@ -70,7 +71,8 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         with progress("scores"):
             doing()
             report["metrics"] = scores(config, main_export(results).mesh)
-        return disappointments(config, report["metrics"])
+        report["warnings"] = disappointments(config, report["metrics"])
+        return report["warnings"]
     finally:
         write_report(run, report)
 

@@ -54,7 +54,7 @@ def keep_earlier(run: Path, config: RunConfig, first: int) -> None:
             raise UserError(f"--from-stage {name}: stage {stage.name} is not finished. Finish it first: {RESUME} {run}")
     with writing(run):
         # what the run folder holds of the last stage's scene; first the report, which marks the run as finished
-        patterns = ("report.json", LIST, "mesh", "turntable*.mp4")
+        patterns = ("report.json", LIST, "mesh", "turntable*.mp4", "index.html")
         results = [path for pattern in patterns for path in sorted(run.glob(pattern)) if path.is_file() or any(path.iterdir())]
         trained = [folder for folder in reversed(folders[first:]) if folder.is_dir() and any(written_by_training(folder))]
         if not trained:

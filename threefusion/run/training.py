@@ -21,6 +21,7 @@ from threefusion.run.folder import (
     write_report,
     writing,
 )
+from threefusion.run.page import add_page
 from threefusion.run.stages import RESUME, is_finished
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def train(config: RunConfig, run: Path, until: int | None = None) -> int:
                 raise
             print(f"interrupted. Resume with: {RESUME} {run}", file=sys.stderr)
             return 130
+        finally:
+            add_page(run, config)
 
 
 def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int) -> int:
