@@ -105,7 +105,7 @@ def _media(details: RunDetails, mesh: bool, embedded: bool) -> Iterator[Html]:
         yield element(
             "figure",
             _video(details.video) if small else _link(details.video, details),
-            element("figcaption", "The trained scene, a full turn."),
+            element("figcaption", "A full turn."),
         )
 
 
