@@ -22,7 +22,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 ELSEWHERE = {"castex-tiny", "refine-tiny"}
 """Need a mesh file, and export by patching it: see test_shipped_configs.py and tests/run/test_retexture.py."""
 OWN = [path for path in sorted(CONFIGS.glob("*-tiny.yaml")) if path.stem not in ELSEWHERE]
-TINY = ["quickstart-refined", *(path.stem for path in OWN if load_config(path, []).stages)]
+TINY = ["quickstart-quality", *(path.stem for path in OWN if load_config(path, []).stages)]
 SMALL = ["output.turntable_frames=0", "output.image_size=8", "output.checkpoint_interval=1", "trainer.log_every_n_steps=1"]
 SMALL += ["exporter.resolution=32", "exporter.texture_size=64"]
 STEPS = 3
