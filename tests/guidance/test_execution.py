@@ -161,6 +161,27 @@ def test_the_bundled_networks_keep_channels_last_and_attend_by_sdpa(kind, model)
         assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("latent", "sd-epsilon"), ("latent", "sdxl"), ("pixel", "if-6")])
+def test_networks_shaped_as_the_real_ones_run_channels_last_with_sdpa_in_one_call_and_stay_frozen(pipelines, kind, name):
+    """After a move to half precision too, as on a GPU."""
+    prior = build(settings_class("prior", kind)(model=str(pipelines[name]), dtype="bfloat16"))
+    prompt = build(settings_class("prompt", "plain")(text="a red ball"))
+    batch, image = make_batch(2), RGB.clone().requires_grad_()
+    guidance = build(settings_class("guidance", "sds")(), prior)
+    guidance.embed_texts(prompt.texts())
+    prior.load()
+    calls = []
+    prior._networks["unet"].register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    guidance(image_render(image), prompt(batch.camera), batch).loss.backward()
+    assert calls == [4] and image.grad.abs().amax((1, 2, 3)).min() > 0
+    for network in prior._networks.values():
+        assert all(value.grad is None and not value.requires_grad for value in network.parameters())
+        convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+        assert convolutions and all(one.weight.is_contiguous(memory_format=torch.channels_last) for one in convolutions)
+        processors = {type(module.processor).__name__ for module in network.modules() if hasattr(module, "processor")}
+        assert processors and all(processor.endswith("2_0") for processor in processors)
+
+
 def test_no_loss_decodes(pipelines, monkeypatch):
     prior = latent(pipelines)
     monkeypatch.setattr(type(prior), "decode", lambda *_: pytest.fail("decoded"))

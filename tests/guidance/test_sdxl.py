@@ -114,7 +114,9 @@ def test_it_is_no_model_over_pixels(folder):
         _ = prior(folder, "pixel").shape
 
 
-def test_its_autoencoder_is_kept_in_float32(pipelines):
-    own = prior(pipelines["sdxl"], dtype="bfloat16")
-    own._device = torch.device("meta")
-    assert own.vae_dtype == torch.float32 and prior(pipelines["sdxl"]).settings("vae")["force_upcast"]
+def test_its_autoencoder_is_kept_out_of_float16(pipelines):
+    """As in diffusers' own pipeline; bfloat16 has the range of float32."""
+    for dtype, expected in (("float16", torch.float32), ("bfloat16", torch.bfloat16)):
+        own = prior(pipelines["sdxl"], dtype=dtype)
+        own._device = torch.device("meta")
+        assert own.vae_dtype == expected and own.settings("vae")["force_upcast"]

@@ -24,17 +24,19 @@ def missing_priors(config: RunConfig) -> list[Settings]:
         ModelError: the name is that of no model, or of a folder that does not exist.
     """
     priors = [getattr(objective, "prior", None) for objective in config.guidance.values()]
-    return [prior for index, prior in enumerate(priors) if prior not in priors[:index] and _is_missing(prior)]
+    return [prior for index, prior in enumerate(priors) if prior not in priors[:index] and absent_models(prior)]
 
 
-def _is_missing(prior: Settings | None) -> bool:
+def absent_models(prior: Settings | None) -> list[str]:
+    """The names of the models of a prior that would have to be downloaded."""
     cls = None if prior is None else entry_of(prior).load()
-    if not hasattr(cls, "encoder_parts") or local_folder(prior.model) is not None:
-        return False
-    if on_this_machine(prior.model, (*cls.parts, *cls.encoder_parts), prior.revision) is None:
-        return True
-    controls = getattr(prior, "control", ())
-    return any(on_this_machine(control.model, NETWORKS["controlnet"]) is None for control in controls)
+    if not hasattr(cls, "encoder_parts"):
+        return []
+    wanted = [(prior.model, (*cls.parts, *cls.encoder_parts), prior.revision)]
+    wanted += [(control.model, NETWORKS["controlnet"], None) for control in getattr(prior, "control", ())]
+    if autoencoder := getattr(prior, "autoencoder", None):
+        wanted.append((autoencoder, NETWORKS["autoencoder"], None))
+    return [name for name, *of in wanted if local_folder(name) is None and on_this_machine(name, *of) is None]
 
 
 def with_stand_ins(config: RunConfig, missing: list[Settings]) -> RunConfig:
@@ -63,6 +65,7 @@ def has_critic(config: RunConfig, prior: Settings) -> bool:
 def missing_note(prior: Settings, critic: bool = False) -> str:
     """What the plan leaves out because of the missing model; with a `critic`, a copy of it is trained."""
     left_out = "its activations and its critic are not" if critic else "its activations are not"
+    names = " and ".join(absent_models(prior))
     if missing_weights(prior) is None:
-        return f"{prior.model} is not on this machine and its size is unknown: its networks are not counted"
-    return f"{prior.model} is not on this machine: its weights are counted by their number, {left_out}"
+        return f"{names} is not on this machine and its size is unknown: the prior's networks are not counted"
+    return f"{names} is not on this machine: the prior's weights are counted by their number, {left_out}"

@@ -15,7 +15,8 @@ class KnownModel:
     """A model that has an alias."""
 
     prior: str
-    """The registered prior that runs it, `controlnet` for a network beside one, or `clip` for the objective of that name."""
+    """The registered prior that runs it, `controlnet` or `autoencoder` for a network beside one, or `clip` for the objective of
+    that name."""
     licence: str
     sources: tuple[Source, ...] = ()
     """Repositories that hold it, in order of preference; none for a model that comes with the package."""
@@ -35,10 +36,11 @@ NETWORKS = {
     "image-conditioned": ("unet", "scheduler", "vae", "clip_camera_projection"),
     "flow": ("transformer", "scheduler", "vae"),
     "controlnet": (".",),
+    "autoencoder": (".",),
     "clip": (".",),
 }
 """What a model has beside its text encoder, by the prior that runs it."""
-ENCODERS = {"image-conditioned": ("image_encoder", "feature_extractor"), "controlnet": (), "clip": ()}
+ENCODERS = {"image-conditioned": ("image_encoder", "feature_extractor"), "controlnet": (), "autoencoder": (), "clip": ()}
 """What a model has instead of a text encoder, by the prior that runs it."""
 
 _OPENRAIL = "CreativeML OpenRAIL-M or its successor: use restrictions apply"
@@ -47,6 +49,8 @@ _SD_VAE = 83_653_863
 """Parameters of Stable Diffusion's autoencoder."""
 _VAE_16 = 83_819_683
 """Parameters of the autoencoders with 16 latent channels."""
+_TAESD, _TAESD_16 = 2_445_063, 2_458_899
+"""Parameters of the tiny autoencoders with 4 and with 16 latent channels."""
 _ZERO123 = 859_532_484 + _SD_VAE + 593_664
 """Parameters of Zero-1-to-3's U-Net, autoencoder and projection of the pose."""
 
@@ -165,6 +169,10 @@ MODELS: dict[str, KnownModel] = {
         (Source("lllyasviel/control_v11p_sd15_normalbae", "cb7296e6587a219068e9d65864e38729cd862aa8"),),
         361_279_120,
     ),
+    "taesd": KnownModel("autoencoder", "MIT", (Source("madebyollin/taesd"),), _TAESD, half=False),
+    "taesdxl": KnownModel("autoencoder", "MIT", (Source("madebyollin/taesdxl"),), _TAESD, half=False),
+    "taesd3": KnownModel("autoencoder", "MIT", (Source("madebyollin/taesd3"),), _TAESD_16, half=False),
+    "taef1": KnownModel("autoencoder", "MIT", (Source("madebyollin/taef1"),), _TAESD_16, half=False),
 }
 """Models by alias. Any other folder or hub id in the same layout works as well."""
 
@@ -172,9 +180,8 @@ MODELS: dict[str, KnownModel] = {
 def needs(known: KnownModel) -> str:
     """What a model that is not on this machine needs: its licence, and the memory of its networks in half precision."""
     licence = known.licence + (", to be accepted on its page while logged in" if known.gated else "")
-    size = (
-        f"; {known.parameters * 2 / 2**30:.1f} GiB of weights beside the text encoder, in half precision"
-        if known.parameters
-        else ""
-    )
-    return f"licence: {licence}{size}"
+    if not known.parameters:
+        return f"licence: {licence}"
+    mebibytes = known.parameters * 2 / 2**20
+    size = f"{mebibytes / 1024:.1f} GiB" if mebibytes > 100 else f"{mebibytes:.0f} MiB"
+    return f"licence: {licence}; {size} of weights beside the text encoder, in half precision"

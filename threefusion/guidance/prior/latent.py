@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -17,11 +18,14 @@ from threefusion.guidance.prior.files import ModelError
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.ip_adapter import AdaptedUNet, add_adapters, embedding
 from threefusion.guidance.prior.known_models import NETWORKS
-from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width
+from threefusion.guidance.prior.model_settings import ModelSettings, check_text_width, model_settings
+from threefusion.guidance.prior.models import resolve
+from threefusion.guidance.prior.precision import HALF
 from threefusion.guidance.prior.pretrained import PretrainedPrior
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.guidance.prior.sdxl import SizedUNet, XLTextEncoder, check_sizes, image_sizes, is_sized
 from threefusion.guidance.prior.settings import LatentConfig
+from threefusion.guidance.prior.token_merging import merge_tokens
 from threefusion.types import RenderOutput, ViewBatch, Want
 
 
@@ -44,6 +48,18 @@ class LatentPrior(PretrainedPrior):
         """Whether latents are sampled from the posterior."""
         return self.cfg.posterior == "sample"
 
+    def folder_of(self, part: str) -> Path:
+        """As in the base class; another autoencoder's own."""
+        if part == "vae" and self.cfg.autoencoder:
+            return resolve(self.cfg.autoencoder, NETWORKS["autoencoder"])
+        return super().folder_of(part)
+
+    def read_settings(self, part: str) -> ModelSettings:
+        """As in the base class; another autoencoder's own."""
+        if part == "vae" and self.cfg.autoencoder:
+            return model_settings(self.folder_of(part), part, alone=True)
+        return super().read_settings(part)
+
     def check_settings(self, part: str, settings: ModelSettings) -> None:
         """Check also that the autoencoder has what the config asks of it, and that the U-Net takes its latents.
 
@@ -58,6 +74,9 @@ class LatentPrior(PretrainedPrior):
             if tiny and self.cfg.gradient_checkpointing:
                 # diffusers' own checkpointing leaves out the scaling of the image in this class
                 raise settings.error("_class_name", "expected guidance.prior.gradient_checkpointing=false")
+            if self.cfg.autoencoder_dtype == "float16" and settings.get("force_upcast"):
+                problem = "it overflows in float16; expected guidance.prior.autoencoder_dtype=bfloat16, float32 or auto"
+                raise settings.error("force_upcast", problem)
             if (size := self.cfg.image_size) and size % downsampling(settings):
                 raise ModelError(f"guidance.prior.image_size: expected a multiple of {downsampling(settings)}, not {size}")
         if part == "unet":
@@ -136,6 +155,8 @@ class LatentPrior(PretrainedPrior):
             if is_sized(self.settings("unet")):
                 raise self.settings("unet").error("addition_embed_type", "IP-Adapters for Stable Diffusion XL are not supported")
             add_adapters(network, self.cfg.reference)
+        if part == "unet" and self.cfg.token_merging:
+            merge_tokens(network, self.cfg.token_merging, self.shape[1])
         return network
 
     def network_inputs(
@@ -211,6 +232,9 @@ class LatentPrior(PretrainedPrior):
 
     @property
     def vae_dtype(self) -> torch.dtype:
-        """The U-Net's precision on accelerators, unless the autoencoder's settings demand float32; float32 on the CPU."""
-        forced = self.settings("vae").get("force_upcast", False)
-        return torch.float32 if forced or self.device.type == "cpu" else self.dtype
+        """The autoencoder's precision; `auto` is float32 on the CPU, on accelerators that of the U-Net unless this is float16 and
+        the autoencoder's settings say that it would overflow."""
+        if self.cfg.autoencoder_dtype != "auto":
+            return HALF[self.cfg.autoencoder_dtype]
+        overflows = self.dtype == torch.float16 and self.settings("vae").get("force_upcast", False)
+        return torch.float32 if overflows or self.device.type == "cpu" else self.dtype

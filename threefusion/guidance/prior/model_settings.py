@@ -96,13 +96,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def model_settings(folder: Path, part: str) -> ModelSettings:
-    """The settings of the `unet`, `vae` or `scheduler` of the model in `folder`.
+def model_settings(folder: Path, part: str, alone: bool = False) -> ModelSettings:
+    """The settings of the `unet`, `vae` or `scheduler` of the model in `folder`, or of the network that is there `alone`.
 
     Raises:
         ModelError: the file cannot be read, is of an unsupported class, or has a field that diffusers does not know.
     """
-    file = folder / part / ("scheduler_config.json" if part in SCHEDULERS else "config.json")
+    file = folder / ("" if alone else part) / ("scheduler_config.json" if part in SCHEDULERS else "config.json")
     given = ModelSettings(file, read_settings(file))
     name = _class_name(folder, part, given)
     known = class_defaults(name)
@@ -144,7 +144,10 @@ def class_defaults(name: str) -> dict[str, Any]:
     import diffusers
 
     parameters = inspect.signature(getattr(diffusers, name).__init__).parameters.values()
-    return {each.name: each.default for each in parameters if each.name not in ("self", "kwargs")}
+    defaults = {each.name: each.default for each in parameters if each.name not in ("self", "kwargs")}
+    # The default of the class is true, but the files of Stable Diffusion 1 and 2 are older than the field, and their
+    # pipelines encode in float16.
+    return defaults | ({"force_upcast": False} if name == "AutoencoderKL" else {})
 
 
 def check_unet(unet: ModelSettings, image_channels: int = 0, class_embed_type: str | None = None, sized: bool = False) -> None:

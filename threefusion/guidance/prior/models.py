@@ -133,7 +133,11 @@ def recipe(model: str, revision: str | None = None, parts: Sequence[str] = ()) -
     about = needs(MODELS[model]) if model in MODELS else ""
     licence = f" {about[:1].upper()}{about[1:]}." if about else ""
     kind = MODELS[model].prior if model in MODELS else None
-    settings = {"controlnet": f"name {target} in guidance.prior.control", "clip": f"add guidance.model={target} to the command"}
+    settings = {
+        "controlnet": f"name {target} in guidance.prior.control",
+        "autoencoder": f"add guidance.prior.autoencoder={target}",
+        "clip": f"add guidance.model={target} to the command",
+    }
     use = settings.get(kind, f"add guidance.prior.model={target} to the command")
     whole = "." in (NETWORKS[kind] if kind else parts)
     command = download_command(first, target, model in MODELS and MODELS[model].half, whole)

@@ -176,7 +176,11 @@ class PretrainedPrior(DiffusionPrior):
 
     def stored_network(self, part: str, dtype: torch.dtype | None) -> nn.Module:
         """A network as its file has it, by default in the precision of the file."""
-        return read_network(network_class(self.settings(part)["_class_name"]), self.folder / part, dtype)
+        return read_network(network_class(self.settings(part)["_class_name"]), self.folder_of(part), dtype)
+
+    def folder_of(self, part: str) -> Path:
+        """Where the files of a part lie."""
+        return self.folder / part
 
     @property
     def storage(self) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import MISSING, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from threefusion.config.fields import Schedule, Settings, bounded, check_color, located
 from threefusion.guidance.prior.models import local_folder
@@ -134,12 +134,21 @@ class ReferencePicture(Settings):
 class LatentConfig(PretrainedConfig):
     """A pretrained pipeline over latents."""
 
+    merges_tokens: ClassVar[bool] = True
+    """Whether the network is a U-Net whose attention spans one image."""
+
     model: str = "toyworld-latent"
     """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
     posterior: Literal["mode", "sample"] = "mode"
     """An image's latents: the posterior's mode, or a sample of it."""
     gradient_checkpointing: bool = False
     """Recompute the encoder's activations in the backward pass: less memory, more time."""
+    autoencoder: str | None = None
+    """Another autoencoder of the same latents, in place of the model's: a folder, a hub id or an alias, such as `taesd`."""
+    autoencoder_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision of the autoencoder; auto is the U-Net's on a GPU, but float32 where it would overflow, and on the CPU."""
+    token_merging: float = bounded(0.0, 0, 0.75)
+    """Share of the tokens that are merged with similar ones in the self-attention over the largest map, an approximation."""
     control: tuple[ControlNet, ...] = ()
     """ControlNets that see the scene's depth or normals, each `{model: MODEL, what: depth, scale: NUMBER}`."""
     reference: tuple[ReferencePicture, ...] = ()
@@ -152,6 +161,10 @@ class LatentConfig(PretrainedConfig):
         if self.gradient_checkpointing and self.offload:
             # what is computed again in the backward pass would find the weights back in main memory
             raise ValueError("gradient_checkpointing: not together with offload")
+        if os.path.isdir(folder := os.path.expanduser(self.autoencoder or "")):
+            object.__setattr__(self, "autoencoder", os.path.abspath(folder))
+        if self.token_merging and not self.merges_tokens:
+            raise ValueError("token_merging: for U-Nets whose attention spans one image")
         if self.control and type(self) is not LatentConfig:
             raise ValueError("control: ControlNets are for the prior latent")
         if self.reference and (self.control or type(self) is not LatentConfig):
@@ -163,6 +176,8 @@ class LatentConfig(PretrainedConfig):
 class MultiViewConfig(LatentConfig):
     """A pretrained pipeline over the latents of several views around the object at once."""
 
+    merges_tokens: ClassVar[bool] = False
+
     model: str = "mvdream"
     """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
     views: int = bounded(4, 2, 64)
@@ -173,6 +188,8 @@ class MultiViewConfig(LatentConfig):
 @dataclass(frozen=True)
 class FlowConfig(LatentConfig):
     """A pretrained pipeline over latents with a transformer, trained as a rectified flow: Stable Diffusion 3, FLUX.1."""
+
+    merges_tokens: ClassVar[bool] = False
 
     model: str = "stable-diffusion-3-medium"
     """A local folder in the layout of diffusers, a hub id, or an alias (`doctor` lists them)."""
@@ -205,6 +222,8 @@ class ImageConditionedConfig(LatentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.autoencoder:
+            raise ValueError("autoencoder: the reference picture's latents are those of the model's own")
         if self.textual_inversion:
             raise ValueError("textual_inversion: a prior that is conditioned on a picture reads no text")
 
