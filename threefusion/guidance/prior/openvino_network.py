@@ -14,8 +14,9 @@ from threefusion.guidance.prior.export import exported, precision_hint
 from threefusion.machine.optional import require
 from threefusion.machine.process import cores
 
-SIZES = (1, 2, 4, 6, 8)
-"""Batch sizes that networks are exported for, if the items of a batch do not depend on each other."""
+SIZES = (1, 2, 3, 4, 6, 8)
+"""Batch sizes that networks are exported for, if the items of a batch do not depend on each other; 3 is that of two views of
+which one has guidance."""
 
 
 def import_openvino() -> Any:

@@ -143,7 +143,7 @@ class PretrainedPrior(DiffusionPrior):
 
     @property
     def fixed_shapes(self) -> bool:
-        """Whether each shape is compiled by torch or captured; OpenVINO compiles in a fraction of the time."""
+        """Whether each shape is compiled by torch or captured; OpenVINO fills up batches itself."""
         return self.cfg.execution in ("compile", "cuda-graph")
 
     @property
