@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -115,6 +116,16 @@ def test_the_page_is_whole_and_needs_nothing_else(report: Report, tmp_path: Path
 
     picture = Image.open(io.BytesIO(base64.b64decode(found.sources[0].partition(",")[2])))
     assert np.asarray(picture).min() > 250
+
+
+def test_pictures_link_to_the_pages_of_their_runs(report: Report, plan: Plan, tmp_path: Path) -> None:
+    run = cell_folder(tmp_path / "out", plan.cells[2]).run
+    (run / "index.html").touch()
+    write(plan, tmp_path / "out")
+    found = Structure()
+    found.feed((tmp_path / "out/index.html").read_text(encoding="utf-8"))
+    links = [source for source in found.sources if not source.startswith("data:")]
+    assert [tmp_path / "out" / unquote(link) for link in links] == [run / "index.html"]
 
 
 def test_json_holds_cells_means_and_comparisons(report: Report, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def write(plan: Plan, folder: Path) -> Report:
     report = make_report(plan, folder)
     write_atomically(folder / "table.csv", as_csv(report.table))
     write_atomically(folder / "table.md", as_markdown(report))
-    write_atomically(folder / "index.html", as_html(report))
+    write_atomically(folder / "index.html", as_html(report, folder))
     return report
 
 

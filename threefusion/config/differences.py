@@ -12,6 +12,7 @@ from threefusion.config.document import plain_node, read_file
 from threefusion.config.dump import as_tree
 from threefusion.config.fields import Settings
 from threefusion.config.run import RunConfig
+from threefusion.config.values import unescaped
 
 
 def settings_of(config: RunConfig) -> dict[str, str]:
@@ -25,13 +26,13 @@ def saved_settings(path: Path) -> dict[str, str]:
     Raises:
         ConfigError: no such file, or no YAML.
     """
-    return dict(_leaves(plain_node(read_file(path)), ""))
+    return dict(_leaves(unescaped(plain_node(read_file(path))), ""))
 
 
 def changed_settings(config: RunConfig) -> frozenset[str]:
-    """The settings that differ from the defaults of the components in use; all of stages."""
+    """The types of the components in use, and the settings that differ from their defaults; of stages all."""
     before, now = settings_of(with_defaults(replace(config, stages=()))), settings_of(config)
-    return frozenset(path for path, value in now.items() if before.get(path) != value)
+    return frozenset(path for path, value in now.items() if path.endswith(".type") or before.get(path) != value)
 
 
 def with_defaults(settings: Settings) -> Any:
@@ -69,6 +70,4 @@ def _leaves(tree: Any, path: str) -> Iterator[tuple[str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{step}: {_text(number)}" for step, number in value["knots"].items())
-    if isinstance(value, str):
-        return value.replace("\\${", "${")
-    return json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -73,6 +73,16 @@ def escaped(value: Any) -> Any:
     return "\\" + value if re.fullmatch(r"\\*\?\?\?", value) else value
 
 
+def unescaped(value: Any) -> Any:
+    """The plain values that became `value` when they were escaped."""
+    if isinstance(value, dict | list):
+        return {key: unescaped(inner) for key, inner in value.items()} if isinstance(value, dict) else list(map(unescaped, value))
+    if not isinstance(value, str):
+        return value
+    value = re.sub(r"(\\*)\\\$\{", lambda found: found[1][: len(found[1]) // 2] + "${", value)
+    return value[1:] if re.fullmatch(r"\\+\?\?\?", value) else value
+
+
 def plain(value: Any) -> Any:
     """Settings, or a field's value, as numbers, text, lists and dictionaries; `type` first."""
     if isinstance(value, Schedule):

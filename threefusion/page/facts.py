@@ -58,7 +58,7 @@ class RunDetails:
     changes: tuple[tuple[str, str, str], ...] = ()
     """Settings that differ from it: path, value there, value of the run."""
     set_: frozenset[str] = frozenset()
-    """Settings that differ from the defaults in the code."""
+    """Types of components, and settings that differ from the defaults in the code."""
     commands: tuple[tuple[str, str], ...] = ()
     """What each does, and the command."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -130,7 +130,7 @@ def _previews(details: RunDetails) -> Html:
     return element(
         "section",
         element("h2", "Over the training"),
-        element("p", "Four sides in unlit colour, and their normals below."),
+        element("p", "Four sides in unlit colour, and their normals below; in two dimensions, the pictures themselves."),
         element("img", src=pictures[-1], alt=f"The scene at step {steps[-1]}", id="preview"),
         bar if last else "",
         data_block("previews", {"steps": steps, "pictures": pictures}),
@@ -218,7 +218,7 @@ def _config(details: RunDetails) -> Iterator[Html]:
     only = element(
         "label",
         element("input", type="checkbox", id="only-set", checked=True),
-        " Only what differs from the defaults in the code",
+        " Only components and what differs from their defaults",
     )
     words = element("label", "Filter ", element("input", type="search", id="filter"))
     yield element(

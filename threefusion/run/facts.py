@@ -158,9 +158,12 @@ def differences_from_base(argv: Any, config: RunConfig | None) -> tuple[str, tup
     name = next((word.removeprefix("--config=") for word in words if word.startswith("--config=")), name)
     if not name or config is None:
         return "", ()
-    path = Path(name) if Path(name).exists() else SHIPPED / Path(name).name
+    # as `configs/quickstart.yaml`, where the run was started in a clone and this is another folder
+    shipped = SHIPPED.parent / name
     try:
-        before = settings_of(load_config(path, [], started=True))
+        before = settings_of(
+            load_config(shipped if not Path(name).exists() and shipped.is_file() else Path(name), [], started=True)
+        )
     except UserError:
         return "", ()
     now = settings_of(config)

@@ -40,8 +40,13 @@ export async function show(canvas, bytes) {
   const lamp = new DirectionalLight(0xffffff, 2.2);
   lamp.position.set(0.5, 0.8, 1);
   camera.add(lamp);
-  scene.add(camera, new AmbientLight(0xffffff, 1.3));
+  const around = new AmbientLight(0xffffff, 1.3);
+  scene.add(camera, around);
   if (meshes.some(([, material]) => material.metalness > 0)) {
+    // metals are black without surroundings, which are most of the light then
+    lamp.intensity = 0.8;
+    around.intensity = 0.1;
+    scene.environmentIntensity = 0.6;
     const generator = new PMREMGenerator(renderer);
     scene.environment = generator.fromScene(new RoomEnvironment(), 0.04).texture;
     generator.dispose();
