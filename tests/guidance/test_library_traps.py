@@ -12,6 +12,7 @@
 | add_adapter leaves the LoRA's dropout active in a U-Net in evaluation mode | merged into the weights | here, test_lora.py |
 | DoRA's scales, and keys that match nothing, are dropped with a log message | refused by name | test_lora.py |
 | LoRAAttnProcessor can still be imported and is empty | never imported | here |
+| force_upcast of an autoencoder is true by default, also for the older files of Stable Diffusion 1 and 2, whose pipelines encode in float16 | the default is false | here, test_autoencoders.py |
 | gradient checkpointing drops the tiny autoencoder's scaling of the image | refused | test_model_settings.py |
 | a pipeline saved in float16 comes back with a float32 U-Net beside a float16 text encoder | the precision is always given | here |
 | variant="fp16" with plain files is an error, as is a folder of fp16 files without it | files are chosen by name | here, test_model_files.py |
@@ -176,3 +177,12 @@ def test_t5_from_a_file_in_half_precision_runs_in_one_precision(pipelines, tmp_p
     assert {weight.dtype for weight in encoders[0].networks[0].network().parameters()} == {torch.float32}
     found, expected = (encoder.encode(["a red ball"]).tokens for encoder in encoders)
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+def test_an_autoencoder_older_than_the_field_is_not_said_to_overflow(folder):
+    import diffusers
+
+    file = folder / "vae" / "config.json"
+    file.write_text(json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name != "force_upcast"}))
+    assert diffusers.AutoencoderKL.from_pretrained(folder / "vae").config.force_upcast
+    assert not prior(folder).settings("vae")["force_upcast"]

@@ -46,6 +46,14 @@ def test_every_subject_runs(subject: str, capsys: pytest.CaptureFixture[str]) ->
     assert data["hardware"]["cores"] >= 1
 
 
+def test_guidance_has_its_operations_and_weights() -> None:
+    one, two = (list(SUBJECTS["guidance"](Sizes(batch=(batch,)), torch.device("cpu"))) for batch in (1, 2))
+    for first, second in zip(one, two, strict=True):
+        # 1.35 GFLOP for the two conditions of a view, as on the meta device
+        assert first.counts["mflop"] == pytest.approx(1350, rel=0.01) and second.counts["mflop"] == pytest.approx(2700, rel=0.01)
+        assert first.counts["weights"] == second.counts["weights"] > 1000
+
+
 def row_key(row: dict) -> list[str]:
     return [name for name in ("case", "batch", "resolution", "threads") if name in row] + ["points"] * ("points" in row)
 

@@ -9,7 +9,10 @@ from typing import Any
 from threefusion.perf.timing import Candidate, Timing
 
 REFERENCE = "torch"
-SIZES = {"batch": "batch", "resolution": "resolution", "points": "points", "samples": "samples kept", "threads": "threads"}
+SIZES = {
+    "batch": "batch", "resolution": "resolution", "points": "points", "samples": "samples kept", "mflop": "MFLOP",
+    "weights": "weights kB", "threads": "threads",
+}  # fmt: skip
 """Columns that a table has if any of its rows does, with their headings."""
 RATIOS = {"ratio_to_torch": "x torch", "ratio_to_half": "/ half the batch"}
 
