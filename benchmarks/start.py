@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -74,11 +73,14 @@ class Watch(MetaPathFinder, Loader):
         return call
 
 
-def run_watched(file: Path, words: list[str]) -> None:
-    """Run the command line `words` as `python -m threefusion` does."""
-    sys.meta_path.insert(0, Watch(file))
-    sys.argv[1:] = words
-    runpy.run_module("threefusion", run_name="__main__")
+CUSTOMIZE = """
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("start", {file!r})
+start = module_from_spec(spec)
+spec.loader.exec_module(start)
+start.sys.meta_path.insert(0, start.Watch(start.Path({seconds!r})))
+"""
+"""Imported by Python before the program, which is run as users run it."""
 
 
 def measure(root: Path, folder: Path, steps: int, more: list[str]) -> dict[str, float]:
@@ -86,10 +88,11 @@ def measure(root: Path, folder: Path, steps: int, more: list[str]) -> dict[str, 
     intervals = [f"output.image_interval={steps // 5}", f"output.checkpoint_interval={steps // 5}"]
     words = ["train", "--config", str(root / "configs" / "quickstart.yaml"), "--out", str(folder / "run")]
     words += [f"trainer.max_steps={steps}", f"facing.steps=[{steps // 5}, {steps // 5 * 2}]", *intervals, *more]
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(root)}
-    command = [sys.executable, __file__, "--watch", str(folder / "seconds.json"), *words]
+    (folder / "sitecustomize.py").write_text(CUSTOMIZE.format(file=__file__, seconds=str(folder / "seconds.json")))
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{root}"}
+    command = [sys.executable, "-m", "threefusion", *words]
     with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit((folder / "log.txt").read_text())
@@ -100,8 +103,6 @@ def measure(root: Path, folder: Path, steps: int, more: list[str]) -> dict[str, 
 
 def main() -> None:
     """Measure both in turns, print a line per number, and compare with the bars."""
-    if sys.argv[1:2] == ["--watch"]:
-        return run_watched(Path(sys.argv[2]), sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("other", type=Path, metavar="FOLDER_OF_B")
     parser.add_argument("--repetitions", type=int, default=3)

@@ -19,13 +19,16 @@ from threefusion.cli.results import EXPORT, RENDER
 from threefusion.cli.train import TRAIN
 from threefusion.errors import UserError, nearest
 from threefusion.machine.process import end_process, is_outermost
+from threefusion.machine.standins import use_stand_ins
 
 
 def program() -> None:
-    """`main` as a program: the process ends without taking every object apart, which costs seconds once torch is loaded.
+    """`main` as a program, in a process that is its own: packages that Lightning imports in vain are not loaded, and at the
+    end no object is taken apart, which costs seconds once torch is loaded.
 
     A profiler or a debugger that runs it gets the exit code as usual.
     """
+    use_stand_ins()
     try:
         main()
     except SystemExit as leaving:

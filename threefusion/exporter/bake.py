@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from threefusion.geometry.geometry import HasDensity, HasDistance, HasSurface
@@ -137,7 +137,7 @@ def _crossed_texels(mesh: Mesh, faces: Tensor, covered: Tensor) -> tuple[Tensor,
 
 def fill(texture: Float[Tensor, "H W C"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "H W C"]:
     """The texture with every unknown texel set to the nearest known one."""
-    rows, columns = distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)
+    rows, columns = scipy.ndimage.distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)
     return texture[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
 
 

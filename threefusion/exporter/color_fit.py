@@ -9,9 +9,9 @@ all sides. They are smooth over the distance between pixels, so that details rem
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float
-from scipy.sparse import csr_matrix, diags, identity
 from torch import Tensor
 
 from threefusion.camera.projection import clip_coordinates
@@ -40,11 +40,11 @@ def color_offsets(mesh: Mesh, views: FieldViews) -> Float[Tensor, "V 3"]:
     seen, residual = _equations(mesh, index, views)
     count = seen.shape[1]
     # the normal equations, with differences along the edges
-    matrix = seen.T @ seen + SMOOTHNESS * _laplacian(index[mesh.faces].numpy(), count) + SMALLNESS * identity(count)
+    matrix = seen.T @ seen + SMOOTHNESS * _laplacian(index[mesh.faces].numpy(), count) + SMALLNESS * scipy.sparse.identity(count)
     return torch.from_numpy(_solution(matrix.tocsr(), seen.T @ residual).astype(np.float32))[index]
 
 
-def _equations(mesh: Mesh, index: Tensor, views: FieldViews) -> tuple[csr_matrix, np.ndarray]:
+def _equations(mesh: Mesh, index: Tensor, views: FieldViews) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
     """For every pixel in which both show the object: weights of the vertices, and by how much the scene is brighter."""
     camera = views.batch.camera
     fragments = rasterize(clip_coordinates(mesh.vertices, camera), mesh.faces, camera.height, camera.width)
@@ -53,18 +53,19 @@ def _equations(mesh: Mesh, index: Tensor, views: FieldViews) -> tuple[csr_matrix
     columns = index[mesh.faces[fragments.face[both]]].numpy()
     rows = np.repeat(np.arange(len(columns)), 3)
     weights = fragments.barycentric[both].double().numpy()
-    return csr_matrix((weights.ravel(), (rows, columns.ravel())), shape=(len(columns), int(index.max()) + 1)), residual
+    shape = (len(columns), int(index.max()) + 1)
+    return scipy.sparse.csr_matrix((weights.ravel(), (rows, columns.ravel())), shape=shape), residual
 
 
-def _laplacian(faces: np.ndarray, count: int) -> csr_matrix:
+def _laplacian(faces: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
     """The matrix L with x' L x = sum of squared differences of x along the edges."""
-    links = csr_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())), shape=(count, count))
+    links = scipy.sparse.csr_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())), shape=(count, count))
     links = ((links + links.T) > 0).astype(np.float64)
     links.setdiag(0)
-    return diags(np.asarray(links.sum(1)).ravel()) - links
+    return scipy.sparse.diags(np.asarray(links.sum(1)).ravel()) - links
 
 
-def _solution(matrix: csr_matrix, right: np.ndarray) -> np.ndarray:
+def _solution(matrix: scipy.sparse.csr_matrix, right: np.ndarray) -> np.ndarray:
     """x with matrix x = right, by conjugate gradients; numpy's sums do not depend on the number of threads, BLAS's do."""
     inverse = 1 / matrix.diagonal()[:, None]
     x, rest = np.zeros_like(right), right

@@ -5,9 +5,9 @@ glTF: tangent = direction of growing u, bitangent = cross(normal, tangent) w = d
 
 from __future__ import annotations
 
+import scipy
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -76,12 +76,12 @@ def surface_normals(surface: Mesh, points: Float[Tensor, "N 3"], facing: Float[T
 
     Blended from the nearest vertices, nearer ones more. `facing` is returned where all of them face away.
     """
-    tree = cKDTree(surface.vertices.numpy())
+    tree = scipy.spatial.cKDTree(surface.vertices.numpy())
     parts = zip(points.split(CHUNK), facing.split(CHUNK), strict=True)
     return torch.cat([_blended_normals(tree, surface.normals, *part) for part in parts])
 
 
-def _blended_normals(tree: cKDTree, vertex_normals: Tensor, points: Tensor, facing: Tensor) -> Float[Tensor, "N 3"]:
+def _blended_normals(tree: scipy.spatial.cKDTree, vertex_normals: Tensor, points: Tensor, facing: Tensor) -> Float[Tensor, "N 3"]:
     """Normals of the vertices in `tree`, blended at points."""
     count = min(NEIGHBOURS, tree.n)
     distance, index = (torch.from_numpy(found).view(-1, count) for found in tree.query(points.numpy(), count))

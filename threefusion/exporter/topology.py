@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import coo_matrix, diags
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from threefusion.ops.collapse import collapse_edges
@@ -65,8 +64,9 @@ def is_watertight(mesh: Mesh) -> bool:
 def components(mesh: Mesh) -> list[Mesh]:
     """The connected parts of the mesh, the one with the largest volume first; cavities have negative volumes and come last."""
     faces = mesh.faces.numpy()
-    links = coo_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())), shape=(len(mesh.vertices),) * 2)
-    count, label = connected_components(links, directed=False)
+    places = faces.ravel(), np.roll(faces, -1, 1).ravel()
+    links = scipy.sparse.coo_matrix((np.ones(faces.size), places), shape=(len(mesh.vertices),) * 2)
+    count, label = scipy.sparse.csgraph.connected_components(links, directed=False)
     label = torch.from_numpy(label.astype(np.int64))[mesh.faces[:, 0]]
     volume = torch.zeros(count, dtype=torch.float64).scatter_add_(0, label, _volumes(mesh))
     used = torch.bincount(label, minlength=count) > 0
@@ -94,9 +94,10 @@ def smooth(mesh: Mesh, passes: int) -> Mesh:
     """The mesh after Taubin's smoothing (SIGGRAPH 1995), which takes noise away without shrinking the shape."""
     faces = mesh.faces.numpy()
     count = len(mesh.vertices)
-    links = coo_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())), shape=(count, count)).tocsr()
+    places = faces.ravel(), np.roll(faces, -1, 1).ravel()
+    links = scipy.sparse.coo_matrix((np.ones(faces.size), places), shape=(count, count)).tocsr()
     links = ((links + links.T) > 0).astype(np.float64)
-    mean = diags(1 / np.maximum(np.asarray(links.sum(1)).ravel(), 1)) @ links
+    mean = scipy.sparse.diags(1 / np.maximum(np.asarray(links.sum(1)).ravel(), 1)) @ links
     vertices = mesh.vertices.double().numpy()
     for _ in range(passes):
         for factor in TAUBIN:

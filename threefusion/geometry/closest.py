@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import scipy
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from threefusion.types import Mesh
@@ -54,7 +54,7 @@ class SurfaceIndex:
         middle = torch.arange(len(self.mesh.faces))
         self.owner = torch.cat([face, middle])
         weights = torch.cat([weights, torch.full((len(middle), 3), 1 / 3)])
-        self.tree = cKDTree(points_on(self.mesh, self.owner, weights).numpy())
+        self.tree = scipy.spatial.cKDTree(points_on(self.mesh, self.owner, weights).numpy())
 
     def closest(self, points: Float[Tensor, "N 3"]) -> Closest:
         """The closest point of the surface for each point."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from threefusion.geometry.closest import SurfaceIndex
@@ -39,7 +39,7 @@ def winding_number(mesh: Mesh, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N
     corners = mesh.vertices.detach().double().cpu()[mesh.faces.cpu()].numpy()
     targets = points.detach().double().cpu().numpy()
     # in general directions, so that no ray meets an edge of a mesh that lies along the axes
-    turns = Rotation.random(DIRECTIONS, rng=np.random.default_rng(0)).as_matrix()
+    turns = scipy.spatial.transform.Rotation.random(DIRECTIONS, rng=np.random.default_rng(0)).as_matrix()
     total = sum(_crossings(corners @ turn.T, targets @ turn.T) for turn in turns)
     return torch.from_numpy(total / DIRECTIONS).float()
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import binary_dilation, distance_transform_edt
 from torch import Tensor
 
 from threefusion.ops.rasterize import rasterize
@@ -55,7 +55,7 @@ def covered_texels(corners: Float[Tensor, "F 3 2"], size: tuple[int, int], wrap:
     owner = owner.scatter_reduce(0, texel[free], thin[free], "amin")
     weights = torch.where(known[:, None], weights, 1 / 3)
     inside = (owner < len(corners)).view(size)
-    texel = torch.from_numpy(binary_dilation(inside.numpy(), np.ones((3, 3)))).flatten().nonzero()[:, 0]
+    texel = torch.from_numpy(scipy.ndimage.binary_dilation(inside.numpy(), np.ones((3, 3)))).flatten().nonzero()[:, 0]
     read = torch.zeros_like(inside).flatten().index_fill(0, texel, True).view(size)
     nearest = inside.flatten().nonzero()[:, 0][nearest_known(inside).flatten()[texel]]
     return Covered(nearest_known(read), texel, owner[nearest], weights[nearest], inside.flatten()[texel])
@@ -86,7 +86,7 @@ def nearest_known(known: Bool[Tensor, "H W"]) -> Int[Tensor, "H W"]:
     [[0, 0, 1, 1]]
     """
     number = known.flatten().cumsum(0).view(known.shape) - 1
-    rows, columns = distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)
+    rows, columns = scipy.ndimage.distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)
     return number[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+import scipy
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
@@ -140,7 +140,8 @@ class TexturedMesh(HasSurface):
         known = self.seen & self.free.any(-1)
         if self.cfg.start == "texture" or not unseen.any() or not known.any():
             return made
-        nearest = torch.from_numpy(cKDTree(self.point[known].cpu().numpy()).query(self.point[unseen].cpu().numpy())[1]).long()
+        tree = scipy.spatial.cKDTree(self.point[known].cpu().numpy())
+        nearest = torch.from_numpy(tree.query(self.point[unseen].cpu().numpy())[1]).long()
         copied = made[known][nearest.to(made.device)]
         made[unseen] = torch.where(self.free[unseen], copied, made[unseen])
         return made

@@ -49,6 +49,25 @@ HARMLESS = {
 }  # fmt: skip
 """Fields that do not change what a network computes: those of averaged weights, and one that AutoencoderTiny repeats."""
 
+ALL_FIELDS = {
+    "UNet2DConditionModel": frozenset(
+        """sample_size in_channels out_channels center_input_sample flip_sin_to_cos freq_shift down_block_types mid_block_type
+        up_block_types only_cross_attention block_out_channels layers_per_block downsample_padding mid_block_scale_factor dropout
+        act_fn norm_num_groups norm_eps cross_attention_dim transformer_layers_per_block reverse_transformer_layers_per_block
+        encoder_hid_dim encoder_hid_dim_type attention_head_dim num_attention_heads dual_cross_attention use_linear_projection
+        class_embed_type addition_embed_type addition_time_embed_dim num_class_embeds upcast_attention resnet_time_scale_shift
+        resnet_skip_time_act resnet_out_scale_factor time_embedding_type time_embedding_dim time_embedding_act_fn
+        timestep_post_act time_cond_proj_dim conv_in_kernel conv_out_kernel projection_class_embeddings_input_dim attention_type
+        class_embeddings_concat mid_block_only_cross_attention cross_attention_norm addition_embed_type_num_heads""".split()
+    ),
+    "DDPMScheduler": frozenset(
+        """num_train_timesteps beta_start beta_end beta_schedule trained_betas variance_type clip_sample prediction_type
+        thresholding dynamic_thresholding_ratio clip_sample_range sample_max_value timestep_spacing steps_offset
+        rescale_betas_zero_snr""".split()
+    ),
+}
+"""The fields of some classes: a file that has exactly these is read without diffusers, which takes seconds to import."""
+
 
 class ModelSettings(dict[str, Any]):
     """The fields of a part, with diffusers' defaults for those that its file does not have."""
@@ -105,6 +124,8 @@ def model_settings(folder: Path, part: str, alone: bool = False) -> ModelSetting
     file = folder / ("" if alone else part) / ("scheduler_config.json" if part in SCHEDULERS else "config.json")
     given = ModelSettings(file, read_settings(file))
     name = _class_name(folder, part, given)
+    if {field for field in given if field[:1] != "_"} == ALL_FIELDS.get(name):
+        return ModelSettings(file, given | {"_class_name": name})
     known = class_defaults(name)
     ignored = known.keys() | HARMLESS
     unknown = [field for field, value in given.items() if field[:1] != "_" and value is not None and field not in ignored]

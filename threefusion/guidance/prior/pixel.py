@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from threefusion.guidance.prior.image import channels_first, channels_last, resize
 from threefusion.guidance.prior.model_settings import ModelSettings
 from threefusion.guidance.prior.pretrained import PretrainedPrior
+from threefusion.guidance.prior.reading import read_weights
+from threefusion.guidance.prior.small_unet import SmallUNet, fits
 
 
 class PixelPrior(PretrainedPrior):
@@ -24,6 +27,14 @@ class PixelPrior(PretrainedPrior):
                 raise settings.error("in_channels", "the U-Net works on latents; use the prior `latent`")
             raise settings.error("in_channels", f"expected {expected}; upscalers are for the prior `super-resolution`")
         super().check_settings(part, settings)
+
+    def stored_network(self, part: str, dtype: torch.dtype | None) -> nn.Module:
+        """The U-Net; that of the bundled models without diffusers, which takes seconds to import."""
+        if dtype is not None or not fits(self.settings(part)):
+            return super().stored_network(part, dtype)
+        with torch.device("meta"):
+            network = SmallUNet(self.settings(part))
+        return read_weights(network, self.folder / part)
 
     @property
     def shape(self) -> tuple[int, int, int]:
