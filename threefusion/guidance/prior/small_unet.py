@@ -9,7 +9,7 @@ from math import log
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention, silu
 
@@ -87,7 +87,7 @@ class SmallUNet(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], settings["out_channels"], 3, padding=1)
 
     def forward(
-        self, image: Float[Tensor, "B D h w"], t: Float[Tensor, "B"], tokens: Float[Tensor, "B L T"], return_dict: bool = False
+        self, image: Float[Tensor, "B D h w"], t: Num[Tensor, "B"], tokens: Float[Tensor, "B L T"], return_dict: bool = False
     ) -> Output:
         """The prediction at noised images, timesteps and tokens of the text; always a tuple of one."""
         time = silu(self.time_embedding(t.expand(len(image)), image.dtype) + self.add_embedding(tokens))
@@ -120,7 +120,7 @@ class TimeEmbedding(nn.Module):
         self.waves = waves
         self.linear_1, self.linear_2 = nn.Linear(waves, width), nn.Linear(width, width)
 
-    def forward(self, t: Float[Tensor, "B"], dtype: torch.dtype) -> Float[Tensor, "B E"]:
+    def forward(self, t: Num[Tensor, "B"], dtype: torch.dtype) -> Float[Tensor, "B E"]:
         """The embedding; waves are computed in float32."""
         half = self.waves // 2
         frequency = torch.exp(-log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
@@ -236,7 +236,7 @@ class SpatialTransformer(nn.Module):
         """The features."""
         hidden = self.proj_in(self.norm(x))
         pixels = self.transformer_blocks[0](hidden.flatten(2).transpose(1, 2), tokens)
-        return self.proj_out(pixels.transpose(1, 2).unflatten(2, x.shape[2:]).contiguous()) + x
+        return self.proj_out(pixels.transpose(1, 2).unflatten(2, x.shape[2:])) + x
 
 
 class TransformerBlock(nn.Module):
