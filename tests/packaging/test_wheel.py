@@ -44,8 +44,10 @@ def test_it_is_the_wheel_that_runs(installed, tmp_path):
 
 
 def test_every_bundled_file_is_in_the_wheel(installed):
-    there = {path.relative_to(ROOT) for path in (ROOT / "threefusion" / "bundled").rglob("*") if path.is_file()}
-    assert {path.suffix for path in there} >= {".safetensors", ".json", ".npz", ".md"}
+    folders = (ROOT / "threefusion" / "bundled", ROOT / "threefusion" / "page")
+    there = {path.relative_to(ROOT) for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    there = {path for path in there if (ROOT / path).is_file()}
+    assert {path.suffix for path in there} >= {".safetensors", ".json", ".npz", ".md", ".js", ".css", ".LICENSE"}
     for path in there:
         assert (installed / path).stat().st_size == (ROOT / path).stat().st_size
 

@@ -42,6 +42,7 @@ def test_it_links_every_run_and_writes_the_missing_pages(runs: Path, capsys) -> 
     data = data_of(page)
     links = [runs / unquote(run["link"]) for run in data["runs"]]
     assert len(links) == 3 and all(link.is_file() for link in links)
+    assert {run["link"] for run in data["runs"]} >= {"odd%20%23name%25/b-1/index.html"}
     differing = {key for run in data["runs"] for key in run["settings"]}
     assert {"seed", "prompt.text", "optimizer.lr"} <= differing and not differing & data["shared"].keys()
     assert data["shared"]["trainer.max_steps"] == "12"

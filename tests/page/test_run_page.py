@@ -253,9 +253,17 @@ def test_eval_and_export_write_the_page_again(make_run: MakeRun, tmp_path: Path,
     assert (run / "index.html").is_file()
 
 
+def test_large_files_are_linked(make_run: MakeRun, tmp_path: Path, monkeypatch) -> None:
+    run = make_run(tmp_path / "run")
+    monkeypatch.setattr("threefusion.page.run.MOST_BYTES", 100)
+    page = write_page(run).read_text(encoding="utf-8")
+    assert 'id="choose"' in page and 'id="mesh"' not in page and "data:video" not in page
+    assert Structure(page).addresses.count("turntable.mp4") == 2
+
+
 def test_stages_follow_each_other(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    for number_, name in ((1, "coarse"), (2, "fine")):
+    for number_, name in ((1, "coarse"), (2, "fine"), (10, "last")):
         folder = run / "stages" / f"{number_}-{name}"
         folder.mkdir(parents=True)
         (run / "images").rename(folder / "images") if number_ == 1 else (folder / "images").mkdir()
@@ -263,8 +271,8 @@ def test_stages_follow_each_other(make_run: MakeRun, tmp_path: Path) -> None:
         (folder / "report.json").write_text(json.dumps({"steps": 18}))
     found = Structure(write_page(run).read_text(encoding="utf-8"))
     metrics = next(json.loads(text) for (_, names), text in scripts_of(found) if names.get("id") == "metrics")
-    assert metrics["stages"] == [["coarse", 0], ["fine", 18]]
-    assert metrics["curves"] == [{"name": "loss", "steps": [9, 27], "values": [1.0, 2.0]}]
+    assert metrics["stages"] == [["coarse", 0], ["fine", 18], ["last", 36]]
+    assert metrics["curves"] == [{"name": "loss", "steps": [9, 27, 45], "values": [1.0, 2.0, 10.0]}]
 
 
 def test_many_previews_are_thinned_out() -> None:

@@ -57,7 +57,7 @@ class RunDetails:
     """The config that the run was started with."""
     changes: tuple[tuple[str, str, str], ...] = ()
     """Settings that differ from it: path, value there, value of the run."""
-    set_: frozenset[str] = frozenset()
+    chosen: frozenset[str] = frozenset()
     """Types of components, and settings that differ from the defaults in the code."""
     commands: tuple[tuple[str, str], ...] = ()
     """What each does, and the command."""

@@ -212,7 +212,7 @@ def _config(details: RunDetails) -> Iterator[Html]:
         yield element("section", element("h2", f"Differences from {details.base}"), element("p", "As that file is now."), shown)
     settings = details.facts.settings
     lines = [
-        element("tr", element("td", key), element("td", value), class_="set" if key in details.set_ else None)
+        element("tr", element("td", key), element("td", value), class_="set" if key in details.chosen else None)
         for key, value in settings.items()
     ]
     only = element(
@@ -224,7 +224,7 @@ def _config(details: RunDetails) -> Iterator[Html]:
     yield element(
         "section",
         element("h2", "Config"),
-        element("div", words, only if details.set_ else "", class_="bar"),
+        element("div", words, only if details.chosen else "", class_="bar"),
         element("div", element("table", element("tbody", *lines), id="config"), class_="wide", tabindex="0"),
     )
 

@@ -73,7 +73,7 @@ def read_details(run: Path, config: RunConfig | None) -> RunDetails:
         phases=numbers_in(report.get("phase_seconds")),
         base=base,
         changes=changes,
-        set_=changed_settings(config) if config else frozenset(),
+        chosen=changed_settings(config) if config else frozenset(),
         commands=tuple(commands_of(run, environment.get("argv"), facts.state)),
         versions={name: str(version) for name, version in as_mapping(environment.get("versions")).items()},
         files=tuple(files),
