@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from threefusion.errors import UserError
-from threefusion.guidance.prior import choice
+from threefusion.guidance.prior import choice, execution
 from threefusion.guidance.prior.choice import FIRST_STEP, choose
 from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.execution import runner
@@ -66,7 +66,7 @@ def test_of_two_processes_both_use_what_the_first_has_measured(tmp_path):
 
 
 def test_without_the_package_or_with_a_large_network_it_is_torch(monkeypatch):
-    monkeypatch.setattr(choice, "LARGEST", 10)
+    monkeypatch.setattr(execution, "LARGEST", 10)
     assert chosen() == "eager"
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "openvino", None)

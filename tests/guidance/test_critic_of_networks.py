@@ -135,7 +135,9 @@ def test_networks_that_cannot_have_a_critic_are_refused():
 def test_the_priors_execution_is_not_that_of_the_critic(pipelines, execution):
     prior = prior_of(pipelines, "if-6", execution=execution)
     prepared = []
-    prior.prepare = lambda network, **options: prepared.append(network) or (lambda *values: network(*values, **options))
+    prior.prepare = lambda network, execution, **options: (
+        prepared.append(network) or (lambda *values: network(*values, **options))
+    )
     z, _, t, text, pose = inputs(prior)
     critic = prior.critic(CriticConfig())
     critic.twin.__dict__.pop("prepare")

@@ -101,6 +101,21 @@ def test_a_group_norm_from_channel_means_is_torchs_for_images_that_are_far_from_
         assert (call(x) - expected).norm() < (1e-4 if dtype == torch.float32 else 2e-2) * expected.norm()
 
 
+@pytest.mark.parametrize("size", [None, (10, 10), (9, 10)])
+def test_an_upsampling_and_its_convolution_are_one_transposed_convolution(size):
+    from diffusers.models.upsampling import Upsample2D
+
+    upsample = Upsample2D(3, use_conv=True, out_channels=4).requires_grad_(False)
+    network = torch.nn.Sequential(upsample)
+    x = drawn(2, 3, 5, 5)
+    expected = network[0](x, size)
+    (fused,) = export.prepared(network)
+    assert isinstance(fused, export.FusedUpsample)
+    torch.testing.assert_close(fused(x, size), expected, rtol=1e-5, atol=1e-5)
+    others = [Upsample2D(3, use_conv_transpose=True), Upsample2D(3), Upsample2D(3, use_conv=True, interpolate=False)]
+    assert not any(isinstance(child, export.FusedUpsample) for child in export.prepared(torch.nn.Sequential(*others)))
+
+
 def test_the_number_of_threads_changes_no_bit(monkeypatch):
     network, results = Small(64).requires_grad_(False).bfloat16(), []
     for threads in ("1", "2"):

@@ -14,28 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from threefusion.errors import UserError
-from threefusion.guidance.prior.execution import Call
+from threefusion.guidance.prior.execution import Call, is_small
 from threefusion.guidance.prior.openvino_network import import_openvino
 from threefusion.machine.files import locked, read_json, write_atomically
 
 Choice = Literal["eager", "openvino"]
 FIRST_STEP = 16
 """The optimiser step at which it is decided: a shorter run is over before the export pays."""
-LARGEST = 100_000_000
-"""Weights up to which a network is exported without being asked: a copy in float32 is in memory, another one in the cache."""
 ROUNDS = 5
 """Calls of each that are measured."""
 
 
-def choose(network: nn.Module, inputs: tuple[Tensor, ...], prepare: Callable[[Choice], Call]) -> tuple[Choice, Call]:
+def choose(network: nn.Module, inputs: tuple[Tensor, ...], prepare: Callable[[str], Call]) -> tuple[Choice, Call]:
     """What is faster on this machine for these inputs, as `prepare` makes it: measured once, then read from the cache.
 
     Without OpenVINO, away from the CPU and for large networks "eager". Where nothing can be written, "openvino": another run
     with the same seed chooses the same.
     """
-    eager = prepare("eager")
-    small = sum(parameter.numel() for parameter in network.parameters()) <= LARGEST
-    if inputs[0].device.type != "cpu" or not small or find_spec("openvino") is None:
+    eager = prepare("auto")
+    if inputs[0].device.type != "cpu" or not is_small(network) or find_spec("openvino") is None:
         return "eager", eager
     try:
         exported = prepare("openvino")

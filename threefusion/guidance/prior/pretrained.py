@@ -208,7 +208,8 @@ class PretrainedPrior(DiffusionPrior):
                 self._runners.clear()
                 self.chosen, self._runners[name] = choose(network(), inputs, lambda how: self.prepare(network(), how, **options))
             if name not in self._runners:
-                self._runners[name] = self.prepare(network(), self.execution, **options)
+                execution = "openvino" if self.execution == "openvino" else self.cfg.execution
+                self._runners[name] = self.prepare(network(), execution, **options)
             return self._runners[name](*inputs)
 
     @property
