@@ -27,7 +27,7 @@ def latent(pipelines, device="cpu", **settings):
 
 def judgement(prior, device="cpu"):
     """Latents, predicted noise, and the gradient of the former to the image."""
-    image = RGB.to(device).requires_grad_()
+    image = RGB.clone().to(device).requires_grad_()
     x = prior.encode(image)
     probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(device)
     tokens = torch.randn(2, 77, 32, generator=torch.Generator().manual_seed(2)).to(device)
