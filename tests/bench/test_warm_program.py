@@ -86,10 +86,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     server = program._server
     assert call(program, "warm") == 0, (folder / "warm.err").read_text()
     assert program._server is server is not None
-    server.close()
+    program.close()
     program = WarmProgram()
     assert call(program, "alone") == 0, (folder / "alone.err").read_text()
-    program._server.close()
+    program.close()
     return files
 
 
@@ -139,7 +139,7 @@ def test_a_killed_process_is_replaced(tmp_path: Path) -> None:
     logs = tmp_path / "out", tmp_path / "err"
     assert [program([word], *logs) for word in ("one", "die", "two")] == [0, -9, 0]
     assert logs[0].read_text() == "one\ntwo\n"
-    program._server.close()
+    program.close()
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,14 @@ class WarmProgram:
             self._server = None
             return ended.code
         if answer["leaves"]:
+            self.close()
+        return answer["code"]
+
+    def close(self) -> None:
+        """End the process, which is idle."""
+        if self._server is not None:
             self._server.close()
             self._server = None
-        return answer["code"]
 
 
 def own_environment() -> dict[str, str]:

@@ -51,10 +51,12 @@ def main(program: WarmProgram | None = None) -> None:
         signal.signal(number, lambda *_: stopped.set())
     arguments, evaluate = parsed(sys.argv[1:])
     if arguments.folder is None:
-        work(call, stopped)
+        code = work(call, stopped)
     else:
         exit_with_parent()
-        sys.exit(run(arguments, evaluate, call, stopped))
+        code = run(arguments, evaluate, call, stopped)
+    call.close()
+    sys.exit(code)
 
 
 def parsed(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -72,11 +74,10 @@ def run(arguments: argparse.Namespace, evaluate: Sequence[str], call: Call, stop
 
 
 def work(call: Call, stopped: threading.Event) -> None:
-    """Run the cells that requests name, one after the other, until the sender exits."""
-    client, waiting = Client(), queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(client, waiting), daemon=True).start()
-    while True:
-        request = waiting.get()
+    """Run the cells that requests name, one after the other, until the sender closes."""
+    client, waiting, busy = Client(), queue.SimpleQueue(), threading.Event()
+    threading.Thread(target=_receive, args=(client, waiting, busy), daemon=True).start()
+    while (request := waiting.get()) is not None:
         with open(request["log"], "ab", buffering=0) as log:
             for stream in (1, 2):
                 os.dup2(log.fileno(), stream)
@@ -85,14 +86,18 @@ def work(call: Call, stopped: threading.Event) -> None:
         except Exception:
             traceback.print_exc()
             code = 1
+        busy.clear()
         client.answer(code=code)
 
 
-def _receive(client: Client, waiting: queue.SimpleQueue) -> None:
-    """Pass requests on; kill this process and its run when the sender exits."""
+def _receive(client: Client, waiting: queue.SimpleQueue, busy: threading.Event) -> None:
+    """Pass requests on; kill this process and its run when the sender exits while a cell is at work."""
     for request in client.requests():
+        busy.set()
         waiting.put(request)
-    os.killpg(0, signal.SIGKILL)
+    if busy.is_set():
+        os.killpg(0, signal.SIGKILL)
+    waiting.put(None)
 
 
 def exit_with_parent() -> None:

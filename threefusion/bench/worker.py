@@ -45,8 +45,8 @@ class Worker(Running):
     def close(self) -> None:
         """End an idle process with its children."""
         if self.alive:
-            self.signal(signal.SIGKILL)
             self._server.close()
+            self.signal(signal.SIGKILL)
 
 
 class Slot:
