@@ -22,13 +22,19 @@ def train_arguments(parser: Parser) -> None:
     """Arguments of `train`."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="the config of the run, a YAML file")
     parser.add_argument("--prompt", metavar="TEXT", help="what to generate; short for prompt.text=TEXT")
+    parser.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="train a scene for each prompt, one per line, with shared network calls"
+    )
     parser.add_argument("--mesh", type=Path, metavar="FILE", help="the mesh to texture; short for geometry.mesh=FILE")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; default runs/<config>/<prompt>-<n>")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="resume the run in this folder, without --config")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the run or runs (runs/<config>/<prompt>-<n>)")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="resume the run, or runs, in this folder, without --config")
     parser.add_argument(
         "--from-stage", metavar="STAGE", help="with --resume: train this stage (name or number) and later ones again"
     )
     parser.add_argument("--until-stage", metavar="STAGE", help="stop after this stage, a name or a number from 0")
+    parser.add_argument(
+        "--at-once", type=int, metavar="N", help="with --prompts: scenes that are trained at the same time (what memory holds)"
+    )
     parser.add_argument("--anyway", action="store_true", help="train even if the bundled prior does not know the prompt")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
 
@@ -37,6 +43,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Check the whole config, then train and export."""
     from threefusion.config import load_config
     from threefusion.run.folder import open_run
+    from threefusion.run.scene_folder import is_scenes
     from threefusion.run.source import refuse_lost_sources
 
     given = [text for text in arguments.overrides if not is_override(text)]
@@ -44,6 +51,10 @@ def train_command(arguments: argparse.Namespace) -> int:
         raise UserError(f"{given[0]!r}: expected key=value. A config is given with --config {given[0]}")
     short = {"prompt.text": arguments.prompt, "geometry.mesh": arguments.mesh}
     overrides = [*arguments.overrides, *(f"{key}={value}" for key, value in short.items() if value is not None)]
+    if arguments.prompts is not None or (arguments.resume is not None and is_scenes(arguments.resume)):
+        return several(arguments, overrides)
+    if arguments.at_once is not None:
+        raise UserError("--at-once: only with --prompts FILE, or --resume of the folder that it has made")
     if arguments.resume is None and arguments.config is None:
         raise UserError(f"train needs --config FILE or --resume RUN. See: {PROGRAM} train --help")
     if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
@@ -63,6 +74,16 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     with shared_run(config, arguments.out, arguments.resume, again) as run:
         return train(config, run, until)
+
+
+def several(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    """Train the scenes of --prompts, or go on with those of a folder."""
+    from threefusion.cli.scenes import resume_all, train_prompts
+
+    if arguments.resume is not None and (arguments.config, arguments.out, arguments.prompts) != (None, None, None):
+        raise UserError("--resume RUN takes its config and its folder from RUN: omit --config, --out and --prompts")
+    with mesh_refused(arguments.mesh):
+        return (train_prompts if arguments.resume is None else resume_all)(arguments, overrides)
 
 
 @contextmanager
@@ -101,6 +122,7 @@ TRAIN = Verb(
     train_command,
     (
         'train --config configs/quickstart.yaml --prompt "a red car"',
+        "train --config configs/quickstart.yaml --prompts prompts.txt",
         "train --config configs/quickstart.yaml seed=3 guidance.guidance_scale=20",
         'train --config configs/retexture.yaml --mesh chair.glb --prompt "a blue chair"',
         "train --resume runs/quickstart/a-red-car-1",

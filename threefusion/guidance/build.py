@@ -18,7 +18,12 @@ def build_objective(cfg: GuidanceConfig, prior_of: Callable[[Settings], Diffusio
     return build(cfg, prior_of(cfg.prior)) if isinstance(cfg, DiffusionGuidanceConfig) else build(cfg)
 
 
-def build_objectives(configs: Mapping[str, GuidanceConfig], texts: list[str], plain: str) -> nn.ModuleDict:
+def build_objectives(
+    configs: Mapping[str, GuidanceConfig],
+    texts: list[str],
+    plain: str,
+    build_prior: Callable[[Settings], DiffusionPrior] = build,
+) -> nn.ModuleDict:
     """Guidance objectives by name, their texts embedded. Objectives with equal prior settings share one prior.
 
     `plain` is the text without a view. Every text encoder is loaded, used and freed before the first network is loaded.
@@ -29,7 +34,7 @@ def build_objectives(configs: Mapping[str, GuidanceConfig], texts: list[str], pl
         for cfg, prior in built:
             if cfg == wanted:
                 return prior
-        built.append((wanted, build(wanted)))
+        built.append((wanted, build_prior(wanted)))
         return built[-1][1]
 
     objectives = nn.ModuleDict({name: build_objective(cfg, prior_of) for name, cfg in configs.items()})

@@ -10,28 +10,29 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
 from threefusion.machine.process import cores
 
-_fixed: list[int] = []
+_fixed: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Run kernels on `count` threads inside the block."""
-    _fixed.append(count)
+    """Run kernels that this thread starts on `count` threads inside the block."""
+    before = _fixed.set(count)
     try:
         yield
     finally:
-        _fixed.pop()
+        _fixed.reset(before)
 
 
 def threads() -> int:
     """Number of threads: set by `use_threads`, else by OMP_NUM_THREADS, else one per core."""
-    if _fixed:
-        return _fixed[-1]
+    if (fixed := _fixed.get()) is not None:
+        return fixed
     configured = os.environ.get("OMP_NUM_THREADS", "")
     if configured.isdigit() and int(configured):
         return int(configured)

@@ -16,7 +16,6 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from threefusion.callback.images import Previews
 from threefusion.callback.metrics import CsvMetrics
-from threefusion.callback.progress import TrainingProgress
 from threefusion.callback.snapshot import CheckpointFiles, Snapshot
 from threefusion.callback.tracking import TrackedNumbers
 from threefusion.callback.watchdog import Watchdog
@@ -57,7 +56,6 @@ def make_trainer(
     output = config.output
     callbacks = [
         Previews(run, output.image_interval, output.image_size),
-        TrainingProgress(),
         TrackedNumbers(),
         Watchdog(),
         *more,

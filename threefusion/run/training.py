@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from threefusion.config import RunConfig
 from threefusion.config.source import compared
 from threefusion.errors import UserError
-from threefusion.machine.process import environment_variable
 from threefusion.run.folder import (
     RUN_VARIABLE,
     checkpoint_step,
@@ -22,6 +21,7 @@ from threefusion.run.folder import (
     writing,
 )
 from threefusion.run.page import add_page
+from threefusion.run.session import Session
 from threefusion.run.stages import RESUME, is_finished
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from threefusion.system.text_to_3d import TextTo3D
 
 
-def train(config: RunConfig, run: Path, until: int | None = None) -> int:
+def train(config: RunConfig, run: Path, until: int | None = None, session: Session | None = None) -> int:
     """Train in the folder `run`, stage by stage, from its newest checkpoint if it has one, then export. Returns the exit code.
 
     A finished stage is not trained again. With `until`, stages after that one are not trained, and nothing is exported.
-    Interrupted (Ctrl-C), it saves, says how to go on, and returns 130.
+    Interrupted (Ctrl-C), it saves, says how to go on, and returns 130. Without a `session` it has the process for itself.
     """
     from threefusion.ops.backend import choose_backend
     from threefusion.registry import build
@@ -49,7 +49,7 @@ def train(config: RunConfig, run: Path, until: int | None = None) -> int:
     choose_backend(config.ops.backend)
     with writing(run), tracked(config, run) as loggers:
         try:
-            return train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until)
+            return train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until, session or Session())
         except KeyboardInterrupt:  # between the steps of two stages, or in the export
             if not any(map(latest_checkpoint, stage_folders(run, config))):
                 raise
@@ -59,7 +59,7 @@ def train(config: RunConfig, run: Path, until: int | None = None) -> int:
             add_page(run, config)
 
 
-def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int) -> int:
+def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int, session: Session) -> int:
     """Train the stages up to `until` that are not finished; returns the exit code."""
     from threefusion.run.checkpoint import load_stage
     from threefusion.system.start import Source
@@ -68,11 +68,12 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
     unfinished = [index for index, folder in enumerate(folders[:-1]) if not is_finished(folder)]
     for index in range(until + 1):
-        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, loggers):
+        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, loggers, session):
             return 130
         if index < len(folders) - 1:
             # from its checkpoint, so that a resumed run starts the next stage from the very same
-            loaded, name = load_stage(config.parts[index], folders[index], previous), config.parts[index].name
+            with session.apart():
+                loaded, name = load_stage(config.parts[index], folders[index], previous), config.parts[index].name
             if loaded is None:
                 raise UserError(f"stage {name} ended before its first step. Raise trainer.max_time")
             previous = Source(*loaded, f"stage {name}")
@@ -81,38 +82,33 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int
     return 0
 
 
-def train_stage(config: RunConfig, index: int, run: Path, previous: Source | None, loggers: list[Logger]) -> bool:
+def train_stage(
+    config: RunConfig, index: int, run: Path, previous: Source | None, loggers: list[Logger], session: Session
+) -> bool:
     """Train a stage of a run (or a run without stages) from its newest checkpoint if it has one; export after the last.
 
     Returns whether it was trained to its end, in every process alike.
     """
     from threefusion.callback.run_cost import RunCost
-    from threefusion.callback.snapshot import Interrupt
-    from threefusion.run.checkpoint import PARTS, read_checkpoint
     from threefusion.run.cost import measured_cost
     from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.launcher import together
-    from threefusion.run.source import starting_scene
     from threefusion.run.threads import training_threads
     from threefusion.run.trainer import friendly_oom, make_trainer
-    from threefusion.system.build import build_system
 
     stage, folder = config.parts[index], stage_folders(run, config)[index]
     make_stage_folder(folder)
     checkpoint = latest_checkpoint(folder)
-    # Lightning reads it again, and would not say what is wrong with which file
-    saved = {} if checkpoint is None else read_checkpoint(checkpoint, PARTS)
-    # a checkpoint has all that was taken from elsewhere, but not what an objective compares with
-    start = previous if checkpoint and not compared(stage) else starting_scene(stage, previous)
-    system = build_system(stage, start, restoring=checkpoint is not None)
-    interrupt, run_cost, first = Interrupt(), RunCost(), checkpoint_step(checkpoint)
+    with session.apart():
+        system, digest = build_stage(stage, checkpoint, previous, session)
+    interrupt, run_cost, first = session.interrupt(), RunCost(), checkpoint_step(checkpoint)
     for logger in loggers:
         logger.earlier_steps = sum(part.trainer.max_steps for part in config.parts[:index])
-    more = [KeepSettings(run, config), interrupt, run_cost]
-    trainer = make_trainer(stage, folder, more, first, saved.get("metrics_digest"), loggers)
+    more = [session.progress(), KeepSettings(run, config), interrupt, run_cost]
+    trainer = make_trainer(stage, folder, more, first, digest, loggers)
     if system.scene.origin and trainer.is_global_zero:
         print(f"{f'{stage.name} starts' if config.stages else 'starts'} {system.scene.origin}", file=sys.stderr)
-    with environment_variable(RUN_VARIABLE, str(run)), together(trainer), friendly_oom(), training_threads(small_steps(system)):
+    with session.training(run), together(trainer), friendly_oom(), training_threads(small_steps(system)):
         trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         refuse_lost(system, run)
         interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
@@ -120,14 +116,32 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Source | Non
         say_if_short(trainer, first)
     is_last = index == len(config.parts) - 1
     cut_short = interrupted and trainer.global_step < trainer.max_steps
+    if is_last or cut_short:
+        session.ends()
     if trainer.is_global_zero and not cut_short:
-        conclude(config, index, run, system, measured_cost(system, run_cost, read_report(folder)))
+        with session.apart():
+            conclude(config, index, run, system, measured_cost(system, run_cost, read_report(folder)))
     if interrupted and (cut_short or not is_last):
         if trainer.is_global_zero:
             where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
             print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)
         return False
     return True
+
+
+def build_stage(
+    stage: RunConfig, checkpoint: Path | None, previous: Source | None, session: Session
+) -> tuple[TextTo3D, int | None]:
+    """The system of a stage that goes on from a checkpoint if there is one, and the digest of the metrics before."""
+    from threefusion.run.checkpoint import PARTS, read_checkpoint
+    from threefusion.run.source import starting_scene
+    from threefusion.system.build import build_system
+
+    # Lightning reads it again, and would not say what is wrong with which file
+    saved = {} if checkpoint is None else read_checkpoint(checkpoint, PARTS)
+    # a checkpoint has all that was taken from elsewhere, but not what an objective compares with
+    start = previous if checkpoint and not compared(stage) else starting_scene(stage, previous)
+    return build_system(stage, start, checkpoint is not None, session.prior), saved.get("metrics_digest")
 
 
 def refuse_lost(system: TextTo3D, run: Path) -> None:

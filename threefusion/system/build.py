@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from threefusion.background.settings import SolidConfig
-from threefusion.config import RunConfig
+from threefusion.config import RunConfig, Settings
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import HasSurface
 from threefusion.guidance.build import build_objectives
+from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.before import Before
@@ -18,7 +21,12 @@ from threefusion.system.text_to_3d import TextTo3D
 from threefusion.types import Scene
 
 
-def build_system(config: RunConfig, previous: Source | None = None, restoring: bool = False) -> TextTo3D:
+def build_system(
+    config: RunConfig,
+    previous: Source | None = None,
+    restoring: bool = False,
+    build_prior: Callable[[Settings], DiffusionPrior] = build,
+) -> TextTo3D:
     """The whole system. Text encoders are loaded, used and freed before the first network of a prior is loaded.
 
     Initial parameters are a function of `config.seed` alone, and of `previous`, which the scene starts from; they do not
@@ -27,7 +35,7 @@ def build_system(config: RunConfig, previous: Source | None = None, restoring: b
     prompt = build(config.prompt)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        objectives = build_objectives(config.guidance, prompt.texts(), prompt.cfg.text)
+        objectives = build_objectives(config.guidance, prompt.texts(), prompt.cfg.text, build_prior)
     scene, renderer = build_scene(config, previous, restoring)
     system = TextTo3D(config, scene, renderer, prompt, objectives)
     compared = any(part.wants.source for part in (*objectives.values(), *system.losses.values()))
