@@ -179,6 +179,16 @@ def test_warnings_come_from_the_report_the_metrics_and_the_age_of_the_evaluation
     assert "0.250" in text
 
 
+@pytest.mark.parametrize("exporter", ["mesh", "null"])
+def test_a_run_that_should_have_exported_is_warned_about(make_run: MakeRun, tmp_path: Path, exporter: str) -> None:
+    run = make_run(tmp_path / "run", f"exporter={exporter}")
+    report = json.loads((run / "report.json").read_text())
+    del report["export"]
+    (run / "report.json").write_text(json.dumps(report | {"artifacts": {"mesh": None}}))
+    text = Structure(write_page(run).read_text(encoding="utf-8")).text
+    assert ("nothing was exported" in text) == ("Warnings" in text) == (exporter == "mesh")
+
+
 def test_a_page_that_cannot_be_written_is_one_line(make_run: MakeRun, tmp_path: Path, monkeypatch, capsys) -> None:
     run = make_run(tmp_path / "run")
     config = open_run(run)

@@ -45,7 +45,7 @@ def read_facts(run: Path) -> RunFacts:
         begun=(begun if begun.is_file() else run / "config.yaml").stat().st_mtime,
         settings=settings,
         scores=scores_of(run, report),
-        warnings=tuple(warnings_of(run, report)),
+        warnings=tuple(warnings_of(run, report, settings)),
         picture=previews[-1] if previews else None,
     )
 
@@ -120,10 +120,11 @@ def scores_of(run: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in scores.items() if is_score(value)}
 
 
-def warnings_of(run: Path, report: Mapping[str, Any]) -> Iterator[str]:
+def warnings_of(run: Path, report: Mapping[str, Any], settings: Mapping[str, str]) -> Iterator[str]:
     """What the report warns of, and what the metrics show."""
     yield from map(str, report["warnings"] if isinstance(report.get("warnings"), list) else [])
-    if "artifacts" in report and artifacts(report).get("mesh") is None and "export" not in report:
+    exports = settings.get("exporter") != "null"
+    if exports and "artifacts" in report and artifacts(report).get("mesh") is None and "export" not in report:
         yield "nothing was exported"
     evaluation, written = run / "evaluation.json", run / "report.json"
     if evaluation.is_file() and written.is_file() and evaluation.stat().st_mtime < written.stat().st_mtime:
