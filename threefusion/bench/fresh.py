@@ -21,6 +21,7 @@ import torch
 import threefusion
 from threefusion.machine.memory import resident_bytes
 from threefusion.machine.process import is_glibc
+from threefusion.machine.standins import StandIn
 from threefusion.ops.backend import backend
 
 SHARED = ("threefusion.run.training", "threefusion.run.trainer", "threefusion.system.build", "threefusion.evaluate.evaluate")
@@ -69,8 +70,9 @@ class FreshProcess:
         torch.seed()
         random.seed()
         np.random.seed()
-        if "torch._dynamo" in sys.modules:  # it stops compiling after so many versions of a function
-            sys.modules["torch._dynamo"].reset()
+        compiler = sys.modules.get("torch._dynamo")
+        if compiler is not None and not isinstance(compiler, StandIn):  # it stops compiling after so many versions of a function
+            compiler.reset()
         for name, level in levels().items():
             if level != (before := self._levels.get(name, logging.NOTSET)):
                 logging.getLogger(name or None).setLevel(before)

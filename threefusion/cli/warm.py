@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 
 from threefusion.bench.program import is_worn, serve
-from threefusion.cli.main import main
+from threefusion.cli.main import main, program
 from threefusion.machine.process import prepare_process
+from threefusion.machine.standins import use_stand_ins
 
 
 def run() -> None:
     """Run the command lines that requests name, or the one that is given: a run starts its further processes so."""
     if sys.argv[1:]:
-        main()
+        program()
+    use_stand_ins()
     prepare_process()
     from threefusion.bench.fresh import FreshProcess
 
