@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from threefusion.ops.composite import packed_weights, weighted_sums
+from threefusion.ops.backend import backend
+from threefusion.ops.composite import composite, packed_weights, weighted_sums
 
 COUNTS = [3, 0, 5, 1, 0, 7, 0]
 RAYS = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS))
@@ -85,6 +86,48 @@ def test_sums_pass_gradcheck():
     assert gradcheck(lambda w, v: weighted_sums(w, v, RAYS, len(COUNTS)), (some_depths().requires_grad_(), values))
 
 
+def composited(weigh, dtype=torch.float32):
+    """Sums and weights, and their gradients in the depths and the values."""
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(len(RAYS), 6, generator=generator).to(dtype).requires_grad_()
+    depths, distances = (
+        some_depths(torch.float32).to(dtype).requires_grad_(),
+        torch.rand(len(RAYS), generator=generator).to(dtype),
+    )
+    sums, weights = weigh(depths, values, distances)
+    probe = torch.linspace(-1, 1, sums.numel(), dtype=dtype).reshape(sums.shape)
+    loss = (sums * probe).sum() + (weights * distances.flip(0)).sum()
+    of_weights = torch.autograd.grad(weights.square().sum(), depths, retain_graph=True)
+    return [sums, weights, *of_weights, *torch.autograd.grad(loss, (depths, values))]
+
+
+def test_composite_is_weights_and_sums_in_one():
+    """Against the plain operations in torch, in float64; one of its results alone can be differentiated too."""
+
+    def plainly(depths, values, distances):
+        weights = packed_weights(depths, RAYS, len(COUNTS))
+        columns = torch.cat([values, torch.ones_like(distances)[:, None], distances[:, None]], -1)
+        return weighted_sums(weights, columns, RAYS, len(COUNTS)), weights
+
+    def fused(depths, values, distances):
+        return composite(depths, values, distances, RAYS, len(COUNTS))
+
+    with backend("torch"):
+        expected = composited(plainly, torch.float64)
+    for ours, theirs in zip(composited(fused), expected, strict=True):
+        assert torch.allclose(ours.double(), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_composite_of_no_samples_and_behind_an_opaque_one():
+    nothing = torch.zeros(0, dtype=int)
+    sums, weights = composite(torch.zeros(0), torch.zeros(0, 3), torch.zeros(0), nothing, 2)
+    assert torch.equal(sums, torch.zeros(2, 5)) and weights.shape == (0,)
+    depths = torch.tensor([200.0, 200.0]).requires_grad_()
+    sums, weights = composite(depths, torch.ones(2, 1), torch.tensor([1.0, 2.0]), torch.zeros(2, dtype=int), 1)
+    sums.sum().backward()
+    assert torch.equal(weights.detach(), torch.tensor([1.0, 0.0])) and depths.grad.isfinite().all()
+
+
 def test_results_do_not_depend_on_the_number_of_threads(kernel_threads):
     """Rays of all lengths, also with more threads than rays."""
     generator = torch.Generator().manual_seed(1)
@@ -97,7 +140,8 @@ def test_results_do_not_depend_on_the_number_of_threads(kernel_threads):
         depths = torch.rand(len(rays), generator=torch.Generator().manual_seed(2)).requires_grad_()
         weights = packed_weights(depths, rays, 50)
         out = weighted_sums(weights, values, rays, 50)
-        out.square().sum().backward()
-        results.append((weights, out, depths.grad))
+        both, again = composite(depths, values, depths.detach(), rays, 50)
+        (out.square().sum() + both.square().sum() + again.sum()).backward()
+        results.append((weights, out, both, depths.grad))
     for other in results[1:]:
         assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-7) for a, b in zip(results[0], other, strict=True))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from threefusion.ops.backend import backend
-from threefusion.ops.march import march
+from threefusion.ops.march import march, ray_points
 from threefusion.ops.numba_kernels import march as numba_march
 
 RADIUS, LENGTH, SIDE = 0.8, 0.05, 6
@@ -69,3 +69,15 @@ def test_no_rays(each_backend):
     empty = [torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0), torch.zeros(0)]
     middle, ray_index = march(*empty, occupancy(1.0), RADIUS, LENGTH)
     assert middle.shape == (0,) and ray_index.shape == (0,) and ray_index.dtype == torch.int64
+
+
+def test_points_on_rays_are_the_same_on_all_backends(kernel_threads):
+    origins, directions = bundle(50)[:2]
+    ray_index = torch.arange(50).repeat_interleave(torch.arange(50) % 7)
+    distances = torch.rand(len(ray_index), generator=torch.Generator().manual_seed(2))
+    expected = origins[ray_index] + directions[ray_index] * distances[:, None]
+    for name, number in (("torch", 1), ("numba", 1), ("numba", 3)):
+        kernel_threads(number)
+        with backend(name):
+            assert torch.equal(ray_points(origins, directions, distances, ray_index), expected)
+            assert ray_points(origins, directions, distances[:0], ray_index[:0]).shape == (0, 3)

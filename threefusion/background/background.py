@@ -40,4 +40,6 @@ class Background(Component):
             return color
         drawn = views.rand_per_group("background", 4)
         replaced = drawn[:, 0] < probability
-        return torch.where(replaced[view_index, None], drawn[view_index, 1:].to(color), color)
+        # index_select: several times as fast as an index in brackets
+        replaced, drawn = replaced.index_select(0, view_index), drawn[:, 1:].to(color).index_select(0, view_index)
+        return torch.where(replaced[:, None], drawn, color)

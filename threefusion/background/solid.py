@@ -36,4 +36,5 @@ class Solid(Background):
         if not random or self.cfg.random_probability == 0:
             return color.expand_as(directions)
         each = torch.arange(len(views), device=view_index.device)
-        return self.sometimes_flat(color.expand(len(views), 3), each, views, self.cfg.random_probability)[view_index]
+        colors = self.sometimes_flat(color.expand(len(views), 3), each, views, self.cfg.random_probability)
+        return colors.index_select(0, view_index)

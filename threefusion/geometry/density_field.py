@@ -30,9 +30,11 @@ class DensityField(NetworkField, HasDensity):
         if normals and gradient is None:
             repeated = None if covariance is None else covariance.repeat_interleave(6, 0)
             gradient = central_gradient(lambda p: self._level(p, self._raw(p, repeated)), points, self.cfg.difference_step)
+        # of the transposed array, whose memory is contiguous: so are then all gradients
+        level, features = raw.mT.split([1, raw.shape[1] - 1])
         return FieldSample(
-            features=raw[:, 1:].to(points.dtype),
-            density=self._density(points, raw),
+            features=features.mT.to(points.dtype),
+            density=self._density(points, level.mT),
             normal=None if gradient is None else downhill(gradient),
             points=points,
         )

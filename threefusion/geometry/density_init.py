@@ -16,7 +16,8 @@ def dreamfusion_blob(points: Float[Tensor, "N 3"], scale: float, std: float) -> 
 
 def magic3d_blob(points: Float[Tensor, "N 3"], scale: float, std: float) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
     """scale (1 - r / std), and its gradient, 0 at the origin (Magic3D, arXiv 2211.10440, with scale 10, std 0.5)."""
-    distance = points.norm(dim=-1)
+    # norm() is ten times as slow on points that lie coordinate by coordinate in memory
+    distance = points.square().sum(-1).sqrt()
     return scale * (1 - distance / std), -scale / std * points / distance.clamp_min(1e-12)[:, None]
 
 

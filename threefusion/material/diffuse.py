@@ -17,6 +17,7 @@ class Diffuse(Material):
     """Lambertian surface: albedo = sigmoid(features), shown as it is, lit, or lit with the albedo replaced by white."""
 
     feature_width: ClassVar[int] = 3
+    unlit_reads_features: ClassVar[bool] = True
 
     def needs_normal(self, shading: Int[Tensor, "B"]) -> bool:
         """Whether any view is lit."""

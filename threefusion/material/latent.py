@@ -27,6 +27,7 @@ class LatentMaterial(Material):
     """
 
     feature_width: ClassVar[int] = 4
+    unlit_reads_features: ClassVar[bool] = True
     channels: ClassVar[int] = 4
 
     def __init__(self, cfg: LatentConfig) -> None:

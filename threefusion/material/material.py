@@ -25,6 +25,8 @@ class Material(Component):
     """How many features the geometry has to provide."""
     channels: ClassVar[int] = 3
     """Width of what `forward` returns, which renderers composite."""
+    unlit_reads_features: ClassVar[bool] = False
+    """Whether `forward` reads `sample.features` alone where no view needs normals: neither directions nor lights nor shadings."""
     reads_axes: Literal["camera", "world"] | None = None
     """The axes that `forward` reads from `sample.axes`. Everything else it sees is in the axes of the geometry."""
 
@@ -35,6 +37,10 @@ class Material(Component):
     @abstractmethod
     def forward(self, sample: FieldSample, light: Lights, shading: Int[Tensor, "N"]) -> Float[Tensor, "N C"]:
         """sRGB-encoded colours of samples, each under its own light and seen along its own direction."""
+
+    def is_unlit(self, shading: Int[Tensor, "B"]) -> bool:
+        """Whether views shaded in these ways show functions of the features alone."""
+        return self.unlit_reads_features and not self.needs_normal(shading)
 
     def behind(self, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R C"]:
         """Colours of a background in the channels of `forward`."""

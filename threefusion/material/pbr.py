@@ -60,6 +60,8 @@ class Pbr(Material):
     colour, and the same in white at 4 % over a Lambertian base that gets the light that the microfacets let through.
     """
 
+    unlit_reads_features: ClassVar[bool] = True
+
     def __init__(self, cfg: PbrConfig) -> None:
         super().__init__(cfg)
         self.feature_width = 5 + 3 * (cfg.normal_strength > 0)

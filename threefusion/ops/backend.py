@@ -26,8 +26,8 @@ VARIABLE = "THREEFUSION_OPS"
 """Environment variable that overrides `auto`."""
 
 KERNELS = {
-    "torch": ("grid", "relu_network", "march", "composite", "rasterize", "interpolate", "topology", "collapse"),
-    "numba": ("grid", "relu_network", "march", "composite", "rasterize", "interpolate", "topology", "collapse"),
+    "torch": ("grid", "relu_network", "march", "ray_points", "composite", "rasterize", "interpolate", "topology", "collapse"),
+    "numba": ("grid", "relu_network", "march", "ray_points", "composite", "rasterize", "interpolate", "topology", "collapse"),
     "triton": ("grid", "march", "composite"),
 }
 """Operations of our own backends."""

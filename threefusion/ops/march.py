@@ -65,3 +65,24 @@ def march(
     """
     rays = RaySegments(origins, directions, near, far, shift)
     return kernels("march", origins.device).march(rays, occupied, radius, step_length)
+
+
+@in_float32
+def ray_points(
+    origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"], distances: Float[Tensor, "N"], ray_index: Int[Tensor, "N"]
+) -> Float[Tensor, "N 3"]:
+    """Points at distances along rays, several on each. Not differentiable.
+
+    Args:
+        origins: ray origins.
+        directions: ray directions.
+        distances: of each point along its ray.
+        ray_index: the ray of each point.
+
+    Example:
+        >>> import torch
+        >>> origins, directions = torch.zeros(2, 3), torch.eye(3)[:2]
+        >>> ray_points(origins, directions, torch.tensor([1.0, 2.0]), torch.tensor([1, 1])).tolist()
+        [[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]]
+    """
+    return kernels("ray_points", distances.device).ray_points(origins, directions, distances, ray_index)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from threefusion.geometry.geometry import Geometry, HasDistance
+from threefusion.renderer.samples import SampleRays
 from threefusion.renderer.settings import NeusConfig
 from threefusion.renderer.volume import Volume
 from threefusion.types import FieldSample
@@ -40,15 +41,15 @@ class Neus(Volume):
         """Let the slope of the distance along the ray count as the schedule says."""
         self.anneal.fill_(self.cfg.cos_anneal(step))
 
-    def thickness(self, field: FieldSample, directions: Float[Tensor, "N 3"], length: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    def thickness(self, field: FieldSample, seen: SampleRays, length: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
         """-log(1 - alpha), with alpha = max(0, (sigmoid(s d0) - sigmoid(s d1)) / sigmoid(s d0)) of the sample's ends."""
-        return neus_thickness(self.sharpness, field.distance[:, 0], self._slope(field, directions), length)
+        return neus_thickness(self.sharpness, field.distance[:, 0], self._slope(field, seen.directions), length)
 
     def probe(
-        self, geometry: Geometry, points: Tensor, covariance: Tensor | None, directions: Tensor, length: Tensor
+        self, geometry: Geometry, points: Tensor, covariance: Tensor | None, seen: SampleRays, length: Tensor
     ) -> Float[Tensor, "N"]:
         """The same thickness: it needs the gradient."""
-        return self.thickness(geometry(points, True, covariance), directions, length)
+        return self.thickness(geometry(points, True, covariance), seen, length)
 
     def density(self, geometry: Geometry, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 1"]:
         """The highest density that a ray can meet there: the derivative of the thickness where it hits the surface at right

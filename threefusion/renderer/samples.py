@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from threefusion.ops.march import ray_points
 from threefusion.types import Rays, RaySamples, RenderedSamples
 
 
@@ -37,15 +39,38 @@ def cone_gaussian(
     return mean, along[:, None] * square + across[:, None] * (1 - square)
 
 
-def rays_of(rays: Rays, ray_index: Int[Tensor, "N"]) -> Rays:
-    """The ray of each sample.
+class SampleRays:
+    """What each sample has from its ray, gathered when it is first read: most renders need little of it.
 
     >>> rays = Rays(torch.zeros(2, 3), torch.eye(3)[:2], torch.ones(2, 1), torch.tensor([0, 1]))
-    >>> rays_of(rays, torch.tensor([1, 1, 0])).view_index.tolist()
+    >>> SampleRays(rays, torch.tensor([1, 1, 0])).view_index.tolist()
     [1, 1, 0]
     """
-    # index_select: several times as fast as an index in brackets
-    return Rays(*(value.index_select(0, ray_index) for value in (rays.origins, rays.directions, rays.radii, rays.view_index)))
+
+    def __init__(self, rays: Rays, ray_index: Int[Tensor, "N"]) -> None:
+        self.rays = rays
+        self.ray_index = ray_index
+
+    @cached_property
+    def directions(self) -> Float[Tensor, "N 3"]:
+        """Unit directions."""
+        # index_select: several times as fast as an index in brackets
+        return self.rays.directions.index_select(0, self.ray_index)
+
+    @cached_property
+    def view_index(self) -> Int[Tensor, "N"]:
+        """Which view of the batch each sample belongs to."""
+        return self.rays.view_index.index_select(0, self.ray_index)
+
+    def points(self, distances: Float[Tensor, "N"]) -> Float[Tensor, "N 3"]:
+        """Points at distances along the rays."""
+        return ray_points(self.rays.origins, self.rays.directions, distances, self.ray_index)
+
+    def gaussians(self, samples: RaySamples) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
+        """Mean and diagonal covariance of each sample's part of its cone."""
+        radii = self.rays.radii.index_select(0, self.ray_index)
+        mean, covariance = cone_gaussian(self.directions, radii, samples.t_start, samples.t_end)
+        return self.points(mean), covariance
 
 
 def split_rays(rays: Rays, size: int) -> list[Rays]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from threefusion.geometry.geometry import Geometry, HasDistance
+from threefusion.renderer.samples import SampleRays
 from threefusion.renderer.settings import VolsdfConfig
 from threefusion.renderer.volume import Volume
 from threefusion.types import FieldSample
@@ -36,12 +37,12 @@ class Volsdf(Volume):
         """The density at points."""
         return laplace_density(geometry.distance(points), self.beta)
 
-    def thickness(self, field: FieldSample, directions: Float[Tensor, "N 3"], length: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    def thickness(self, field: FieldSample, seen: SampleRays, length: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
         """Density times length."""
         return laplace_density(field.distance[:, 0], self.beta) * length
 
     def probe(
-        self, geometry: Geometry, points: Tensor, covariance: Tensor | None, directions: Tensor, length: Tensor
+        self, geometry: Geometry, points: Tensor, covariance: Tensor | None, seen: SampleRays, length: Tensor
     ) -> Float[Tensor, "N"]:
         """The same, of the distance alone."""
         return self.density(geometry, points)[:, 0] * length

@@ -15,12 +15,12 @@ from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry, HasDensity, HasDistance
 from threefusion.geometry.normals import downhill
 from threefusion.machine.memory import retry_on_oom
-from threefusion.ops.composite import packed_weights, weighted_sums
+from threefusion.ops.composite import composite, packed_weights
 from threefusion.registry import build
 from threefusion.renderer.memory import Chunk, recomputed
 from threefusion.renderer.pruning import VisibilityPruning
 from threefusion.renderer.renderer import MIN_NORMAL_OPACITY, Renderer
-from threefusion.renderer.samples import cone_gaussian, join, rays_of, split_rays, split_samples
+from threefusion.renderer.samples import SampleRays, join, split_rays, split_samples
 from threefusion.renderer.settings import VolumeConfig
 from threefusion.renderer.shading import shade
 from threefusion.types import FieldSample, Rays, RaySamples, RenderedSamples, RenderOutput, Scene, ViewBatch, Want
@@ -54,12 +54,12 @@ class Volume(Renderer):
         """Density by which the sampler finds empty space; without gradients."""
         return geometry.density(points)
 
-    def thickness(self, field: FieldSample, directions: Float[Tensor, "N 3"], length: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
-        """Optical thickness of samples of this length, whose rays travel along `directions`; opacity is 1 - exp(-thickness)."""
-        return field.density[:, 0] * length
+    def thickness(self, field: FieldSample, seen: SampleRays, length: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+        """Optical thickness of samples of this length, on the rays `seen`; opacity is 1 - exp(-thickness)."""
+        return field.density.squeeze(1) * length
 
     def probe(
-        self, geometry: Geometry, points: Tensor, covariance: Tensor | None, directions: Tensor, length: Tensor
+        self, geometry: Geometry, points: Tensor, covariance: Tensor | None, seen: SampleRays, length: Tensor
     ) -> Float[Tensor, "N"]:
         """Optical thickness of samples as cheaply as it can be had, for pruning; without gradients."""
         return geometry.density(points, covariance)[:, 0] * length
@@ -90,42 +90,36 @@ class Volume(Renderer):
 
     def _render_chunks(self, scene: Scene, rays: Rays, views: ViewBatch, want: Want, size: int) -> RenderOutput:
         parts = [self._pixels(scene, part, views, want) for part in split_rays(rays, size)]
-        pixels = torch.cat([pixels for pixels, _, _ in parts])
-        pixels = pixels.reshape(len(views), views.camera.height, views.camera.width, -1)
-        width = scene.material.channels
+        shape = (len(views), views.camera.height, views.camera.width, -1)
+        columns = zip(*(pixels for pixels, _, _ in parts), strict=True)
+        images = [(column[0] if len(parts) == 1 else torch.cat(column)).reshape(shape) for column in columns]
         return RenderOutput(
-            image=pixels[..., :width],
-            opacity=pixels[..., width : width + 1],
-            depth=pixels[..., width + 1 : width + 2],
-            normal=pixels[..., width + 2 :] if want.normals else None,
+            *images,
             samples=join([samples for _, samples, _ in parts], size) if want.samples else None,
             visible_share=parts[0][2],
         )
 
     def _pixels(
         self, scene: Scene, rays: Rays, views: ViewBatch, want: Want
-    ) -> tuple[Tensor, RenderedSamples | None, Tensor | None]:
-        """Image, opacity, depth and, if wanted, normal of each ray side by side; its samples if wanted; their visible share."""
+    ) -> tuple[list[Tensor], RenderedSamples | None, Tensor | None]:
+        """Image, opacity, depth and, if wanted, normal of each ray; its samples if wanted; their visible share."""
         samples, visible_share = self._prune(scene.geometry, rays, self.sampler(scene.geometry.radius, rays, views, want.random))
         ray_index, count = samples.ray_index, len(rays.origins)
         thickness, color, normal, gradient, nearby = self._query_field(scene, rays, samples, views, want)
-        weights = packed_weights(thickness[:, 0], ray_index, count)
+        values = torch.cat([color.mT, normal.mT]).mT if want.normals else color
+        sums, weights = composite(thickness.squeeze(1), values, samples.t_mid, ray_index, count)
         if not self.pruning.is_active():
             visible_share = self.pruning.measure(weights)
-        channels = torch.cat([color, torch.ones_like(thickness), samples.t_mid[:, None], normal], -1)
-        sums = weighted_sums(weights, channels, ray_index, count)
-        width = scene.material.channels
-        opacity = sums[:, width : width + 1]
+        *shown, opacity, depth = sums.split([scene.material.channels, *[3] * want.normals, 1, 1], -1)
         behind = scene.material.behind(scene.background(rays.directions, rays.view_index, views, want.random))
-        image = sums[:, :width] + (1 - opacity) * behind
-        pixels = torch.cat([image, sums[:, width : width + 2]], -1)
+        pixels = [shown[0] + (1 - opacity) * behind, opacity, depth]
         if want.normals:
-            pixels = torch.cat([pixels, -downhill(sums[:, width + 2 :]) * (opacity > MIN_NORMAL_OPACITY)], -1)
+            pixels.append(-downhill(shown[1]) * (opacity > MIN_NORMAL_OPACITY))
         if not want.samples:
             return pixels, None, visible_share
-        of_sample = rays_of(rays, ray_index)
+        seen = SampleRays(rays, ray_index)
         normal, gradient, nearby = (value if value.shape[1] else None for value in (normal, gradient, nearby))
-        where = (of_sample.directions, of_sample.view_index, ray_index, samples.t_mid, count)
+        where = (seen.directions, seen.view_index, ray_index, samples.t_mid, count)
         return pixels, RenderedSamples(weights, normal, *where, gradient, nearby), visible_share
 
     def _query_field(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, want: Want) -> tuple[Tensor, ...]:
@@ -134,51 +128,52 @@ class Volume(Renderer):
         What is not requested has no columns.
         """
         parts = split_samples(samples, self.samples.size)
-        queries = [partial(self._query_chunk, scene, rays, part, views, want) for part in parts]
-        if len(parts) == 1 or not torch.is_grad_enabled():
-            columns = torch.cat([query() for query in queries])
-        else:
+        if len(parts) == 1:
+            return self._query_chunk(scene, rays, samples, views, want)
+        queries = [lambda part=part: torch.cat(self._query_chunk(scene, rays, part, views, want), -1) for part in parts]
+        if torch.is_grad_enabled():
             columns = torch.cat([recomputed(query, scene.geometry, scene.material, self) for query in queries])
+        else:
+            columns = torch.cat([query() for query in queries])
         gradient = want.normals and want.samples and issubclass(self.needs, HasDistance)
         return columns.split([1, scene.material.channels, 3 * want.normals, 3 * gradient, 3 * (want.samples and want.nearby)], -1)
 
-    def _query_chunk(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, want: Want) -> Tensor:
-        of_sample = rays_of(rays, samples.ray_index)
-        points, covariance = _sample_positions(scene.geometry, of_sample, samples)
+    def _query_chunk(self, scene: Scene, rays: Rays, samples: RaySamples, views: ViewBatch, want: Want) -> tuple[Tensor, ...]:
+        seen = SampleRays(rays, samples.ray_index)
+        points, covariance = _sample_positions(scene.geometry, seen, samples)
         field = scene.geometry(points, want.normals or self.reads_gradient, covariance)
         if want.normals and field.normal is None:
             raise UserError("this geometry gives no normals: set camera.lit_probability to 0 and leave out losses that need them")
-        color = shade(scene, field, of_sample.directions, of_sample.view_index, views)
-        columns = [self.thickness(field, of_sample.directions, samples.t_end - samples.t_start)[:, None], color]
-        if want.normals:
-            columns.append(field.normal)
+        if scene.material.is_unlit(views.shading):
+            # lights and shadings are not read
+            color = scene.material(replace(field, normal=None), views.light, views.shading[:1].expand(len(points)))
+        else:
+            color = shade(scene, field, seen.directions, seen.view_index, views)
+        thickness, nothing = self.thickness(field, seen, samples.t_end - samples.t_start), points.new_empty(len(points), 0)
+        normal, gradient, nearby = field.normal if want.normals else nothing, nothing, nothing
         if want.normals and want.samples and issubclass(self.needs, HasDistance):
-            columns.append(field.gradient)
+            gradient = field.gradient
         if want.samples and want.nearby:
             near = (
                 NEARBY * scene.geometry.radius * views.randn("nearby", views.camera.height * views.camera.width, 3).flatten(0, 1)
             )
-            columns.append(scene.geometry(points + near.index_select(0, samples.ray_index), True, covariance).normal)
-        return torch.cat(columns, -1)
+            nearby = scene.geometry(points + near.index_select(0, samples.ray_index), True, covariance).normal
+        return thickness[:, None], color, normal, gradient, nearby
 
     def _prune(self, geometry: Geometry, rays: Rays, samples: RaySamples) -> tuple[RaySamples, Tensor | None]:
         """The samples that are visible, by their thickness alone, and their share; all samples where pruning does not pay."""
         if not self.pruning.is_active():
             return samples, None
         with torch.no_grad():
-            of_sample = rays_of(rays, samples.ray_index)
-            points, covariance = _sample_positions(geometry, of_sample, samples)
-            thickness = self.probe(geometry, points, covariance, of_sample.directions, samples.t_end - samples.t_start)
+            seen = SampleRays(rays, samples.ray_index)
+            points, covariance = _sample_positions(geometry, seen, samples)
+            thickness = self.probe(geometry, points, covariance, seen, samples.t_end - samples.t_start)
             weights = packed_weights(thickness, samples.ray_index, len(rays.origins))
         kept = (weights >= self.cfg.prune_below).nonzero()[:, 0]
         pruned = RaySamples(samples.t_start[kept], samples.t_end[kept], samples.ray_index[kept])
         return pruned, self.pruning.measure(weights)
 
 
-def _sample_positions(geometry: Geometry, of_sample: Rays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
+def _sample_positions(geometry: Geometry, seen: SampleRays, samples: RaySamples) -> tuple[Tensor, Tensor | None]:
     """Where the geometry is evaluated for each sample, and the covariance of its part of the cone if the geometry reads it."""
-    origins, directions = of_sample.origins, of_sample.directions
-    if not geometry.needs_covariance:
-        return origins + directions * samples.t_mid[:, None], None
-    mean, covariance = cone_gaussian(directions, of_sample.radii, samples.t_start, samples.t_end)
-    return origins + directions * mean[:, None], covariance
+    return seen.gaussians(samples) if geometry.needs_covariance else (seen.points(samples.t_mid), None)

@@ -6,9 +6,11 @@ from typing import no_type_check
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from threefusion.ops.composite import PerRay, PerSample, RayIndex, Values
-from threefusion.ops.numba_kernels.compile import array, compiled
+from threefusion.ops.composite import PerRay, PerSample, RayIndex, Sums, Values
+from threefusion.ops.numba_kernels.compile import array, compiled, contracted
 from threefusion.ops.parallel import run
 
 
@@ -40,6 +42,90 @@ def weighted_sums_backward(gradient: PerRay, weights: PerSample, values: Values,
     for_weights, for_values = torch.empty_like(weights), values.new_empty(values.shape)
     run(_sums_backward, array(gradient), array(weights), array(values), array(ray_index), array(for_weights), array(for_values))
     return for_weights, for_values
+
+
+def composite(
+    optical_depth: PerSample, values: Values, distances: PerSample, ray_index: RayIndex, rays: int
+) -> tuple[Sums, PerSample, PerSample]:
+    """Sums of the values, of 1 and of the distances; weight of each sample, and transmittance in front of it."""
+    opacity = -torch.expm1(-optical_depth)
+    weights, transmittance = torch.empty_like(opacity), torch.empty_like(opacity)
+    sums = values.new_zeros(rays, values.shape[1] + 2)
+    out = tuple(map(array, (weights, transmittance, sums)))
+    run(_composite, *map(array, (opacity, values.t(), distances, ray_index)), out)
+    return sums, weights, transmittance
+
+
+def composite_backward(
+    for_sums: Float[Tensor, "R K"] | None,
+    for_weights: PerSample | None,
+    values: Values,
+    distances: PerSample,
+    ray_index: RayIndex,
+    weights: PerSample,
+    transmittance: PerSample,
+) -> tuple[PerSample, Values]:
+    """Gradients with respect to the optical depth and the values."""
+    for_sums = values.new_zeros(0, 0) if for_sums is None else for_sums
+    for_weights = weights.new_zeros(0) if for_weights is None else for_weights
+    for_depth, for_values = torch.empty_like(weights), values.new_zeros(values.shape[1], len(values))
+    gradients = tuple(map(array, (for_sums, for_weights, for_depth, for_values)))
+    run(_composite_backward, gradients, *map(array, (values.t(), distances, ray_index, weights, transmittance)))
+    return for_depth, for_values.t()
+
+
+@contracted
+@no_type_check
+def _composite(part, parts, opacity, values, distances, ray_index, out):
+    weights, transmittance, sums = out
+    begin, end = _share(part, parts, ray_index)
+    channels, first = len(values), begin
+    while first < end:
+        ray, last, before = ray_index[first], first, 1.0
+        while last < end and ray_index[last] == ray:
+            weights[last], transmittance[last] = before * opacity[last], before
+            before *= 1.0 - opacity[last]
+            last += 1
+        # channel by channel: sums stay in registers
+        of_ray, out = weights[first:last], sums[ray]
+        for c in range(channels):
+            out[c] = _dot(of_ray, values[c][first:last])
+        out[channels + 1] = _dot(of_ray, distances[first:last])
+        total = out.dtype.type(0)
+        for j in range(len(of_ray)):
+            total += of_ray[j]
+        out[channels] = total
+        first = last
+
+
+@contracted
+@no_type_check
+def _dot(a, b):
+    total = a.dtype.type(0)
+    for j in range(len(a)):
+        total += a[j] * b[j]
+    return total
+
+
+@compiled
+@no_type_check
+def _composite_backward(part, parts, gradients, values, distances, ray_index, weights, transmittance):
+    """dL/dtau_i = g_i (T_i - w_i) - sum over j > i on the same ray of g_j w_j, with g the gradient of the weights."""
+    begin, end = _share(part, parts, ray_index)
+    for_sums, for_weights, for_depth, for_values = gradients
+    channels, after = len(values), 0.0
+    for i in range(end - 1, begin - 1, -1):
+        ray = ray_index[i]
+        if i == end - 1 or ray != ray_index[i + 1]:
+            after = 0.0
+        of_weight = for_weights[i] if len(for_weights) else weights[i] * 0
+        if len(for_sums):
+            of_weight += for_sums[ray, channels] + for_sums[ray, channels + 1] * distances[i]
+            for c in range(channels):
+                of_weight += for_sums[ray, c] * values[c, i]
+                for_values[c, i] = for_sums[ray, c] * weights[i]
+        for_depth[i] = of_weight * (transmittance[i] - weights[i]) - after
+        after += of_weight * weights[i]
 
 
 @compiled
