@@ -8,6 +8,7 @@ from views import evaluate, gaussian_texts, make_batch
 
 from threefusion.config import Schedule
 from threefusion.config.catalogue import settings_class
+from threefusion.guidance.denoiser import is_guided
 from threefusion.guidance.noised import NoisedViews
 from threefusion.guidance.prior.conditioning import Conditioning, PromptConditioning
 from threefusion.guidance.prior.gaussian import GaussianPrior
@@ -69,8 +70,7 @@ def test_views_outside_cost_one_picture_of_the_network_and_all_are_in_one_call(n
 
 
 def test_both_ends_belong_to_it():
-    denoiser = replace(denoisers("cfg")[0], interval=(0.25, 0.5))
-    assert denoiser.is_guided(torch.tensor([0.24, 0.25, 0.5, 0.51])).tolist() == [False, True, True, False]
+    assert is_guided(torch.tensor([0.24, 0.25, 0.5, 0.51]), (0.25, 0.5)).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("times", [TIMES, torch.full((4,), 0.1), torch.full((4,), 0.9)])

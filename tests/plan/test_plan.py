@@ -71,6 +71,18 @@ def test_the_measured_step_is_one_of_those_that_need_most(tiny: Path, name: str)
     assert worst_step(build_system(load_config(tiny, overrides)), range(12)) in largest
 
 
+def test_a_step_whose_views_have_guidance_needs_more_than_one_whose_views_have_none(tiny: Path) -> None:
+    system = build_system(load_config(tiny, ["guidance.guidance_t_min=0.7", "camera.lit_probability=0", "loss=null"]))
+    (objective,) = system.guidance.values()
+
+    def guided(step: int) -> int:
+        views = system.camera.sample(step, system.config.seed, torch.arange(system.camera.batch_size))
+        return int((objective.draw_time(views) >= 0.7).sum())
+
+    counted = [guided(step) for step in range(12)]
+    assert min(counted) < max(counted) == counted[worst_step(system, range(12))]
+
+
 def test_a_pulse_is_not_overlooked_in_a_long_training(tiny: Path) -> None:
     overrides = ["loss.orientation.weight={knots: {7000: 0, 7001: 1, 7002: 0}}", "camera.lit_probability=0"]
     assert worst_step(build_system(load_config(tiny, overrides)), range(10_000)) == 7001

@@ -21,6 +21,12 @@ ALWAYS = (0.0, 1.0)
 """The interval of all times."""
 
 
+def is_guided(t: Float[Tensor, "B"], interval: tuple[float, float]) -> Bool[Tensor, "B"] | None:
+    """Whether each time lies in the interval, both ends included; None if that holds for all times."""
+    # a mask on a GPU makes the host wait once, since the size of the batch depends on it
+    return None if interval == ALWAYS else (interval[0] <= t) & (t <= interval[1])
+
+
 @dataclass(frozen=True)
 class Denoiser:
     """Predicts the noise in states of one batch of views; every method is one call of the network."""
@@ -42,13 +48,7 @@ class Denoiser:
     def predictions(self, views: NoisedViews) -> Predictions:
         """The predictions that the contrast needs, by condition."""
         conditions = self.contrast.conditions(self.prompt, self.scale, self.step)
-        return predict(self.prior, views.z, views.t, conditions, self.is_guided(views.t))
-
-    def is_guided(self, t: Float[Tensor, "B"]) -> Bool[Tensor, "B"] | None:
-        """Whether the contrast applies at each time; None if it always does."""
-        low, high = self.interval
-        # a mask on a GPU makes the host wait once, since the size of the batch depends on it
-        return None if self.interval == ALWAYS else (low <= t) & (t <= high)
+        return predict(self.prior, views.z, views.t, conditions, is_guided(views.t, self.interval))
 
     def combine(self, predicted: Predictions, views: NoisedViews) -> Float[Tensor, "B C h w"]:
         """The contrast of predictions at these views."""

@@ -84,9 +84,12 @@ class ScoreDistillation(DiffusionGuidance):
 
     def denoiser(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> Denoiser:
         """The prior with these views' prompt and the contrast at the scheduled scale and times."""
-        cfg, step = self.cfg, views.step
-        interval = (cfg.guidance_t_min(step), cfg.guidance_t_max(step))
-        return Denoiser(self.prior, self.embed(prompt, views, render), self.contrast, cfg.guidance_scale(step), step, interval)
+        scale, step = self.cfg.guidance_scale(views.step), views.step
+        return Denoiser(self.prior, self.embed(prompt, views, render), self.contrast, scale, step, self.interval(step))
+
+    def interval(self, step: int) -> tuple[float, float]:
+        """The times at which the contrast applies."""
+        return self.cfg.guidance_t_min(step), self.cfg.guidance_t_max(step)
 
     def combined(self, noised: NoisedViews, denoiser: Denoiser, views: ViewBatch) -> Float[Tensor, "B C h w"]:
         """The contrast; through the clean image where that is solved for, rescaled or clamped."""

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 
 from threefusion.config import Schedule, Settings
+from threefusion.guidance.denoiser import is_guided
+from threefusion.guidance.guidance import Guidance
+from threefusion.guidance.score import ScoreDistillation
 from threefusion.system.text_to_3d import TextTo3D, active
 from threefusion.types import ViewBatch
 
@@ -31,9 +34,18 @@ def work(system: TextTo3D, step: int) -> tuple[int | float, ...]:
     camera = views.camera
     # at 0 or 1 a method may leave a prediction out
     predictions = sum(schedule(step) not in (0, 1) for schedule in schedules(system.config.guidance))
+    guided = sum(guided_views(objective, views) for objective, _ in active(system.guidance, step).values())
     terms = len(active(system.guidance, step)) + len(active(system.losses, step))
     closeness = (camera.distance * (camera.fovy / 2).tan()).pow(-2).sum().item()
-    return camera.height * camera.width * (2 if needs_normals(system, views) else 1), predictions, terms, closeness
+    return camera.height * camera.width * (2 if needs_normals(system, views) else 1), predictions, guided, terms, closeness
+
+
+def guided_views(objective: Guidance, views: ViewBatch) -> int:
+    """How many of the views have guidance at their times: at others a method leaves predictions out."""
+    if not isinstance(objective, ScoreDistillation):
+        return len(views)
+    guided = is_guided(objective.draw_time(views), objective.interval(views.step))
+    return len(views) if guided is None else int(guided.sum())
 
 
 def needs_normals(system: TextTo3D, views: ViewBatch) -> bool:
