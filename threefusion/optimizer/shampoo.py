@@ -10,6 +10,7 @@ from pytorch_optimizer.optimizer.utils import LayerWiseGrafting
 from torch import nn
 
 from threefusion.errors import UserError
+from threefusion.machine.random import seeded
 from threefusion.optimizer.optimizer import GroupedOptimizer, SkipsEmptySteps, state_tensors
 from threefusion.optimizer.settings import ShampooConfig
 
@@ -27,8 +28,7 @@ class ShampooRule(SkipsEmptySteps, pytorch_optimizer.ScalableShampoo):
     def update(self) -> None:
         """One step: the iterations for the matrix roots start from random vectors, here the same in every step."""
         device = self.param_groups[0]["params"][0].device
-        with torch.random.fork_rng([] if device.type == "cpu" else [device]):
-            torch.manual_seed(0)
+        with seeded(0, [] if device.type == "cpu" else [device]):
             super().update()
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from threefusion.background.settings import SolidConfig
 from threefusion.config import RunConfig, Settings
 from threefusion.errors import UserError
 from threefusion.geometry.geometry import HasSurface
 from threefusion.guidance.build import build_objectives
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.machine.random import seeded
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.before import Before
@@ -33,8 +32,7 @@ def build_system(
     matter if a checkpoint is loaded afterwards (`restoring`).
     """
     prompt = build(config.prompt)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         objectives = build_objectives(config.guidance, prompt.texts(), prompt.cfg.text, build_prior)
     scene, renderer = build_scene(config, previous, restoring)
     system = TextTo3D(config, scene, renderer, prompt, objectives)

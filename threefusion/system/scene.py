@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
+from threefusion.machine.random import seeded
 from threefusion.registry import build
 from threefusion.renderer.renderer import Renderer
 from threefusion.system.mesh_file import reader
@@ -25,8 +25,7 @@ def build_scene(config: RunConfig, previous: Source | None = None, restoring: bo
     Raises:
         UserError: the renderer cannot render the geometry, or `previous` is empty.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         material = build(config.material)
         context = replace(
             context_of(material.feature_width, previous, config.seed, restoring),
