@@ -34,12 +34,12 @@ def write_page(run: Path, config: RunConfig | None = None) -> Path:
     return run / PAGE
 
 
-def add_page(run: Path, config: RunConfig) -> None:
-    """Write the page of a run that ends, whatever its end; on the first process alone, and only if there is something to see."""
-    if RUN_VARIABLE in os.environ or not any(written_by_training(run)):
-        return
-    if refresh_page(run, config):
-        print(f"page: {run / PAGE}", file=sys.stderr)
+def add_page(run: Path, config: RunConfig) -> bool:
+    """Write the page of a run that ends, whatever its end; on the first process alone, and only if there is something to see.
+
+    Returns whether it was written.
+    """
+    return RUN_VARIABLE not in os.environ and any(written_by_training(run)) and refresh_page(run, config)
 
 
 def refresh_page(run: Path, config: RunConfig | None = None) -> bool:

@@ -20,7 +20,7 @@ from threefusion.run.folder import (
     write_report,
     writing,
 )
-from threefusion.run.page import add_page
+from threefusion.run.page import PAGE, add_page
 from threefusion.run.session import Session
 from threefusion.run.stages import RESUME, is_finished
 
@@ -49,14 +49,17 @@ def train(config: RunConfig, run: Path, until: int | None = None, session: Sessi
     choose_backend(config.ops.backend)
     with writing(run), tracked(config, run) as loggers:
         try:
-            return train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until, session or Session())
+            code = train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until, session or Session())
         except KeyboardInterrupt:  # between the steps of two stages, or in the export
             if not any(map(latest_checkpoint, stage_folders(run, config))):
                 raise
             print(f"interrupted. Resume with: {RESUME} {run}", file=sys.stderr)
-            return 130
+            code = 130
         finally:
-            add_page(run, config)
+            added = add_page(run, config)
+        if added and not code:
+            print(f"page: {run / PAGE}", file=sys.stderr)
+        return code
 
 
 def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int, session: Session) -> int:
