@@ -137,13 +137,13 @@ class TextTo3D(pl.LightningModule):
     def check_facing(self, step: int) -> None:
         """Turn the scene by half a turn if the prior sees a front/back flip; every process decides as the first one does."""
         guidance = next(objective for objective in self.guidance.values() if isinstance(objective, DiffusionGuidance))
-        indices, at_once = torch.arange(self.config.facing.views), self.camera.batch_size
-        views, *parts = (
-            self.camera.sample(step, self.config.seed + 1, part).to(self.device) for part in (indices, *indices.split(at_once))
-        )
-        # no more at once than a step renders, so that it fits into memory too
-        x = torch.cat([guidance.encode(self.renderer(self.scene, part).image, part) for part in parts])
-        backwards = faces_backwards(guidance, self.prompt, x, views, at_once)
+        views = self.camera.sample(step, self.config.seed + 1, torch.arange(self.config.facing.views)).to(self.device)
+
+        def encode(part: ViewBatch) -> Float[Tensor, "B C h w"]:
+            return guidance.encode(self.renderer(self.scene, part).image, part)
+
+        # no more at once than in a step, so that it fits into memory too
+        backwards = faces_backwards(guidance, self.prompt, encode, views, self.camera.batch_size)
         if self.trainer.strategy.broadcast(backwards):
             self.scene.heading.copy_(wrap_angle(self.scene.heading + pi))
             if self.trainer.is_global_zero:
