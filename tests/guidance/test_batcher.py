@@ -118,6 +118,15 @@ def test_shares_have_one_prior_and_their_own_counts() -> None:
     assert not list(one.children()) and one.cfg == two.cfg
 
 
+def test_a_training_that_ends_leaves_the_networks_where_they_are() -> None:
+    pool = PriorPool(Batcher(1), [])
+    one, two = (pool.share(GaussianConfig(), scene) for scene in range(2))
+    one.to("meta")
+    assert one.device.type == two.device.type == pool.device.type == "meta"
+    one._apply(lambda tensor: torch.empty_like(tensor, device="cpu"))  # nothing is copied from meta
+    assert two.device.type == "meta"
+
+
 def test_texts_of_all_scenes_are_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Encoder(TextEncoder):
         calls: ClassVar[list[list[str]]] = []

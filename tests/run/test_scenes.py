@@ -177,6 +177,14 @@ def test_stages_are_trained_together_too(tmp_path: Path, tiny: Path) -> None:
         assert_same_stages(scene.run, single(staged, tmp_path / scene.name, scene.config.text))
 
 
+@pytest.mark.parametrize("overrides", [("guidance.type=vsd",), ("guidance.type=full-gradient", "optimizer=shampoo")], ids=str)
+def test_what_is_not_batched_stays_apart(overrides: tuple[str, ...], tiny: Path, tmp_path: Path) -> None:
+    small = (*overrides, "trainer.max_steps=3", "output.checkpoint_interval=3", "output.image_interval=3")
+    together = scenes(tiny, tmp_path / "all", *small, prompts=PROMPTS[:2])
+    assert set(train_scenes(together).values()) == {0}
+    assert_same(together[1].run, single(tiny, tmp_path / "alone", PROMPTS[1], *small))
+
+
 def assert_same_stages(run: Path, other: Path) -> None:
     for stage in sorted(other.glob("stages/*")):
         assert_same(run / "stages" / stage.name, stage)
