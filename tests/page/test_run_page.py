@@ -256,7 +256,9 @@ def test_eval_and_export_write_the_page_again(make_run: MakeRun, tmp_path: Path,
     monkeypatch.setattr("threefusion.evaluate.evaluate.evaluate_run", evaluate)
     monkeypatch.setattr("threefusion.evaluate.report.summaries", lambda _: [])
     monkeypatch.setattr("threefusion.run.results.export", lambda *_: [])
-    assert call(["eval", str(run), "--json"]) == 0
+    gallery = tmp_path / "index.html"
+    gallery.touch()
+    assert call(["eval", str(gallery), str(run), "--json"]) == 0
     assert "0.375" in (run / "index.html").read_text(encoding="utf-8")
     (run / "index.html").unlink()
     assert call(["export", str(run)]) == 0

@@ -32,7 +32,9 @@ def eval_command(arguments: argparse.Namespace) -> int:
 
     if not 4 <= arguments.views <= 120:
         raise UserError("--views: expected 4 to 120")
-    configs = {folder: open_run(folder) for folder in dict.fromkeys(arguments.runs)}
+    # a gallery is among the runs where the shell has replaced `runs/quickstart/*`
+    runs = [path for path in dict.fromkeys(arguments.runs) if path.name != "index.html"]
+    configs = {folder: open_run(folder) for folder in runs or arguments.runs}
     from threefusion.evaluate.candidates import read_captions
 
     captions = read_captions(arguments.candidates) if arguments.candidates else None
