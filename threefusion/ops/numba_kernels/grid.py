@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from threefusion.ops.grid import PRIMES, Encoded, Grid, Points, Table
-from threefusion.ops.numba_kernels.compile import array, compiled
+from threefusion.ops.numba_kernels.compile import array, compiled, contracted
 from threefusion.ops.parallel import run
 
 BLOCK = 256
@@ -154,7 +154,7 @@ def _weights(fractions, count, tangent, half, weights):
             weights[6, j], weights[7, j] = d11 * gz - vz * w11, d11 * fz + vz * w11
 
 
-@compiled
+@contracted
 @no_type_check
 def _gather(part, parts, points, table, tangent, lay, out):
     """Points are split between threads."""
@@ -188,7 +188,7 @@ def _gather(part, parts, points, table, tangent, lay, out):
                     last[j] = a
 
 
-@compiled
+@contracted
 @no_type_check
 def _scatter(part, parts, points, cotangent, tangent, lay, out):
     """Levels are split between threads."""
@@ -217,7 +217,7 @@ def _scatter(part, parts, points, cotangent, tangent, lay, out):
                         grid[rows[k, j], features - 1] += weights[k, j] * last[j]
 
 
-@compiled
+@contracted
 @no_type_check
 def _point_gradient(part, parts, points, table, cotangent, tangent, lay, out):
     """Points are split between threads."""
