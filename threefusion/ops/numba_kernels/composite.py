@@ -107,25 +107,41 @@ def _dot(a, b):
     return total
 
 
-@compiled
+@contracted
 @no_type_check
 def _composite_backward(part, parts, gradients, values, distances, ray_index, weights, transmittance):
     """dL/dtau_i = g_i (T_i - w_i) - sum over j > i on the same ray of g_j w_j, with g the gradient of the weights."""
     begin, end = _share(part, parts, ray_index)
     for_sums, for_weights, for_depth, for_values = gradients
-    channels, after = len(values), 0.0
-    for i in range(end - 1, begin - 1, -1):
-        ray = ray_index[i]
-        if i == end - 1 or ray != ray_index[i + 1]:
-            after = 0.0
-        of_weight = for_weights[i] if len(for_weights) else weights[i] * 0
+    channels, first = len(values), begin
+    while first < end:
+        ray, last, after = ray_index[first], first, 0.0
+        while last < end and ray_index[last] == ray:
+            last += 1
+        # the gradient of the weights, channel by channel, then in its place that of the depths from the last sample on
+        out = for_depth[first:last]
+        out[:] = 0
+        if len(for_weights):
+            out += for_weights[first:last]
         if len(for_sums):
-            of_weight += for_sums[ray, channels] + for_sums[ray, channels + 1] * distances[i]
+            of_ray = for_sums[ray]
+            _add_scaled(of_ray[channels + 1], distances[first:last], out)
             for c in range(channels):
-                of_weight += for_sums[ray, c] * values[c, i]
-                for_values[c, i] = for_sums[ray, c] * weights[i]
-        for_depth[i] = of_weight * (transmittance[i] - weights[i]) - after
-        after += of_weight * weights[i]
+                _add_scaled(of_ray[c], values[c][first:last], out)
+                for_values[c][first:last] = of_ray[c] * weights[first:last]
+            out += of_ray[channels]
+        for i in range(last - 1, first - 1, -1):
+            of_weight = for_depth[i]
+            for_depth[i] = of_weight * (transmittance[i] - weights[i]) - after
+            after += of_weight * weights[i]
+        first = last
+
+
+@contracted
+@no_type_check
+def _add_scaled(factor, values, out):
+    for j in range(len(out)):
+        out[j] += factor * values[j]
 
 
 @compiled

@@ -64,7 +64,7 @@ def gather(points: Points, table: Table, tangent: Points | None, grid: Grid) -> 
 
 def scatter(points: Points, cotangent: Encoded, tangent: Points | None, grid: Grid) -> Table:
     """out[row_k] = sum over points n of weight_k cotangent[n, l]."""
-    out = cotangent.new_zeros(grid.rows, grid.features)
+    out = cotangent.new_empty(grid.rows, grid.features)
     lay = layout(grid, cotangent.dtype)
     run(_scatter, array(points.t()), array(cotangent.t()), _optional(tangent), lay, array(out))
     return out
@@ -197,6 +197,7 @@ def _scatter(part, parts, points, cotangent, tangent, lay, out):
     fractions = np.empty((3, BLOCK), out.dtype)
     for level in range(part, len(lay.half), parts):
         grid = out[lay.offset[level] : lay.offset[level] + lay.rows[level]]
+        grid[:] = 0
         for first in range(0, total, BLOCK):
             block = slice(first, min(first + BLOCK, total))
             count = block.stop - block.start
