@@ -1,0 +1,68 @@
+"""Checks a step of the fixed scene: its time on one thread against its floor, and against that on two threads.
+
+    python -m benchmarks.step_gate
+
+Both are ratios within one run: processor time over the floor from rates measured beside it; and the least wall times of steps on
+one and on two threads that take turns, which needs two cores that are at times free. Exit code 1 if one misses its limit.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from threefusion.machine.process import prepare_process
+
+FLOOR_LIMIT = 1.7
+"""Largest ratio of a step to its floor: measured 1.5 to 1.6, against 2.2 with the network in torch."""
+THREADS_LIMIT = 1.6
+"""Least ratio of a step on one thread to one on two."""
+REPETITIONS = 15
+
+
+def floor_ratio() -> float:
+    """Processor time of an albedo step of one 64 x 64 view on one thread, divided by its floor."""
+    from benchmarks.floors.__main__ import with_probes
+    from benchmarks.floors.floors import with_floors
+    from threefusion.perf.step import ALBEDO
+    from threefusion.perf.suite import Sizes, measure
+
+    candidates = with_probes("step", Sizes(batch=(1,), resolution=(64,)), None)
+    rows, _ = with_floors(measure({"step": candidates}, (1,), REPETITIONS, processor_time=True))
+    return min(row["ratio_to_floor"] for row in rows if row["case"] == ALBEDO)
+
+
+def threads_ratio() -> float:
+    """Least time of the same step on one thread, divided by that on two."""
+    import time
+
+    import torch
+
+    from threefusion.ops.parallel import use_threads
+    from threefusion.perf.step import step_call
+    from threefusion.perf.timing import Call, interleave
+
+    def on(threads: int) -> Call:
+        step = step_call("auto", 1, 64, False, torch.device("cpu"))
+
+        def call(mark: object) -> None:
+            torch.set_num_threads(threads)
+            with use_threads(threads):
+                step(mark)
+
+        return call
+
+    one, two = interleave([on(1), on(2)], REPETITIONS, time.perf_counter)
+    return one.minimum / two.minimum
+
+
+def main() -> int:
+    """Print both ratios; whether one misses its limit."""
+    prepare_process()
+    floor, threads = floor_ratio(), threads_ratio()
+    print(f"step / floor, one thread: {floor:.2f} (at most {FLOOR_LIMIT})")
+    print(f"one thread / two threads: {threads:.2f} (at least {THREADS_LIMIT})")
+    return int(floor > FLOOR_LIMIT or threads < THREADS_LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
