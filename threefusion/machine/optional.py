@@ -9,7 +9,7 @@ from threefusion.errors import UserError
 
 INSTALL = {
     "triton": "python -m pip install triton",
-    "openvino": "python -m pip install openvino (included in the extra threefusion[fast])",
+    "openvino": "python -m pip install openvino  # or 'threefusion[fast]'",
     "ray": "python -m pip install ray",
     "nerfacc": "python -m pip install nerfacc",
     "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
