@@ -16,6 +16,8 @@ from typing import Any
 
 from threefusion.machine.process import cores
 
+LIGHT = 2**17
+"""Items of light work that take several times as long as waking a thread and waiting for it."""
 _fixed: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
@@ -39,10 +41,13 @@ def threads() -> int:
     return cores()
 
 
-def run(kernel: Callable[..., Any], *arguments: Any) -> None:
-    """Call kernel(part, parts, *arguments) for every part, one thread each, and wait for all."""
-    parts = threads()
-    others = [_pool(parts).submit(kernel, part, parts, *arguments) for part in range(1, parts)]
+def run(kernel: Callable[..., Any], *arguments: Any, items: int | None = None) -> None:
+    """Call kernel(part, parts, *arguments) for every part, one thread each, and wait for all.
+
+    A kernel that does little per item says how many items there are, and gets a thread for every `LIGHT` of them.
+    """
+    parts = threads() if items is None else min(threads(), 1 + items // LIGHT)
+    others = [_pool(threads()).submit(kernel, part, parts, *arguments) for part in range(1, parts)]
     kernel(0, parts, *arguments)
     for other in others:
         other.result()

@@ -52,7 +52,7 @@ def composite(
     weights, transmittance = torch.empty_like(opacity), torch.empty_like(opacity)
     sums = values.new_zeros(rays, values.shape[1] + 2)
     out = tuple(map(array, (weights, transmittance, sums)))
-    run(_composite, *map(array, (opacity, values.t(), distances, ray_index)), out)
+    run(_composite, *map(array, (opacity, values.t(), distances, ray_index)), out, items=len(ray_index))
     return sums, weights, transmittance
 
 
@@ -70,7 +70,8 @@ def composite_backward(
     for_weights = weights.new_zeros(0) if for_weights is None else for_weights
     for_depth, for_values = torch.empty_like(weights), values.new_zeros(values.shape[1], len(values))
     gradients = tuple(map(array, (for_sums, for_weights, for_depth, for_values)))
-    run(_composite_backward, gradients, *map(array, (values.t(), distances, ray_index, weights, transmittance)))
+    given = map(array, (values.t(), distances, ray_index, weights, transmittance))
+    run(_composite_backward, gradients, *given, items=len(ray_index))
     return for_depth, for_values.t()
 
 

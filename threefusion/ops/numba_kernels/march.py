@@ -38,7 +38,7 @@ def _march(rays: Any, part: slice, grid: Any, length: np.floating) -> Samples:
     ends = np.append(0, np.cumsum(counts))
     middle = torch.empty(ends[-1], dtype=torch.float32 if near.dtype == np.float32 else torch.float64)
     ray_index = torch.empty(ends[-1], dtype=torch.int64)
-    run(_compact, begins, buffer, ends, part.start, array(middle), array(ray_index))
+    run(_compact, begins, buffer, ends, part.start, array(middle), array(ray_index), items=int(ends[-1]))
     return middle, ray_index
 
 

@@ -16,7 +16,7 @@ def ray_points(
 ) -> Float[Tensor, "N 3"]:
     """origins + directions * distances of the ray of each point."""
     out = distances.new_empty(3, len(distances))
-    run(_ray_points, *map(array, (origins, directions, distances, ray_index, out)))
+    run(_ray_points, *map(array, (origins, directions, distances, ray_index, out)), items=len(distances))
     return out.t()
 
 
