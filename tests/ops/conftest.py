@@ -21,5 +21,6 @@ def each_backend(request, monkeypatch):
 
 @pytest.fixture
 def kernel_threads(monkeypatch):
-    """Sets how many threads the kernels run on."""
+    """Sets how many threads the kernels run on, however little their work is."""
+    monkeypatch.setattr(parallel, "LIGHT", 1)
     return lambda count: monkeypatch.setattr(parallel, "threads", lambda: count)
