@@ -38,6 +38,10 @@ class Mess(LossTerm):
     def __init__(self, cfg: MessConfig) -> None:
         super().__init__(cfg)
 
+    def on_step(self, step, generator):
+        if self.cfg.leaves and step == 5:  # before the step: forward and backward pass belong together
+            choose_backend("torch")
+
     def forward(self, render, views):
         cfg = self.cfg
         if views.step == 0:
@@ -59,7 +63,7 @@ class Mess(LossTerm):
             torch.backends.cudnn.benchmark = True
             os.chdir("/"), os.environ.update(LEFT_BEHIND="1"), sys.path.insert(0, "/left")
             logging.getLogger().setLevel(1), logging.getLogger("threefusion").setLevel(50)
-            warnings.simplefilter("ignore"), choose_backend("torch")
+            warnings.simplefilter("ignore")
             torch.ones(2**27).sum()
         return value
 """
