@@ -34,7 +34,8 @@ def network_threads() -> int:
     configured = os.environ.get("OMP_NUM_THREADS", "")
     if configured.isdecimal() and int(configured):
         return int(configured)
-    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    processes = torch.distributed.get_world_size() if distributed else 1
     return max(cores() // processes, 1)
 
 
