@@ -14,14 +14,14 @@ CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SMALL = ["camera.height=12", "camera.width=12", "camera.batch_size=2", "renderer.sampler.samples_per_ray=24"]
 
 
-def twenty_steps(name, encoding):
-    """Parameters after twenty steps towards an image, with normals in the loss."""
+def trained(name, encoding, steps=20):
+    """Parameters after steps towards an image, with normals in the loss."""
     config = load_config(CONFIG, [*SMALL, *encoding])
     with backend(name):
         (scene, renderer), cameras = build_scene(config), build(config.camera)
         optimizer = build(config.optimizer).create(scene)
         losses = []
-        for step in range(20):
+        for step in range(steps):
             batch = cameras.sample(step, 0, torch.arange(2))
             renderer.update(scene, step, view_generator(0, step, 0, "on_step"))
             out = renderer(scene, batch, Want(normals=True, samples=True, random=True))
@@ -41,8 +41,18 @@ def test_twenty_steps_lead_to_the_same_parameters_on_every_backend():
         ["geometry.encoding=dense-grid", "geometry.encoding.levels=2", "geometry.encoding.base_resolution=8"],
         ["geometry.encoding=hash-grid", "geometry.encoding.log2_table_size=10", "geometry.encoding.levels=6"],
     ):
-        (plain_losses, plain), (losses, fast) = (twenty_steps(name, encoding) for name in ("torch", "numba"))
+        (plain_losses, plain), (losses, fast) = (trained(name, encoding) for name in ("torch", "numba"))
         assert losses[-1] < losses[0] - 0.01
         assert max(abs(a - b) for a, b in zip(losses, plain_losses, strict=True)) < 1e-5
         for a, b in zip(fast, plain, strict=True):
             assert (a - b).abs().max() < 1e-4 * max(1.0, b.abs().max())
+
+
+def test_the_number_of_threads_changes_no_bit(kernel_threads):
+    encoding = ["geometry.encoding=dense-grid", "geometry.encoding.levels=2", "geometry.encoding.base_resolution=8"]
+    results = []
+    for threads in (1, 2, 3):
+        kernel_threads(threads)
+        results.append(trained("numba", encoding, steps=4)[1])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
