@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from threefusion.types import Mesh, Scene
 
 
-def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any]) -> list[str]:
+def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any]) -> None:
     """Turntable, mesh, scores and report of a trained system; the report is written whatever becomes of the mesh.
 
-    Returns why the result may not be what was asked for, in sentences.
+    Its `warnings` are why the result may not be what was asked for, in sentences.
 
     Raises:
         UserError: the scene is empty.
@@ -54,7 +54,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
         if not config.exporters:
             print(f"pictures: {stage_folders(run, config)[-1] / 'images'}")
             report["warnings"] = disappointments(config, None)
-            return report["warnings"]
+            return
         files, results = ExportedFiles(run), {}
         # a mesh that an earlier part of the run has exported is not this scene's
         with files.renewing():
@@ -72,7 +72,6 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
             doing()
             report["metrics"] = scores(config, main_export(results).mesh)
         report["warnings"] = disappointments(config, report["metrics"])
-        return report["warnings"]
     finally:
         write_report(run, report)
 

@@ -59,6 +59,9 @@ def train(config: RunConfig, run: Path, until: int | None = None, session: Sessi
             added = add_page(run, config)
         if added and not code:
             print(f"page: {run / PAGE}", file=sys.stderr)
+        if not code and until is None and RUN_VARIABLE not in os.environ:
+            for warning in (read_report(run) or {}).get("warnings", ()):
+                print(f"warning: {warning}", file=sys.stderr)
         return code
 
 
@@ -196,8 +199,7 @@ def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: d
     device = system.trainer.strategy.root_device
     system.scene.to(device)
     system.renderer.to(device)
-    for warning in finish(run, config, system, cost):
-        print(f"warning: {warning}", file=sys.stderr)
+    finish(run, config, system, cost)
 
 
 def small_steps(system: TextTo3D) -> bool:
