@@ -33,6 +33,8 @@ LARGE_EXPORT = ["exporter=mesh", "exporter.resolution=64", "exporter.texture_siz
 PEAK = """
 import sys
 from threefusion.cli.main import run
+from threefusion.machine.standins import use_stand_ins
+use_stand_ins()
 code = run(sys.argv[1:])
 from threefusion.machine.memory import peak_resident_bytes
 print("peak", peak_resident_bytes())
