@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -135,7 +135,7 @@ def test_ctrl_c_stops_all_and_they_go_on(tiny: Path, tmp_path: Path, monkeypatch
     words = ["train", "--config", str(tiny), "--prompts", str(tmp_path / "list.txt"), "--out", str(out)]
     (tmp_path / "list.txt").write_text("\n".join(PROMPTS[:2]))
     with monkeypatch.context() as patched:
-        broken(patched, "a red ball", 6, lambda: os.kill(os.getpid(), signal.SIGINT))
+        broken(patched, "a red ball", 6, _thread.interrupt_main)
         assert command(words) == 130
     steps = [latest_checkpoint(out / name).stem for name in ("a-red-ball", "a-blue-cube")]
     assert all("step-000005" < step < "step-000012" for step in steps)
@@ -181,7 +181,8 @@ def test_stages_are_trained_together_too(tmp_path: Path, tiny: Path) -> None:
 def test_what_is_not_batched_stays_apart(overrides: tuple[str, ...], tiny: Path, tmp_path: Path) -> None:
     small = (*overrides, "trainer.max_steps=3", "output.checkpoint_interval=3", "output.image_interval=3")
     together = scenes(tiny, tmp_path / "all", *small, prompts=PROMPTS[:2])
-    assert set(train_scenes(together).values()) == {0}
+    threads = torch.get_num_threads()
+    assert set(train_scenes(together).values()) == {0} and torch.get_num_threads() == threads
     assert_same(together[1].run, single(tiny, tmp_path / "alone", PROMPTS[1], *small))
 
 

@@ -32,6 +32,13 @@ def test_one_thread_for_small_steps_and_as_before_after_them(small, environment,
     assert torch.get_num_threads() == threads() == 3
 
 
+def test_torch_keeps_its_thread_where_others_still_train(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with training_threads(True, {}, restored=False):
+        assert torch.get_num_threads() == threads() == 1
+    assert torch.get_num_threads() == 1 and threads() == 3
+
+
 def test_the_bundled_priors_are_small_at_the_quickstarts_batch_and_larger_images_are_not(tiny):
     for kind in ("pixel", "latent"):
         assert build(settings_class("prior", kind)(model=f"toyworld-{kind}")).largest_layer(4) < 2**20

@@ -28,6 +28,7 @@ from threefusion.registry import build
 from threefusion.run.folder import reopen
 from threefusion.run.scene_folder import SceneRun
 from threefusion.run.session import Session
+from threefusion.run.threads import training_threads
 from threefusion.run.training import train
 
 SPARE = 0.9
@@ -160,6 +161,10 @@ class SceneSession(Session):
         """Nothing is said to other processes, of which there are none."""
         return nullcontext()
 
+    def threads(self, small: bool) -> AbstractContextManager[None]:
+        """One thread if the steps are small; torch keeps it until all scenes have ended."""
+        return training_threads(small, restored=False)
+
     def ends(self) -> None:
         """Others no longer wait for this scene."""
         self.crew.batcher.leave(self.number)
@@ -175,8 +180,12 @@ def train_scenes(scenes: Sequence[SceneRun], until: int | None = None, at_once: 
 
     Returns the exit code of each that was started, by name: as of `train`, 2 for a user error, 1 for another.
     """
+    threads = torch.get_num_threads()
     with labelled_output():
         crew = Crew(scenes, until, at_once)
-        with crew.stoppable():
-            crew.run()
+        try:
+            with crew.stoppable():
+                crew.run()
+        finally:
+            torch.set_num_threads(threads)
     return {scenes[number].name: code for number, code in sorted(crew.codes.items())}

@@ -46,5 +46,11 @@ class Session:
         """The block in which a stage is trained."""
         return environment_variable(RUN_VARIABLE, str(run))
 
+    def threads(self, small: bool) -> AbstractContextManager[None]:
+        """The block of the steps, with one thread if they are small."""
+        from threefusion.run.threads import training_threads
+
+        return training_threads(small)
+
     def ends(self) -> None:
         """No step will follow."""

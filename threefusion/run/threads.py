@@ -22,8 +22,10 @@ def is_small(rays: int, layer: int) -> bool:
 
 
 @contextmanager
-def training_threads(small: bool, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+def training_threads(small: bool, environment: Mapping[str, str] = os.environ, restored: bool = True) -> Iterator[None]:
     """In the block torch and the kernels work with one thread if the steps are small, unless the user has set how many.
+
+    Unless it is to be `restored`, torch keeps its one thread: MKL's number belongs to the process, and others may still train.
 
     The kernels too: on a quiet virtual machine a step of the quickstart took 57 ms with one and 81 with two, because whatever
     follows a thread's sleep, the guidance too, runs slower for a while.
@@ -37,4 +39,5 @@ def training_threads(small: bool, environment: Mapping[str, str] = os.environ) -
         with use_threads(1):
             yield
     finally:
-        torch.set_num_threads(before)
+        if restored:
+            torch.set_num_threads(before)

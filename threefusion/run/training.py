@@ -99,7 +99,6 @@ def train_stage(
     from threefusion.run.cost import measured_cost
     from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.launcher import together
-    from threefusion.run.threads import training_threads
     from threefusion.run.trainer import friendly_oom, make_trainer
 
     stage, folder = config.parts[index], stage_folders(run, config)[index]
@@ -114,7 +113,7 @@ def train_stage(
     trainer = make_trainer(stage, folder, more, first, digest, loggers)
     if system.scene.origin and trainer.is_global_zero:
         print(f"{f'{stage.name} starts' if config.stages else 'starts'} {system.scene.origin}", file=sys.stderr)
-    with session.training(run), together(trainer), friendly_oom(), training_threads(small_steps(system)):
+    with session.training(run), together(trainer), friendly_oom(), session.threads(small_steps(system)):
         trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         refuse_lost(system, run)
         interrupted = trainer.strategy.reduce_boolean_decision(interrupt.requested, all=False)
