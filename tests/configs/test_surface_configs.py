@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def test_all_stages_train_resume_and_end_with_a_closed_mesh(name: str, tmp_path:
 
     def interrupted(self: TextTo3D, batch: object, batch_idx: int) -> torch.Tensor:
         if (self.config.name, self.global_step) == (last, 1):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(self, batch, batch_idx)
 
     assert command(["train", *short(name), "--out", str(tmp_path / "whole")]) == 0

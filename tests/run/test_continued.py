@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -79,7 +78,7 @@ def test_ctrl_c_within_a_step_of_several_micro_batches_ends_it_first(
 
     def interrupted(self: TextTo3D, batch: object, batch_idx: int) -> torch.Tensor:
         if self.batches_seen == 9:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(TextTo3D, "training_step", interrupted)

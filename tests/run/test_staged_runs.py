@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -108,7 +107,7 @@ def test_ctrl_c_in_a_stage_saves_and_goes_on(
 
     def interrupted(self: TextTo3D, batch: object, batch_idx: int) -> torch.Tensor:
         if f"{self.config.name} {self.global_step}" == at:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(self, batch, batch_idx)
 
     with monkeypatch.context() as patched:
