@@ -39,7 +39,7 @@ class Cost:
     cpu: float
     """Seconds of user and system time."""
     memory: float
-    """Largest resident set of a single process, in GiB; at least that of this process, which counts until the command replaces it."""
+    """Largest resident set of a single process, in GiB; that of this one counts too, until the command replaces it."""
 
 
 def run(tree: Path, command: list[str], log: Path) -> Cost:
