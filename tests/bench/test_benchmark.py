@@ -344,7 +344,7 @@ def test_a_cell_that_is_finished_is_not_touched(tmp_path: Path) -> None:
     folder.run.mkdir()
     folder.write_record(Record("finished", True, evaluated_with(["--views", "3"]), attempts=1))
     (folder.run / "evaluation.json").write_text("{}")
-    assert run_cell(folder, CellOptions(WarmProgram(("/nowhere",)), evaluate=("--views", "3"))) == 0
+    assert run_cell(folder, CellOptions(WarmProgram(("/missing",)), evaluate=("--views", "3"))) == 0
     assert folder.record().attempts == 1
 
 

@@ -127,7 +127,7 @@ def test_answers_load_nothing_heavy(words, good):
         (["check", "seed=3"], "error: check needs at least one config file. See: python launch.py check --help"),
         (["list", "los"], "error: unknown kind of component 'los'. Did you mean 'loss'?"),
         (["describe", "guidance", "sdss"], "error: unknown guidance type 'sdss'. Did you mean 'sds'?"),
-        (["gallery", "nowhere"], "error: nowhere: no such folder"),
+        (["gallery", "missing"], "error: missing: no such folder"),
         (["render", "nowhere"], "error: nowhere: no such run folder"),
         (["render", "tests"], "error: tests: not a run folder (it has no config.yaml)"),
         (["render", ".", "--size", "33"], "error: --views: at least 1; --size: an even number of at least 2"),

@@ -1,4 +1,4 @@
-"""Lines of several threads stay whole and are told apart."""
+"""Lines of several threads stay whole and begin with the name of their thread."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_one_run_gets_its_page(runs: Path, capsys) -> None:
         call(["gallery", str(run), "--out", "x.html"])
 
 
-@pytest.mark.parametrize(("name", "message"), [("nowhere", "no such folder"), ("empty", "no run folder in it or below it")])
+@pytest.mark.parametrize(("name", "message"), [("missing", "no such folder"), ("empty", "no run folder in it or below it")])
 def test_a_folder_without_runs_is_one_line(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):

@@ -192,10 +192,10 @@ class PriorPool:
 
     def encoder_of(self, prior: DiffusionPrior) -> TextEncoder:
         """The text encoder of a prior, which remembers what it has encoded."""
-        return _Foreseeing(prior.text_encoder(), self.texts, self._encoded, id(prior))
+        return _SharedTextEncoder(prior.text_encoder(), self.texts, self._encoded, id(prior))
 
 
-class _Foreseeing(TextEncoder):
+class _SharedTextEncoder(TextEncoder):
     """A text encoder that is loaded once for all texts that are known to follow."""
 
     def __init__(
