@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from threefusion.callback.images import Previews, read_png, write_png
+from threefusion.callback.images import read_png, sheet, write_png
 from threefusion.camera.orbit import evaluation_orbit
 from threefusion.cli.main import run
 from threefusion.config import load_config
@@ -34,18 +34,18 @@ def test_a_png_holds_the_image(tmp_path: Path) -> None:
 )
 def test_a_preview_shows_four_sides_and_their_normals_but_each_picture_once(tiny: Path, tmp_path: Path, overrides, shape) -> None:
     config = load_config(tiny, overrides)
-    sheet = Previews(tmp_path, 1, 16).sheet(*reversed(build_scene(config)), build(config.camera))
-    assert sheet.shape == shape and not sheet.requires_grad
+    drawn = sheet(*reversed(build_scene(config)), build(config.camera), 16)
+    assert drawn.shape == shape and not drawn.requires_grad
 
 
 def test_a_preview_shows_what_a_renderer_without_normals_has(tiny: Path, tmp_path: Path, monkeypatch) -> None:
     config = load_config(tiny, [])
     scene, renderer = build_scene(config)
     camera = build(config.camera)
-    both = Previews(tmp_path, 1, 16).sheet(renderer, scene, camera)
+    both = sheet(renderer, scene, camera, 16)
     render = renderer.render
     monkeypatch.setattr(renderer, "render", lambda *arguments: replace(render(*arguments), normal=None))
-    assert torch.equal(Previews(tmp_path, 1, 16).sheet(renderer, scene, camera), both[:16])
+    assert torch.equal(sheet(renderer, scene, camera, 16), both[:16])
     with pytest.raises(UserError, match="no normals"):
         next(render_views(renderer, scene, evaluation_orbit(camera, 1, 16), "normal"))
 

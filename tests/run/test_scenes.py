@@ -263,3 +263,16 @@ def test_a_folder_that_cannot_be_filled_is_left_as_it_was(tiny: Path, tmp_path: 
     with pytest.raises(UserError, match="No space left"):
         scenes(tiny, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("overrides", "at_once"), [((), None), (PIXEL, 1)], ids=["closed form", "network"])
+def test_a_scene_that_stops_at_a_planned_step_goes_on_as_if_it_had_not(
+    overrides: tuple[str, ...], at_once: int | None, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    together = scenes(tiny, tmp_path / "all", *overrides, prompts=PROMPTS[:2])
+    assert train_scenes(together, at_once=at_once, planned=3) == {"a-red-ball": 130, "a-blue-cube": 130}
+    assert "stopped at" not in capsys.readouterr().err
+    for scene in together:
+        assert latest_checkpoint(scene.run).stem == "step-000003" and read_report(scene.run) is None
+        assert command(["train", "--resume", str(scene.run)]) == 0
+        assert_same(scene.run, single(tiny, tmp_path / scene.name, scene.config.text, *overrides))

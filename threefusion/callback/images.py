@@ -58,7 +58,7 @@ class Previews(pl.Callback):
         if not trainer.is_global_zero or step == self._drawn or (step % self.interval and step != trainer.max_steps):
             return
         self._drawn = step
-        image = self.sheet(module.renderer, module.scene, module.camera)
+        image = sheet(module.renderer, module.scene, module.camera, self.size)
         write_png(self.folder / f"{step:06d}.png", image)
         if step == trainer.max_steps and isinstance(module.scene.geometry, HasCanvas):
             write_png(self.folder / "over-time.png", torch.cat(list(map(read_png, numbered(self.folder, "*.png")))))
@@ -66,14 +66,18 @@ class Previews(pl.Callback):
             if hasattr(logger, "log_image"):
                 logger.log_image("views", [to_bytes(image)], step=step)
 
-    def sheet(self, renderer: Renderer, scene: Scene, camera: CameraSampler) -> Float[Tensor, "h w 3"]:
-        """Front, left, back and right side in albedo, above the same as normals if the renderer has them; or all pictures."""
-        if isinstance(scene.geometry, HasCanvas):
-            views = evaluation_orbit(camera, len(scene.geometry.canvas()), self.size)
-            return torch.cat(list(render_views(renderer, scene, views)), dim=1)
-        views = evaluation_orbit(camera, 4, self.size)
-        with torch.no_grad():
-            each = [views.select(torch.tensor([index])).to(scene.device) for index in range(len(views))]
-            sides = [renderer(scene, view, Want(normals=True)) for view in each]
-        modes: tuple[Mode, ...] = ("albedo",) if sides[0].normal is None else ("albedo", "normal")
-        return torch.cat([torch.cat([to_image(side, mode)[0] for side in sides], dim=1) for mode in modes], dim=0)
+
+def sheet(renderer: Renderer, scene: Scene, camera: CameraSampler, size: int) -> Float[Tensor, "h w 3"]:
+    """Front, left, back and right side in albedo, above the same as normals if the renderer has them; or all pictures.
+
+    `size` is the height and width of each, in pixels.
+    """
+    if isinstance(scene.geometry, HasCanvas):
+        views = evaluation_orbit(camera, len(scene.geometry.canvas()), size)
+        return torch.cat(list(render_views(renderer, scene, views)), dim=1)
+    views = evaluation_orbit(camera, 4, size)
+    with torch.no_grad():
+        each = [views.select(torch.tensor([index])).to(scene.device) for index in range(len(views))]
+        sides = [renderer(scene, view, Want(normals=True)) for view in each]
+    modes: tuple[Mode, ...] = ("albedo",) if sides[0].normal is None else ("albedo", "normal")
+    return torch.cat([torch.cat([to_image(side, mode)[0] for side in sides], dim=1) for mode in modes], dim=0)

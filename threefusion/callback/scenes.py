@@ -16,11 +16,11 @@ from threefusion.machine.progress import ProgressLine
 
 
 class SharedInterrupt(Interrupt):
-    """Stops after the step in which the process was told to; signals come to the main thread alone."""
+    """Stops when the process was told to, or at a planned step; signals come to the main thread alone."""
 
-    def __init__(self, stopped: threading.Event) -> None:
+    def __init__(self, stopped: threading.Event, planned: int | None = None) -> None:
         super().__init__()
-        self.stopped = stopped
+        self.stopped, self.planned = stopped, planned
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Leave the signals alone."""
@@ -29,7 +29,7 @@ class SharedInterrupt(Interrupt):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop at the end of a step."""
-        self.requested = self.stopped.is_set()
+        self.requested = self.stopped.is_set() or (self.planned is not None and trainer.global_step >= self.planned)
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
 
@@ -69,9 +69,9 @@ class SharedProgress:
 class SceneProgress(pl.Callback):
     """Reports the steps of one scene."""
 
-    def __init__(self, shared: SharedProgress, scene: int, begin: Callable[[int], None]) -> None:
-        """`begin` is called with the number of the scene after its first step."""
-        self.shared, self.scene, self.begin = shared, scene, begin
+    def __init__(self, shared: SharedProgress, scene: int, begin: Callable[[int], None], planned: int | None = None) -> None:
+        """`begin` is called with the number of the scene after its first step; `planned`: the step at which it stops."""
+        self.shared, self.scene, self.begin, self.planned = shared, scene, begin, planned
         self._first = True
 
     def on_train_batch_end(
@@ -81,7 +81,8 @@ class SceneProgress(pl.Callback):
         if self._first:
             self._first = False
             self.begin(self.scene)
-        self.shared.report(self.scene, trainer.global_step, None if trainer.max_steps < 0 else trainer.max_steps)
+        last = self.planned or (None if trainer.max_steps < 0 else trainer.max_steps)
+        self.shared.report(self.scene, trainer.global_step, last)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Report no more."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from operator import attrgetter
 from pathlib import Path
 
 from threefusion.config import ConfigError, RunConfig
@@ -82,8 +83,10 @@ def scene_configs(prompts: dict[str, Place], load: Callable[[str], RunConfig]) -
     return configs
 
 
-def open_scenes(configs: Sequence[RunConfig], out: Path | None, stem: str) -> tuple[Path, list[SceneRun]]:
-    """A new folder of runs, `out` or `runs/<config>/<stem>-<n>`, with a run folder for each config.
+def open_scenes(
+    configs: Sequence[RunConfig], out: Path | None, stem: str, name: Callable[[RunConfig], str] = attrgetter("text")
+) -> tuple[Path, list[SceneRun]]:
+    """A new folder of runs, `out` or `runs/<config>/<stem>-<n>`, with a run folder for each config, named by its `name`.
 
     Raises:
         UserError: `out` holds anything but what such a training begins with, or cannot be written.
@@ -91,8 +94,8 @@ def open_scenes(configs: Sequence[RunConfig], out: Path | None, stem: str) -> tu
     folder = claimed_folder(out) if out is not None else free_folder(configs[0], stem)
     names: dict[str, RunConfig] = {}
     for config in configs:
-        names[unused(config.text, names)] = config
-    scenes = [SceneRun(config, folder / name) for name, config in names.items()]
+        names[unused(name(config), names)] = config
+    scenes = [SceneRun(config, folder / chosen) for chosen, config in names.items()]
     try:
         for scene in scenes:
             new_run_folder(scene.config, scene.run)
@@ -167,9 +170,9 @@ def free_folder(config: RunConfig, stem: str) -> Path:
     raise AssertionError
 
 
-def unused(prompt: str, names: dict[str, RunConfig]) -> str:
-    """The name of a prompt's folder, numbered if others have it."""
-    return next(name for number in count(1) if (name := slug(prompt) + (f"-{number}" if number > 1 else "")) not in names)
+def unused(text: str, names: dict[str, RunConfig]) -> str:
+    """The name of the folder for a text, numbered if others have it."""
+    return next(name for number in count(1) if (name := slug(text) + (f"-{number}" if number > 1 else "")) not in names)
 
 
 def slug(text: str) -> str:

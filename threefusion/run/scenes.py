@@ -38,8 +38,8 @@ SPARE = 0.9
 class Crew:
     """The scenes of one process, and what they share."""
 
-    def __init__(self, scenes: Sequence[SceneRun], until: int | None, at_once: int | None) -> None:
-        self.scenes, self.until, self.at_once = scenes, until, at_once
+    def __init__(self, scenes: Sequence[SceneRun], until: int | None, at_once: int | None, planned: int | None) -> None:
+        self.scenes, self.until, self.at_once, self.planned = scenes, until, at_once, planned
         self.batcher = Batcher(slots=cores())
         self.pool = PriorPool(self.batcher, [text for scene in scenes for text in texts_of(scene)])
         self.progress = SharedProgress(len(scenes))
@@ -147,11 +147,11 @@ class SceneSession(Session):
 
     def interrupt(self) -> SharedInterrupt:
         """What stops all scenes."""
-        return SharedInterrupt(self.crew.stopped)
+        return SharedInterrupt(self.crew.stopped, self.crew.planned)
 
     def progress(self) -> pl.Callback:
         """What reports this scene's steps."""
-        return SceneProgress(self.crew.progress, self.number, self.crew.batcher.begin)
+        return SceneProgress(self.crew.progress, self.number, self.crew.batcher.begin, self.crew.planned)
 
     def apart(self) -> AbstractContextManager[None]:
         """A block in which no other scene is in one."""
@@ -169,20 +169,29 @@ class SceneSession(Session):
         """Others no longer wait for this scene."""
         self.crew.batcher.leave(self.number)
 
+    def stopped(self, where: str, run: Path) -> None:
+        """Say how to go on, unless it was to stop."""
+        if self.crew.planned is None or self.crew.stopped.is_set():
+            super().stopped(where, run)
+
 
 def texts_of(scene: SceneRun) -> list[str]:
     """All texts of a scene that are known before its objectives are built."""
     return [text for part in scene.config.parts for text in build(part.prompt).texts()]
 
 
-def train_scenes(scenes: Sequence[SceneRun], until: int | None = None, at_once: int | None = None) -> dict[str, int]:
+def train_scenes(
+    scenes: Sequence[SceneRun], until: int | None = None, at_once: int | None = None, planned: int | None = None
+) -> dict[str, int]:
     """Train scenes together, at most `at_once` of them at the same time; by default as many as memory holds.
+
+    With `planned`, each stops after this step of its first stage as after Ctrl-C: saved, and without an export.
 
     Returns the exit code of each that was started, by name: as of `train`, 2 for a user error, 1 for another.
     """
     threads = torch.get_num_threads()
     with labelled_output():
-        crew = Crew(scenes, until, at_once)
+        crew = Crew(scenes, until, at_once, planned)
         try:
             with crew.stoppable():
                 crew.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from threefusion.config import Settings
 from threefusion.machine.process import environment_variable
 from threefusion.run.folder import RUN_VARIABLE
+from threefusion.run.stages import RESUME
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -54,3 +56,7 @@ class Session:
 
     def ends(self) -> None:
         """No step will follow."""
+
+    def stopped(self, where: str, run: Path) -> None:
+        """Say how to go on with a training that was stopped before its end."""
+        print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)

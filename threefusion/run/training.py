@@ -128,8 +128,7 @@ def train_stage(
             conclude(config, index, run, system, measured_cost(system, run_cost, read_report(folder)))
     if interrupted and (cut_short or not is_last):
         if trainer.is_global_zero:
-            where = f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}"
-            print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)
+            session.stopped(f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}", run)
         return False
     return True
 
