@@ -1,10 +1,14 @@
 """The environment that tests run in, set before torch is imported; fuzzing; the tiny run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from threefusion.cli.terminal import Terminal
+from threefusion.messages import Message, listening
 
 # What a machine sets for its own runs must not reach a test's: an offline hub, a disabled logger, a batch job's ranks.
 _FOREIGN = ("HF_", "HUGGING", "TRANSFORMERS_", "DIFFUSERS_", "WANDB_", "SLURM_", "TORCHELASTIC_", "THREEFUSION_", "OMPI_", "PMI_")
@@ -37,6 +41,21 @@ def _environment():
             os.environ[name] = before[name]
         else:
             del os.environ[name]
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Message]]:
+    """The messages that are sent during a test."""
+    messages: list[Message] = []
+    with listening(messages.append):
+        yield messages
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """What is said during a test is printed, as in a command."""
+    with listening(Terminal()):
+        yield
 
 
 @pytest.fixture

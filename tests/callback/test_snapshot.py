@@ -14,6 +14,7 @@ import torch
 
 from threefusion.callback.snapshot import Interrupt, Snapshot
 from threefusion.config import load_config
+from threefusion.messages import Message, Stopping
 from threefusion.run.trainer import make_trainer, silence_libraries
 from threefusion.system.build import build_system
 
@@ -62,14 +63,14 @@ def test_the_lowest_steps_are_dropped_not_the_first_names(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_one_of_several_processes_says_that_it_stops(capsys: pytest.CaptureFixture, is_first: bool) -> None:
+def test_one_of_several_processes_says_that_it_stops(heard: list[Message], is_first: bool) -> None:
     interrupt, trainer, module = Interrupt(), Mock(spec=pl.Trainer, is_global_zero=is_first), pl.LightningModule()
     interrupt.on_train_start(trainer, module)
     try:
         signal.raise_signal(signal.SIGTERM)
     finally:
         interrupt.teardown(trainer, module, "fit")
-    assert interrupt.requested and capsys.readouterr().err.count("stopping after this step") == is_first
+    assert interrupt.requested and heard == [Stopping()] * is_first
 
 
 def test_what_a_killed_process_did_not_drop_is_dropped_although_nothing_is_trained(tiny: Path, tmp_path: Path) -> None:

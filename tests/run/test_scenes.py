@@ -50,6 +50,7 @@ def assert_same(run: Path, other: Path) -> None:
     assert (run / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("terminal")
 def test_each_scene_is_its_single_run_bit_for_bit(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     together = scenes(tiny, tmp_path / "all", "output.turntable_frames=0")
     assert train_scenes(together) == {"a-red-ball": 0, "a-blue-cube": 0, "a-green-cone": 0}
@@ -107,6 +108,7 @@ def run_out() -> None:
     raise torch.OutOfMemoryError("CUDA error: out of memory")
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize(("act", "code", "text"), [(fail, 1, "made of cheese"), (run_out, 2, "error: out of memory")])
 def test_a_scene_that_fails_takes_no_other_along(
     act: Callable,

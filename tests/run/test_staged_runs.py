@@ -98,6 +98,7 @@ def test_the_second_stage_starts_from_the_scene_of_the_first(two_stages: Path) -
     torch.testing.assert_close(scene.geometry.density(node), before.geometry.density(node), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize(("at", "stopped"), [("coarse 1", "step 2 of stage coarse"), ("coarse 4", "step 5 of stage coarse")])
 def test_ctrl_c_in_a_stage_saves_and_goes_on(
     two_stages: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, at: str, stopped: str
@@ -121,6 +122,7 @@ def test_ctrl_c_in_a_stage_saves_and_goes_on(
     assert is_same(run, other)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_ctrl_c_before_a_stage_says_how_to_go_on_if_anything_was_trained(
     two_stages: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from threefusion.camera.orbit import evaluation_orbit
 from threefusion.camera.sampler import CameraSampler
 from threefusion.geometry.geometry import HasCanvas
 from threefusion.machine.files import numbered, written
+from threefusion.messages import Preview, send
 from threefusion.renderer.renderer import Renderer
 from threefusion.renderer.views import Mode, render_views, to_image
 from threefusion.types import Scene, Want
@@ -33,12 +34,17 @@ def write_png(path: Path, image: Float[Tensor, "H W C"]) -> None:
         Image.fromarray(to_bytes(image)).save(temporary, format="png")
 
 
-def read_png(path: Path) -> Float[Tensor, "H W 3"]:
-    """Colours in [0, 1] of an image file."""
+def read_pixels(path: Path) -> np.ndarray:
+    """8-bit colours `[H W 3]` of an image file."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
+        return np.asarray(image.convert("RGB"))
+
+
+def read_png(path: Path) -> Float[Tensor, "H W 3"]:
+    """Colours in [0, 1] of an image file."""
+    return torch.from_numpy(read_pixels(path).astype(np.float32) / 255)
 
 
 class Previews(pl.Callback):
@@ -58,13 +64,11 @@ class Previews(pl.Callback):
         if not trainer.is_global_zero or step == self._drawn or (step % self.interval and step != trainer.max_steps):
             return
         self._drawn = step
-        image = sheet(module.renderer, module.scene, module.camera, self.size)
-        write_png(self.folder / f"{step:06d}.png", image)
+        path = self.folder / f"{step:06d}.png"
+        write_png(path, sheet(module.renderer, module.scene, module.camera, self.size))
         if step == trainer.max_steps and isinstance(module.scene.geometry, HasCanvas):
             write_png(self.folder / "over-time.png", torch.cat(list(map(read_png, numbered(self.folder, "*.png")))))
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image("views", [to_bytes(image)], step=step)
+        send(Preview(step, path))
 
 
 def sheet(renderer: Renderer, scene: Scene, camera: CameraSampler, size: int) -> Float[Tensor, "h w 3"]:

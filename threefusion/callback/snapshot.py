@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +15,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from threefusion.errors import UserError
 from threefusion.machine.files import numbered, written
+from threefusion.messages import Saved, Stopping, send
 from threefusion.system.finite import nonfinite_state
 
 
@@ -75,8 +75,11 @@ class Snapshot(pl.Callback):
         bad = nonfinite_state(trainer.lightning_module, trainer.optimizers[0])
         if bad:
             raise UserError(f"step {trainer.global_step}: {bad} is not finite, so nothing was saved. Lower optimizer.lr")
-        trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:06d}.ckpt")
+        path = self.folder / f"step-{trainer.global_step:06d}.ckpt"
+        trainer.save_checkpoint(path)
         self.drop_old(trainer)
+        if trainer.is_global_zero:
+            send(Saved(trainer.global_step, path))
 
     def drop_old(self, trainer: pl.Trainer) -> None:
         """Remove all but the newest `keep` checkpoints."""
@@ -137,4 +140,4 @@ class Interrupt(pl.Callback):
         self.requested = True
         signal.signal(number, signal.SIG_DFL)
         if self._speaks:
-            print("\nstopping after this step and saving; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+            send(Stopping())

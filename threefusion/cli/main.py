@@ -16,10 +16,12 @@ from threefusion.cli.parser import overview, parse
 from threefusion.cli.perf import PERF
 from threefusion.cli.plan import PLAN
 from threefusion.cli.results import EXPORT, RENDER
+from threefusion.cli.terminal import Terminal
 from threefusion.cli.train import TRAIN
 from threefusion.errors import UserError, nearest
 from threefusion.machine.process import end_process, is_outermost
 from threefusion.machine.standins import use_stand_ins
+from threefusion.messages import listening
 
 
 def program() -> None:
@@ -84,7 +86,8 @@ def run(arguments: list[str]) -> int:
     name, *rest = arguments
     if name not in VERBS:
         raise UserError(f"unknown command {name!r}{nearest(name, VERBS)}")
-    return VERBS[name].action(parse(VERBS, name, rest))
+    with listening(Terminal()):
+        return VERBS[name].action(parse(VERBS, name, rest))
 
 
 VERBS = {

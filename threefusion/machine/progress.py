@@ -1,75 +1,34 @@
-"""What a long command is doing, on stderr: one line that is redrawn on a terminal, plain lines elsewhere."""
+"""Says what a long command is doing, in messages."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
+from threefusion.messages import TaskEnded, TaskStarted, TaskStep, send
+
 Item = TypeVar("Item")
-
-
-class ProgressLine:
-    """A bar on a terminal; elsewhere (a log file) a line for each new task and one every ten seconds."""
-
-    def __init__(self, title: str = "") -> None:
-        self.bar = None
-        self._what, self._drawn = "", 0.0
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-            text = [TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]")]
-            columns = text[0], BarColumn(None), text[1], TimeElapsedColumn()
-            # stdout has the results: it is left alone
-            console = Console(stderr=True)
-            self.bar = Progress(*columns, console=console, transient=True, expand=True, redirect_stdout=False)
-            self._task = self.bar.add_task(title, total=None, note="")
-            self.bar.start()
-
-    def is_due(self, what: str) -> bool:
-        """Whether it is time to draw: ten times a second on a terminal."""
-        return what != self._what or time.monotonic() - self._drawn >= (0.1 if self.bar else 10.0)
-
-    def draw(self, what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
-        """Show `what`, how many are done of how many, and a note, if it is time to."""
-        if not self.is_due(what):
-            return
-        self._what, self._drawn = what, time.monotonic()
-        text = f"{what} {done or ''}".rstrip() if total is None else f"{what} {done}/{total}"
-        if self.bar:
-            self.bar.update(self._task, description=text, completed=done, total=total, note=note)
-        else:
-            print(f"{text}  {note}".rstrip(), file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self.bar:
-            self.bar.stop()
-
-
-_line: ProgressLine | None = None
-_title = ""
+_task: ContextVar[str] = ContextVar("task", default="")
 
 
 @contextmanager
-def progress(title: str) -> Iterator[None]:
-    """Show on stderr what `doing` and `counted` name, until the end of the block; without such a block they are silent."""
-    global _line, _title
-    _line, _title = ProgressLine(title), title
+def progress(task: str) -> Iterator[None]:
+    """Name the task for what `doing` and `counted` say inside the block; without such a block they are silent."""
+    before = _task.set(task)
+    send(TaskStarted(task))
     try:
         yield
     finally:
-        _line.close()
-        _line = None
+        send(TaskEnded(task))
+        _task.reset(before)
 
 
 def doing(what: str = "", done: int = 0, total: int | None = None) -> None:
     """Name what is being done, and how far it is."""
-    if _line is not None:
-        _line.draw(f"{_title}: {what}" if what else _title, done, total)
+    if task := _task.get():
+        send(TaskStep(task, what, done, total))
 
 
 def counted(items: Iterable[Item], total: int, what: str = "") -> Iterator[Item]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import lru_cache
 from typing import Any
 
@@ -47,7 +47,8 @@ def run(kernel: Callable[..., Any], *arguments: Any, items: int | None = None) -
     A kernel that does little per item says how many items there are, and gets a thread for every `LIGHT` of them.
     """
     parts = threads() if items is None else min(threads(), 1 + items // LIGHT)
-    others = [_pool(threads()).submit(kernel, part, parts, *arguments) for part in range(1, parts)]
+    # each in a copy of this context, because a thread's own has no listeners
+    others = [_pool(threads()).submit(copy_context().run, kernel, part, parts, *arguments) for part in range(1, parts)]
     kernel(0, parts, *arguments)
     for other in others:
         other.result()

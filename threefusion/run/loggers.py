@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,10 @@ import numpy as np
 import yaml
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from threefusion.callback.images import read_pixels
 from threefusion.config import RunConfig, config_to_yaml
 from threefusion.config.sections import CsvConfig, TensorboardConfig, WandbConfig
+from threefusion.messages import Ended, Logged, Message, Preview, Started, StepsEnded
 from threefusion.registry import build
 from threefusion.run.cost import COST
 from threefusion.run.folder import RUN_VARIABLE, read_report
@@ -23,19 +23,7 @@ STEP = "trainer/global_step"
 """Lightning's name of the step in W&B."""
 
 
-class OneForAllStages(Logger):
-    """Mixin of loggers whose steps count on over the stages of a training."""
-
-    earlier_steps = 0
-    """Steps of the stages before."""
-
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log a row, without Lightning's epoch, which is always 0."""
-        row = {name: value for name, value in metrics.items() if name != "epoch"}
-        super().log_metrics(row, None if step is None else step + self.earlier_steps)
-
-
-class WandbRun(OneForAllStages, WandbLogger):
+class WandbRun(WandbLogger):
     """One W&B run for all stages and parts of a training."""
 
     def conclude(self, run: Path, report: dict[str, Any]) -> None:
@@ -54,17 +42,17 @@ class WandbRun(OneForAllStages, WandbLogger):
         self.experiment.finish(exit_code=int(failed))
 
 
-class TensorBoardRun(OneForAllStages, TensorBoardLogger):
+class TensorBoardRun(TensorBoardLogger):
     """One folder of event files for all stages and parts of a training."""
 
     def log_image(self, key: str, images: list[np.ndarray], step: int) -> None:
         """Log pictures `[H W 3]` in 8 bits."""
         for image in images:
-            self.experiment.add_image(key, image, step + self.earlier_steps, dataformats="HWC")
+            self.experiment.add_image(key, image, step, dataformats="HWC")
 
     def conclude(self, run: Path, report: dict[str, Any]) -> None:
         """Log the results of the training: scores and the mesh."""
-        self.log_metrics(final_numbers(report), report["steps"] - self.earlier_steps)
+        self.log_metrics(final_numbers(report), report["steps"])
         if mesh := report["artifacts"]["mesh"]:
             import trimesh
 
@@ -105,25 +93,46 @@ def wandb_logger(cfg: WandbConfig, run: Path, config: str) -> list[Logger]:
     return [WandbRun(experiment=experiment)]
 
 
-@contextmanager
-def tracked(config: RunConfig, run: Path) -> Iterator[list[Logger]]:
-    """The loggers of a training, in its first process; at the end of the block they receive its results and are closed.
+class Tracker:
+    """Passes what a run says on to a logger of Lightning, with steps that count on over the stages of a training."""
+
+    def __init__(self, logger: Logger, run: Path) -> None:
+        self.logger, self.run = logger, run
+        self.earlier_steps = 0
+
+    def __call__(self, message: Message) -> None:
+        """Log rows, pictures and results."""
+        match message:
+            case Started(earlier_steps=steps):
+                self.earlier_steps = steps
+            case Logged():
+                times = {f"milliseconds/{phase}": value for phase, value in message.milliseconds.items()}
+                self.logger.log_metrics({**message.metrics, **message.learning_rates, **times}, self.earlier_steps + message.step)
+                self.logger.save()
+            case Preview(step, path) if hasattr(self.logger, "log_image"):
+                self.logger.log_image("views", [read_pixels(path)], step=self.earlier_steps + step)
+            case StepsEnded():
+                self.logger.finalize("success")
+            case Ended(code=code):
+                self.end(failed=code not in (0, 130))
+
+    def end(self, failed: bool) -> None:
+        """Log the results, if there are any, and close."""
+        report = read_report(self.run) or {}
+        if hasattr(self.logger, "conclude") and {"metrics", "artifacts", *COST} <= report.keys():
+            self.logger.conclude(self.run, report)
+        if hasattr(self.logger, "close"):
+            self.logger.close(failed)
+
+
+def trackers(config: RunConfig, run: Path) -> list[Tracker]:
+    """Listeners for the loggers of a training, in its first process.
 
     Raises:
         UserError: the logger's service refuses.
     """
     loggers = [] if RUN_VARIABLE in os.environ else build(config.logger, run, config_to_yaml(config))
-    own = [logger for logger in loggers if isinstance(logger, OneForAllStages)]
-    failed = True
-    try:
-        yield loggers
-        failed = False
-    finally:
-        report = read_report(run) or {}
-        for logger in own:
-            if {"metrics", "artifacts", *COST} <= report.keys():
-                logger.conclude(run, report)
-            logger.close(failed)
+    return [Tracker(logger, run) for logger in loggers]
 
 
 def final_numbers(report: dict[str, Any]) -> dict[str, Any]:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import pytorch_lightning as pl
 import torch
 
-from threefusion.callback.scenes import SceneProgress, SharedInterrupt, SharedProgress
+from threefusion.callback.scenes import FirstStep, SharedInterrupt
 from threefusion.config import Settings
-from threefusion.errors import UserError
 from threefusion.guidance.prior.batcher import Batcher
 from threefusion.guidance.prior.prior import DiffusionPrior
 from threefusion.guidance.prior.shared import PriorPool
 from threefusion.machine.labels import label, labelled_output
 from threefusion.machine.memory import free_bytes, resident_bytes
 from threefusion.machine.process import cores
+from threefusion.messages import Failed, ScenesEnded, ScenesStarted, Stopped, Stopping, send
 from threefusion.registry import build
 from threefusion.run.folder import reopen
 from threefusion.run.scene_folder import SceneRun
 from threefusion.run.session import Session
 from threefusion.run.threads import training_threads
-from threefusion.run.training import train
+from threefusion.run.training import exit_code, train
 
 SPARE = 0.9
 """Share of the free memory that is used."""
@@ -42,7 +42,6 @@ class Crew:
         self.scenes, self.until, self.at_once, self.planned = scenes, until, at_once, planned
         self.batcher = Batcher(slots=cores())
         self.pool = PriorPool(self.batcher, [text for scene in scenes for text in texts_of(scene)])
-        self.progress = SharedProgress(len(scenes))
         self.stopped = threading.Event()
         self.codes: dict[int, int] = {}
         """Exit codes by scene."""
@@ -52,6 +51,7 @@ class Crew:
     def run(self) -> None:
         """Train as many scenes at once as memory holds, and the others after them."""
         waiting, threads = deque(range(len(self.scenes))), []
+        send(ScenesStarted(len(self.scenes), self.planned))
         while True:
             while waiting and not self.stopped.is_set() and self.has_room():
                 threads.append(self.start(waiting.popleft()))
@@ -59,13 +59,14 @@ class Crew:
                 break
         for thread in threads:
             thread.join()
-        self.progress.close()
+        send(ScenesEnded())
 
     def start(self, number: int) -> threading.Thread:
         """Start a scene, and return when it waits for its first prediction or has ended: it was built alone."""
         before = self.held_bytes()
         self.batcher.join(number)
-        thread = threading.Thread(target=self.train, args=(number,), name=self.scenes[number].name, daemon=True)
+        target, name = partial(copy_context().run, self.train, number), self.scenes[number].name
+        thread = threading.Thread(target=target, name=name, daemon=True)
         thread.start()
         self.batcher.wait_for(number)
         if before is not None:
@@ -88,22 +89,18 @@ class Crew:
         return torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
 
     def train(self, number: int) -> None:
-        """Train a scene, in its thread; errors are printed and end this scene alone."""
+        """Train a scene, in its thread; errors are sent and end this scene alone."""
         scene = self.scenes[number]
         with label(scene.name):
             try:
                 with self.batcher.running():
                     code = train(scene.config, reopen(scene.run), self.until, SceneSession(self, number))
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                code = 2
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1
-            except BaseException:
-                print(traceback.format_exc(), file=sys.stderr)
-                code = 1
+            except BaseException as error:
+                send(Failed(error))
+                code = exit_code(error)
         self.codes[number] = code
-        self.progress.leave(number)
         self.batcher.leave(number)
 
     @contextmanager
@@ -124,7 +121,7 @@ class Crew:
         def stop(number: int, frame: FrameType | None) -> None:
             self.stopped.set()
             signal.signal(number, signal.SIG_DFL)
-            print("\nstopping after this step and saving; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+            send(Stopping())
 
         for number in previous:
             signal.signal(number, stop)
@@ -149,9 +146,9 @@ class SceneSession(Session):
         """What stops all scenes."""
         return SharedInterrupt(self.crew.stopped, self.crew.planned)
 
-    def progress(self) -> pl.Callback:
-        """What reports this scene's steps."""
-        return SceneProgress(self.crew.progress, self.number, self.crew.batcher.begin, self.crew.planned)
+    def callbacks(self) -> list[pl.Callback]:
+        """What lets the others wait for this scene from its first step on."""
+        return [FirstStep(lambda: self.crew.batcher.begin(self.number))]
 
     def apart(self) -> AbstractContextManager[None]:
         """A block in which no other scene is in one."""
@@ -169,10 +166,10 @@ class SceneSession(Session):
         """Others no longer wait for this scene."""
         self.crew.batcher.leave(self.number)
 
-    def stopped(self, where: str, run: Path) -> None:
+    def stopped(self, message: Stopped) -> None:
         """Say how to go on, unless it was to stop."""
         if self.crew.planned is None or self.crew.stopped.is_set():
-            super().stopped(where, run)
+            super().stopped(message)
 
 
 def texts_of(scene: SceneRun) -> list[str]:

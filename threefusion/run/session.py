@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threefusion.config import Settings
 from threefusion.machine.process import environment_variable
+from threefusion.messages import Stopped, send
 from threefusion.run.folder import RUN_VARIABLE
-from threefusion.run.stages import RESUME
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -34,14 +33,12 @@ class Session:
 
         return Interrupt()
 
-    def progress(self) -> pl.Callback:
-        """What shows how far it is."""
-        from threefusion.callback.progress import TrainingProgress
-
-        return TrainingProgress()
+    def callbacks(self) -> list[pl.Callback]:
+        """What else is called during the training."""
+        return []
 
     def apart(self) -> AbstractContextManager[None]:
-        """A block that uses what the process has once: the global random stream, all cores, the line of progress."""
+        """A block that uses what the process has once: the global random stream, all cores, the line that names a task."""
         return nullcontext()
 
     def training(self, run: Path) -> AbstractContextManager[None]:
@@ -57,6 +54,6 @@ class Session:
     def ends(self) -> None:
         """No step will follow."""
 
-    def stopped(self, where: str, run: Path) -> None:
+    def stopped(self, message: Stopped) -> None:
         """Say how to go on with a training that was stopped before its end."""
-        print(f"stopped at {where}. Resume with: {RESUME} {run}", file=sys.stderr)
+        send(message)

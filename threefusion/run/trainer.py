@@ -17,7 +17,6 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from threefusion.callback.images import Previews
 from threefusion.callback.metrics import CsvMetrics
 from threefusion.callback.snapshot import CheckpointFiles, Snapshot
-from threefusion.callback.tracking import TrackedNumbers
 from threefusion.callback.watchdog import Watchdog
 from threefusion.config import RunConfig
 from threefusion.errors import UserError
@@ -56,7 +55,6 @@ def make_trainer(
     output = config.output
     callbacks = [
         Previews(run, output.image_interval, output.image_size),
-        TrackedNumbers(),
         Watchdog(),
         *more,
         Snapshot(run, output.checkpoint_interval, output.keep_checkpoints),

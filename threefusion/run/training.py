@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threefusion.config import RunConfig
 from threefusion.config.source import compared
 from threefusion.errors import UserError
+from threefusion.messages import (
+    Ended,
+    Noted,
+    PageWritten,
+    StageEnded,
+    StagesLeft,
+    Stopped,
+    Trained,
+    Warned,
+    listening,
+    send,
+)
 from threefusion.run.folder import (
     RUN_VARIABLE,
     checkpoint_step,
@@ -26,7 +39,6 @@ from threefusion.run.stages import RESUME, is_finished
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from pytorch_lightning.loggers import Logger
 
     from threefusion.system.start import Source
     from threefusion.system.text_to_3d import TextTo3D
@@ -40,32 +52,51 @@ def train(config: RunConfig, run: Path, until: int | None = None, session: Sessi
     """
     from threefusion.ops.backend import choose_backend
     from threefusion.registry import build
-    from threefusion.run.loggers import tracked
+    from threefusion.run.loggers import trackers
     from threefusion.run.trainer import silence_libraries
 
     silence_libraries()
     for exporter in config.exporters.values():
         build(exporter)  # a package that it lacks is named before the training, not after it
     choose_backend(config.ops.backend)
-    with writing(run), tracked(config, run) as loggers:
+    with writing(run), listening(*trackers(config, run)), ending(run) as codes:
         try:
-            code = train_stages(config, run, loggers, len(config.parts) - 1 if until is None else until, session or Session())
+            code = train_stages(config, run, len(config.parts) - 1 if until is None else until, session or Session())
         except KeyboardInterrupt:  # between the steps of two stages, or in the export
             if not any(map(latest_checkpoint, stage_folders(run, config))):
                 raise
-            print(f"interrupted. Resume with: {RESUME} {run}", file=sys.stderr)
+            send(Stopped(run, "", None, f"{RESUME} {run}"))
             code = 130
         finally:
             added = add_page(run, config)
         if added and not code:
-            print(f"page: {run / PAGE}", file=sys.stderr)
+            send(PageWritten(run / PAGE))
         if not code and until is None and RUN_VARIABLE not in os.environ:
             for warning in (read_report(run) or {}).get("warnings", ()):
-                print(f"warning: {warning}", file=sys.stderr)
+                send(Warned(warning))
+        codes.append(code)
         return code
 
 
-def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int, session: Session) -> int:
+@contextmanager
+def ending(run: Path) -> Iterator[list[int]]:
+    """Says at the end of the block with which exit code the run has ended, which it puts into the list."""
+    codes: list[int] = []
+    try:
+        yield codes
+    except BaseException as error:
+        codes.append(exit_code(error))
+        raise
+    finally:
+        send(Ended(run, codes[0]))
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a command that ends with this error."""
+    return 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def train_stages(config: RunConfig, run: Path, until: int, session: Session) -> int:
     """Train the stages up to `until` that are not finished; returns the exit code."""
     from threefusion.run.checkpoint import load_stage
     from threefusion.system.start import Source
@@ -74,7 +105,7 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
     unfinished = [index for index, folder in enumerate(folders[:-1]) if not is_finished(folder)]
     for index in range(until + 1):
-        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, loggers, session):
+        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, session):
             return 130
         if index < len(folders) - 1:
             # from its checkpoint, so that a resumed run starts the next stage from the very same
@@ -84,17 +115,16 @@ def train_stages(config: RunConfig, run: Path, loggers: list[Logger], until: int
                 raise UserError(f"stage {name} ended before its first step. Raise trainer.max_time")
             previous = Source(*loaded, f"stage {name}")
     if until < len(folders) - 1 and RUN_VARIABLE not in os.environ:
-        print(f"stage {config.parts[until].name} is finished. Go on with: {RESUME} {run}")
+        send(StagesLeft(run, config.parts[until].name, f"{RESUME} {run}"))
     return 0
 
 
-def train_stage(
-    config: RunConfig, index: int, run: Path, previous: Source | None, loggers: list[Logger], session: Session
-) -> bool:
+def train_stage(config: RunConfig, index: int, run: Path, previous: Source | None, session: Session) -> bool:
     """Train a stage of a run (or a run without stages) from its newest checkpoint if it has one; export after the last.
 
     Returns whether it was trained to its end, in every process alike.
     """
+    from threefusion.callback.announcer import Announcer
     from threefusion.callback.run_cost import RunCost
     from threefusion.run.cost import measured_cost
     from threefusion.run.keep_settings import KeepSettings
@@ -107,12 +137,10 @@ def train_stage(
     with session.apart():
         system, digest = build_stage(stage, checkpoint, previous, session)
     interrupt, run_cost, first = session.interrupt(), RunCost(), checkpoint_step(checkpoint)
-    for logger in loggers:
-        logger.earlier_steps = sum(part.trainer.max_steps for part in config.parts[:index])
-    more = [session.progress(), KeepSettings(run, config), interrupt, run_cost]
-    trainer = make_trainer(stage, folder, more, first, digest, loggers)
-    if system.scene.origin and trainer.is_global_zero:
-        print(f"{f'{stage.name} starts' if config.stages else 'starts'} {system.scene.origin}", file=sys.stderr)
+    name = stage.name if config.stages else ""
+    announcer = Announcer(run, name, sum(part.trainer.max_steps for part in config.parts[:index]))
+    more = [announcer, *session.callbacks(), KeepSettings(run, config), interrupt, run_cost]
+    trainer = make_trainer(stage, folder, more, first, digest, [announcer])
     with session.training(run), together(trainer), friendly_oom(), session.threads(small_steps(system)):
         trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
         refuse_lost(system, run)
@@ -128,7 +156,7 @@ def train_stage(
             conclude(config, index, run, system, measured_cost(system, run_cost, read_report(folder)))
     if interrupted and (cut_short or not is_last):
         if trainer.is_global_zero:
-            session.stopped(f"step {trainer.global_step}{f' of stage {stage.name}' if config.stages else ''}", run)
+            session.stopped(Stopped(run, name, trainer.global_step, f"{RESUME} {run}"))
         return False
     return True
 
@@ -168,14 +196,14 @@ def say_if_short(trainer: pl.Trainer, first: int) -> None:
     if trainer.global_step == first:
         over = "trainer.max_time, which counts all parts of a run, is over"
         reason = over if timed_out else f"trainer.max_steps={trainer.max_steps}"
-        print(f"nothing to train after step {first}: {reason}", file=sys.stderr)
+        send(Noted(f"nothing to train after step {first}: {reason}"))
     elif timed_out:
-        print(f"trainer.max_time ended the training at step {trainer.global_step}", file=sys.stderr)
+        send(Noted(f"trainer.max_time ended the training at step {trainer.global_step}"))
 
 
 def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: dict[str, Any]) -> None:
     """Write the report of a stage, which marks it as finished; after the last one export."""
-    from threefusion.run.cost import speed, total_cost
+    from threefusion.run.cost import total_cost
     from threefusion.run.results import finish
     from threefusion.system.coverage import seen_texels
 
@@ -184,15 +212,15 @@ def conclude(config: RunConfig, index: int, run: Path, system: TextTo3D, cost: d
     facts = {} if seen is None else {"seen_texels": round(seen, 4)}
     if config.stages:
         name = config.stages[index].name
-        print(f"{name}: {speed(cost)}")
         cost = {"name": name, **started, **facts, **cost}
+        send(StageEnded(run, name, cost))
         write_report(folders[index], cost)
         if folders[index] != folders[-1]:
             return
         cost = facts | total_cost([read_report(folder) for folder in folders])
     else:
         cost = started | facts | cost
-    print(speed(cost))
+    send(Trained(run, cost))
     # Lightning has put the scene back into main memory; what follows is rendered where it was trained
     device = system.trainer.strategy.root_device
     system.scene.to(device)

@@ -1,4 +1,4 @@
-"""What is being done is shown on stderr: a bar on a terminal, plain lines elsewhere, nothing without a command."""
+"""What a run says is printed: results on stdout, the rest on stderr, progress as a bar on a terminal and as lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from threefusion.machine import progress as module
-from threefusion.machine.progress import ProgressLine, counted, doing, progress
+from threefusion.cli import progress_line as module
+from threefusion.cli.progress_line import ProgressLine
+from threefusion.cli.terminal import Terminal
+from threefusion.machine.progress import counted, doing, progress
+from threefusion.messages import listening
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +29,7 @@ def clock(monkeypatch):
 
 
 def test_a_log_has_a_line_for_each_task_and_one_every_ten_seconds(clock, capsys):
-    with progress("mesh"):
+    with listening(Terminal()), progress("mesh"):
         doing("surface")
         doing("surface")
         for _ in counted(range(25), 25, "colours"):
@@ -38,12 +41,13 @@ def test_a_log_has_a_line_for_each_task_and_one_every_ten_seconds(clock, capsys)
     ]  # fmt: skip
 
 
-def test_without_a_command_nothing_is_shown_and_items_pass_through(capsys):
-    doing("surface")
-    assert list(counted("abc", 3)) == ["a", "b", "c"]
-    with pytest.raises(KeyError), progress("mesh"):
-        raise KeyError
-    doing("after the error")
+def test_outside_a_task_nothing_is_shown_and_items_pass_through(capsys):
+    with listening(Terminal()):
+        doing("surface")
+        assert list(counted("abc", 3)) == ["a", "b", "c"]
+        with pytest.raises(KeyError), progress("mesh"):
+            raise KeyError
+        doing("after the error")
     assert capsys.readouterr() == ("", "")
 
 
@@ -57,8 +61,10 @@ def test_a_line_of_a_training_without_a_last_step_counts_up(clock, capsys):
 
 def test_a_terminal_shows_a_bar_that_leaves_stdout_alone():
     code = (
-        "from threefusion.machine.progress import *\n"
-        "with progress('[b]film'):\n"
+        "from threefusion.cli.terminal import Terminal\n"
+        "from threefusion.machine.progress import counted, progress\n"
+        "from threefusion.messages import listening\n"
+        "with listening(Terminal()), progress('[b]film'):\n"
         "    for _ in counted(range(3), 3): print('a result')\n"
     )
     controller, terminal = pty.openpty()
