@@ -14,6 +14,7 @@ from gltf_files import QUAD, QUAD_FACES, QUAD_UV, GltfFile, picture, quad
 from threefusion.asset.asset import FRONT_MINUS_Y, Y_UP, Z_UP, Placement
 from threefusion.asset.read import read_asset
 from threefusion.asset.single import read_mesh
+from threefusion.messages import Noted
 from threefusion.system.mesh_file import read_mesh_file
 
 
@@ -266,7 +267,7 @@ def test_texture_coordinates_without_area_count_as_none(tmp_path):
         (lambda box: setattr(box, "faces", np.concatenate([box.faces[:1, ::-1], box.faces[1:]])), "unevenly wound"),
     ],
 )
-def test_what_is_peculiar_is_noted_and_the_file_is_used(tmp_path, caplog, change, note):
+def test_what_is_peculiar_is_noted_and_the_file_is_used(tmp_path, heard, change, note):
     box = trimesh.creation.box()
     change(box)
     box.export(tmp_path / "box.ply")
@@ -275,9 +276,9 @@ def test_what_is_peculiar_is_noted_and_the_file_is_used(tmp_path, caplog, change
     assert asset.parts[0].reversed == (note == "inside out")
     # said once where a scene starts from the file, and where a textured mesh does
     for read in (read_mesh, lambda path: read_mesh_file(path, 1.0, 64)):
-        caplog.clear()
+        heard.clear()
         read(tmp_path / "box.ply")
-        assert [record.getMessage() for record in caplog.records] == [f"box.ply: {line}" for line in asset.notes]
+        assert heard == [Noted(f"box.ply: {line}") for line in asset.notes]
     box = trimesh.creation.box()
     box.export(tmp_path / "box.ply")
     assert read_asset(tmp_path / "box.ply", 1.0).notes == []

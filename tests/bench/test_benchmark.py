@@ -64,6 +64,7 @@ def without_cost(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if not name.startswith("cost.")} for row in rows]
 
 
+@pytest.mark.usefixtures("terminal")
 def test_every_cell_becomes_a_row(plan_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rows = make(plan_file(evaluation="{views: 7}"), tmp_path / "out")
     assert [(row["variant"], row["prompt"], row["seed"]) for row in rows] == [

@@ -89,6 +89,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_file_is_set_aside_and_its_legible_rows_are_used(tmp_path: Path, damage: str, capsys) -> None:
     path, (content, steps) = tmp_path / "metrics.csv", DAMAGED[damage]
@@ -103,6 +104,7 @@ def test_a_damaged_file_is_set_aside_and_its_legible_rows_are_used(tmp_path: Pat
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_folder_in_its_place_is_set_aside(tmp_path: Path, capsys) -> None:
     path = tmp_path / "metrics.csv"
     path.mkdir()
@@ -114,11 +116,13 @@ def test_a_folder_in_its_place_is_set_aside(tmp_path: Path, capsys) -> None:
     assert "metrics.kept-1.csv" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_lost_file_is_reported(tmp_path: Path, capsys) -> None:
     CsvMetrics(tmp_path / "metrics.csv", 3, digest=7)
     assert capsys.readouterr().err == f"{tmp_path}/metrics.csv: not as this run wrote it: it begins anew\n"
 
 
+@pytest.mark.usefixtures("terminal")
 def test_an_intact_file_is_recognised_also_after_a_new_column(tmp_path: Path, capsys) -> None:
     path = tmp_path / "metrics.csv"
     first = CsvMetrics(path, 0)

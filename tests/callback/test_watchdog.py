@@ -20,7 +20,7 @@ GEOMETRIES = {"density": [], "surface": SURFACE, "picture": PICTURE}
 
 
 @pytest.fixture
-def warnings(tiny, tmp_path, capsys):
+def warnings(tiny, tmp_path, capsys, terminal):
     """The lines of a training of the tiny config, whose system `change` has changed."""
 
     def lines(*overrides, change=lambda system: None):
@@ -121,6 +121,7 @@ def test_colours_that_are_not_finite(warnings):
     assert line == "warning: step 3: the colours are not finite. Lower optimizer.lr, and resume from a checkpoint before"
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_resumed_training_is_watched_from_its_own_first_step(tiny, tmp_path, capsys):
     system = build_system(load_config(tiny, SMALL))
     colorful(system)

@@ -106,7 +106,7 @@ def test_dense_and_sparse_walks_agree(tmp_path):
     assert sparse["faces"] == dense["faces"]
 
 
-def test_a_body_aside_is_kept_or_dropped_by_its_size_and_reported(tmp_path, caplog):
+def test_a_body_aside_is_kept_or_dropped_by_its_size_and_reported(tmp_path, heard):
     def two(points):
         return torch.minimum(sphere(0.4)(points + 0.25), sphere(0.25)(points - 0.45))
 
@@ -117,7 +117,7 @@ def test_a_body_aside_is_kept_or_dropped_by_its_size_and_reported(tmp_path, capl
     paths, report = export(scene, tmp_path, smallest_part=0.3)
     assert trimesh.load(paths[0], force="mesh").center_mass == pytest.approx([-0.25] * 3, abs=0.02)
     assert report["dropped_volume"] == pytest.approx(0.25**3 / (0.25**3 + 0.4**3), rel=0.15)
-    assert "in small parts apart from the largest one" in caplog.text
+    assert "in small parts apart from the largest one" in str(heard)
 
 
 @pytest.mark.parametrize("density", [0.0, 0.05])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from threefusion.asset.source import pack
 from threefusion.config import Settings
 from threefusion.exporter.preview import load_exported
 from threefusion.exporter.settings import RetexturedExporterConfig
+from threefusion.messages import Noted
 from threefusion.registry import build
 from threefusion.testing import small_scene
 from threefusion.types import Scene
@@ -80,7 +80,7 @@ def test_the_files_have_their_own_names_and_the_new_texture(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["moved", "changed"])
-def test_an_export_needs_no_original_and_notices_another(tmp_path, caplog, change):
+def test_an_export_needs_no_original_and_notices_another(tmp_path, heard, change):
     path = chair(tmp_path / "own")
     scene = Scene(Painted(path), None, nn.Module())
     (first,) = {tuple(p.read_bytes() for p in build_and_export(scene, tmp_path / "first"))}
@@ -88,11 +88,11 @@ def test_an_export_needs_no_original_and_notices_another(tmp_path, caplog, chang
         path.parent.rename(tmp_path / "elsewhere")
     else:
         path.write_text(path.read_text() + "\n")
-    with caplog.at_level(logging.WARNING):
-        again = tuple(p.read_bytes() for p in build_and_export(scene, tmp_path / "again"))
+    heard.clear()
+    again = tuple(p.read_bytes() for p in build_and_export(scene, tmp_path / "again"))
     assert again == first
-    warned = [record.getMessage() for record in caplog.records]
-    assert warned == ([] if change == "moved" else [f"{path} has changed since the run began; the run's own copy is used"])
+    noted = [message.text for message in heard if isinstance(message, Noted)]
+    assert noted == ([] if change == "moved" else [f"{path} has changed since the run began; the run's own copy is used"])
 
 
 def build_and_export(scene, folder):

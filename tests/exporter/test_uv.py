@@ -11,6 +11,7 @@ from threefusion.exporter import uv as uv_module
 from threefusion.exporter.uv import unwrap
 from threefusion.geometry.isosurface import marching_cubes, sample_density
 from threefusion.geometry.normals import vertex_normals
+from threefusion.messages import Noted
 from threefusion.types import Mesh
 
 SIZE = 256
@@ -73,11 +74,11 @@ def test_splitting_moves_no_corner(monkeypatch, method):
     assert torch.equal(result.normals[result.faces], mesh.normals[mesh.faces])
 
 
-def test_uvunwrap_is_stopped_after_the_time_it_was_given(caplog):
+def test_uvunwrap_is_stopped_after_the_time_it_was_given(heard):
     began = time.monotonic()
     result = unwrap(with_normals(ball(96)), SIZE, seconds=0.01)
     assert result.uv is not None and len(result.vertices) == 3 * len(result.faces)
-    assert "could not unwrap the mesh (it was stopped after 0.01 s, see exporter.unwrap_seconds): every two" in caplog.text
+    assert "could not unwrap the mesh (it was stopped after 0.01 s, see exporter.unwrap_seconds): every two" in str(heard)
     assert time.monotonic() - began < 10
 
 
@@ -97,12 +98,11 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_however_uvunwrap_ends_there_is_one_line_and_a_texture(monkeypatch, caplog, capfd, tmp_path, end):
+def test_however_uvunwrap_ends_there_is_one_line_and_a_texture(monkeypatch, heard, capfd, tmp_path, end):
     program, reason = ENDS[end]
     (tmp_path / "program.py").write_text(program)
     monkeypatch.setattr(uv_module, "PROGRAM", tmp_path / "program.py")
     result = unwrap(with_normals(CUBE), SIZE, seconds=3.0 if end == "hang" else 60.0)
     assert times_covered(result).max() == 1
-    (record,) = caplog.records
-    assert record.getMessage() == f"uvunwrap could not unwrap the mesh ({reason}): every two faces get a chart"
+    assert heard == [Noted(f"uvunwrap could not unwrap the mesh ({reason}): every two faces get a chart")]
     assert capfd.readouterr() == ("", "")

@@ -73,6 +73,7 @@ def test_without_the_package_or_with_a_large_network_it_is_torch(monkeypatch):
     assert chosen() == "eager"
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_damaged_installation_is_named_and_torch_goes_on(monkeypatch, capsys):
     monkeypatch.setattr(choice, "find_spec", lambda _: object())
     monkeypatch.setitem(sys.modules, "openvino", None)

@@ -71,10 +71,10 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list((tmp_path / "embeddings").iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_made_costs_no_run(tmp_path, caplog):
+def test_a_cache_that_cannot_be_made_costs_no_run(tmp_path, heard):
     (tmp_path / "file").touch()
     assert embed_texts(Letters(), ["a"], tmp_path / "file").tokens.item() == 1
-    assert "cannot be cached" in caplog.text
+    assert "cannot be cached" in str(heard)
 
 
 def test_readers_never_see_a_half_written_entry(tmp_path):

@@ -276,6 +276,7 @@ def test_a_lora_of_the_unet_alone_leaves_the_cached_embeddings(pipelines, change
     assert prior(pipelines["sd-epsilon"], (file, 1.0)).text_encoder().key == prior(pipelines["sd-epsilon"]).text_encoder().key
 
 
+@pytest.mark.usefixtures("terminal")
 def test_what_was_applied_is_one_line(pipelines, changes, file, capsys):
     text = matrices(encoder(pipelines["sd-epsilon"]), TEXT_LAYERS)
     save_file(

@@ -1,6 +1,5 @@
 """Networks on OpenVINO: the same predictions, gradients of the network itself, and a cache that can be trusted."""
 
-import logging
 import sys
 
 import pytest
@@ -125,6 +124,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
     assert torch.equal(*results)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_second_run_reads_what_the_first_has_exported(small, monkeypatch, capsys):
     first = OpenVINONetwork(small)(*small_inputs(2))
     assert capsys.readouterr().err.count("network exported to OpenVINO in") == 1
@@ -144,24 +144,22 @@ def test_another_weight_option_or_identity_is_another_entry(small):
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"\0", lambda content: content[:100], lambda content: b""])
-def test_a_damaged_entry_is_exported_again(small, damage, caplog):
+def test_a_damaged_entry_is_exported_again(small, damage, heard):
     first = OpenVINONetwork(small)(*small_inputs(2))
     (path,) = entries()
     good = path.read_bytes()
     path.write_bytes(damage(good))
-    with caplog.at_level(logging.WARNING):
-        assert torch.equal(OpenVINONetwork(small)(*small_inputs(2)), first)
-    assert "its checksum is wrong" in caplog.text
+    assert torch.equal(OpenVINONetwork(small)(*small_inputs(2)), first)
+    assert "its checksum is wrong" in str(heard)
     assert path.read_bytes() != damage(good) and torch.equal(OpenVINONetwork(small)(*small_inputs(2)), first)
 
 
-def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(small, tmp_path, monkeypatch, caplog):
+def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(small, tmp_path, monkeypatch, heard):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("THREEFUSION_CACHE", str(tmp_path / "file"))
-    with caplog.at_level(logging.WARNING):
-        result = OpenVINONetwork(small)(*small_inputs(2))
+    result = OpenVINONetwork(small)(*small_inputs(2))
     torch.testing.assert_close(result, small(*small_inputs(2)), rtol=1e-4, atol=1e-5)
-    assert "The exported network cannot be kept" in caplog.text
+    assert "The exported network cannot be kept" in str(heard)
 
 
 def test_what_is_differentiated_is_the_network_itself(pipelines):

@@ -200,10 +200,10 @@ def test_what_cannot_be_run_is_refused(pipelines, tmp_path, part, file, change, 
         _ = own.schedule, own.shape
 
 
-def test_long_texts_are_cut_with_a_warning(pipelines, caplog):
+def test_long_texts_are_cut_with_a_warning(pipelines, heard):
     encoder = prior("pixel", pipelines["if-3"]).text_encoder()
     assert encoder.encode(["word " * 60]).tokens.shape[1] == 77
-    assert "of which the prior reads 77" in caplog.text
+    assert "of which the prior reads 77" in str(heard)
 
 
 def test_the_key_of_an_encoder_changes_with_its_weights(pipelines, tmp_path):

@@ -40,6 +40,7 @@ def outputs(own):
         return tokens.tokens, own.encode(image), own.predict(z, torch.tensor([0.5]), tokens).noise
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_file_is_the_same_model_as_its_folder(pipelines, file, capsys):
     folder = pipelines["sd-epsilon"]
     own = prior(file, folder)

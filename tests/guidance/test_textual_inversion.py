@@ -99,6 +99,7 @@ def test_a_cached_embedding_knows_token_and_vectors(pipelines, tmp_path, file):
     assert not torch.equal(embedded(0, "clay-x"), first)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_line_that_says_what_was_added(pipelines, file, capsys):
     save_file({"<clay>": vectors(3)}, file)
     encoder(pipelines["sd-epsilon"], file)

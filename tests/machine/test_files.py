@@ -65,6 +65,7 @@ def test_what_is_set_aside_keeps_its_kind_and_overwrites_nothing(tmp_path: Path)
     assert [(tmp_path / f"model.kept-{number}.glb").read_text() for number in (1, 2)] == ["1", "2"]
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("content", ["name,age", "[1]", '{"name": 1}', "", None])
 def test_json_of_others_is_kept(tmp_path: Path, content: str | None, capsys) -> None:
     path = tmp_path / "report.json"

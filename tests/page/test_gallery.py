@@ -83,6 +83,7 @@ def test_a_page_of_another_kind_is_not_replaced(runs: Path) -> None:
     assert (runs / "index.html").read_text() == "the table of a benchmark" and not (runs / "tiny/a-1/index.html").exists()
 
 
+@pytest.mark.usefixtures("terminal")
 def test_what_cannot_be_read_is_named_and_left_out(runs: Path, capsys) -> None:
     (runs / "tiny/a-1/config.yaml").write_text("{")
     (runs / "tiny/a-2/images/000018.png").write_bytes(b"no picture")

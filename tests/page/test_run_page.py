@@ -189,6 +189,7 @@ def test_a_run_that_should_have_exported_is_warned_about(make_run: MakeRun, tmp_
     assert ("nothing was exported" in text) == ("Warnings" in text) == (exporter == "mesh")
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_page_that_cannot_be_written_is_one_line(make_run: MakeRun, tmp_path: Path, monkeypatch, capsys) -> None:
     run = make_run(tmp_path / "run")
     config = open_run(run)
@@ -215,6 +216,7 @@ def raising(error: Exception) -> Callable[..., None]:
     return fail
 
 
+@pytest.mark.usefixtures("terminal")
 def test_another_file_of_that_name_is_kept(make_run: MakeRun, tmp_path: Path, capsys) -> None:
     run = make_run(tmp_path / "run")
     (run / "index.html").write_text("my notes")
@@ -234,6 +236,7 @@ def test_a_run_without_anything_to_see_gets_no_page(make_run: MakeRun, tmp_path:
     assert {path.name for path in empty.iterdir()} == {"config.yaml", "environment.json"}
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_page_of_a_run_whose_config_is_refused_shows_no_defaults(make_run: MakeRun, tmp_path: Path, capsys) -> None:
     run = make_run(tmp_path / "run")
     text = (run / "config.yaml").read_text()

@@ -112,6 +112,7 @@ def test_moments_are_there_in_the_first_step(tiny: Path, tmp_path: Path) -> None
     assert stage.optimizer == pytest.approx(2 * trained, abs=100)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_step_that_does_not_fit_is_measured_in_smaller_chunks(tiny, tmp_path, monkeypatch, capfd):
     forward = DensityField.forward
 
@@ -125,6 +126,7 @@ def test_a_step_that_does_not_fit_is_measured_in_smaller_chunks(tiny, tmp_path, 
     assert "out of memory: retrying with renderer.samples_per_chunk=" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("terminal")
 def test_an_untrained_scene_is_filled_for_the_export(tiny: Path, tmp_path: Path, monkeypatch, capfd) -> None:
     exported = []
     export = MeshExporter.export

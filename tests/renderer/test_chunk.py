@@ -21,6 +21,7 @@ class Narrow(Ball):
         return super().forward(points, normals, covariance)
 
 
+@pytest.mark.usefixtures("terminal")
 @torch.no_grad()
 def test_fewer_rays_at_a_time_show_the_same(capsys):
     batch = orbit_views(2, 0.3, 2.2, 0.8, 16, 16)
@@ -40,6 +41,7 @@ def test_when_few_rays_are_too_many_the_message_says_what_to_lower():
         volume(Narrow(50))(orbit_views(2, 0.3, 2.2, 0.8, 16, 16))
 
 
+@pytest.mark.usefixtures("terminal")
 def test_training_leaves_the_retry_to_the_step(capsys):
     rendered = volume(small_field(), samples_per_ray=24)
     rendered.renderer.reduce_memory()

@@ -96,12 +96,14 @@ def report(run: Path) -> dict:
     return json.loads((run / "report.json").read_text())
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_time_limit_of_the_trainer_holds(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = begin(tiny, tmp_path / "run", "trainer.max_time=00:00:00:00")
     assert latest_checkpoint(run) is None
     assert "nothing to train after step 0: trainer.max_time, which counts all parts of a run, is over" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("terminal")
 def test_what_trains_nothing_says_why_and_keeps_the_cost(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = begin(tiny, tmp_path / "run", "trainer.max_steps=4")
     first = report(run)
@@ -125,6 +127,7 @@ def test_the_cost_of_all_parts_adds_up(tiny: Path, tmp_path: Path) -> None:
     assert sum(whole["phase_milliseconds_per_step"].values()) == pytest.approx(1000 * whole["seconds"] / 6, rel=0.02)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_run_that_was_ended_by_its_time_limit_says_so_and_trains_nothing_when_it_is_resumed(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +148,7 @@ def test_a_checkpoint_of_another_program_is_refused_in_one_line(tmp_path: Path, 
         read_checkpoint(tmp_path / "step-000200.ckpt", PARTS)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_changed_settings_are_named_on_resume(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = new_run_folder(load_config(tiny, ["trainer.max_steps=1"]), tmp_path / "run")
     train(open_run(run), run)

@@ -23,6 +23,7 @@ def files(run: Path) -> dict[str, str]:
     return {path.relative_to(run).as_posix(): path.read_text() for path in run.rglob("*") if path.is_file() and path.name != LIST}
 
 
+@pytest.mark.usefixtures("terminal")
 def test_an_export_replaces_the_one_before(tmp_path: Path, capsys) -> None:
     export(tmp_path, glb="one", obj="one", mtl="one")
     export(tmp_path, glb="two", ply="two")
@@ -30,6 +31,7 @@ def test_an_export_replaces_the_one_before(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("terminal")
 def test_files_of_others_stay(tmp_path: Path, capsys) -> None:
     export(tmp_path, glb="one", obj="one")
     (tmp_path / "mesh" / "scene.blend").write_text("mine")
@@ -70,6 +72,7 @@ def test_a_failed_export_keeps_the_one_before_under_another_name(tmp_path: Path,
     assert files(tmp_path) == {"mesh/model.kept-1.glb": "one"}
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_file_that_a_killed_process_moved_is_not_taken_for_that_of_others(tmp_path: Path, monkeypatch, capsys) -> None:
     export(tmp_path, glb="one")
     for kill in ("os.replace", "shutil.rmtree"):
@@ -96,6 +99,7 @@ def test_a_damaged_list_loses_nothing(tmp_path: Path, content: str) -> None:
     assert precious.read_text() == "one"
 
 
+@pytest.mark.usefixtures("terminal")
 def test_another_file_under_the_name_of_the_list_is_kept(tmp_path: Path, capsys) -> None:
     (tmp_path / LIST).write_text("name,age\nann,7\n")
     export(tmp_path, glb="one")

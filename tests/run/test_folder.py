@@ -117,6 +117,7 @@ def test_a_failed_run_leaves_its_neighbour_alone(tmp_path: Path) -> None:
     assert not first.exists() and (second / "config.yaml").exists()
 
 
+@pytest.mark.usefixtures("terminal")
 def test_foreign_checkpoints_are_named_and_half_written_files_removed(tmp_path: Path, capsys) -> None:
     begun(tmp_path / "out")
     for name in ("step-000200.ckpt", "best.ckpt"):

@@ -30,6 +30,7 @@ class Small(torch.nn.Module):
         return (self.layer(z) + tokens.mean((1, 2))[:, None, None, None],)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_resumed_run_goes_on_with_the_network_it_had(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("THREEFUSION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(pretrained, "FIRST_STEP", 2)

@@ -22,6 +22,7 @@ from threefusion.errors import UserError
 from threefusion.exporter import preview
 from threefusion.exporter.preview import load_glb
 from threefusion.guidance.prior.models import licence_of
+from threefusion.messages import Message
 from threefusion.renderer import views as field_views
 from threefusion.run import results
 from threefusion.run.folder import open_run, write_config
@@ -63,7 +64,7 @@ def test_export_takes_overrides_of_the_exporter(run: Path, capsys) -> None:
     assert "mesh: texture coordinates" in shown.splitlines()
 
 
-def test_export_in_every_format_with_a_physical_size(run: Path, capsys, caplog) -> None:
+def test_export_in_every_format_with_a_physical_size(run: Path, capsys, heard: list[Message]) -> None:
     pytest.importorskip("lib3mf")
     pytest.importorskip("pxr")
     before = load_glb(run / "mesh/model.glb").vertices
@@ -73,7 +74,7 @@ def test_export_in_every_format_with_a_physical_size(run: Path, capsys, caplog) 
     names = {Path(line).name for line in capsys.readouterr().out.splitlines()}
     pictures = {"model.png", "model_normal.png", "model.mtl", "model.web.glb"}
     assert names == {path.name for path in (run / "mesh").iterdir()} == {f"model.{name}" for name in formats} | pictures
-    assert "model.web.glb is for viewers that support KHR_mesh_quantization and EXT_texture_webp" in caplog.text
+    assert "model.web.glb is for viewers that support KHR_mesh_quantization and EXT_texture_webp" in str(heard)
     box = trimesh.load(run / "mesh/model.glb").bounds
     assert box[:, 1] == pytest.approx([0, 0.3], abs=1e-6)
     # the same mesh in scene units, for films and scores

@@ -127,6 +127,7 @@ def test_the_size_of_a_batch_does_not_decide(batch_size, monkeypatch):
     assert torch.allclose(torch.cat(seen[1:])[:6], seen[0], atol=1e-5)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_run_looks_when_it_is_told_to_and_keeps_the_heading(tiny, tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(text_to_3d, "faces_backwards", lambda *arguments: asked.append(arguments[3].step) or True)

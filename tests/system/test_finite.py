@@ -105,6 +105,7 @@ def equal(one, other):
     return len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("what", SPOILS)
 def test_a_step_that_is_not_finite_changes_nothing_and_the_next_one_goes_on(what, tiny, tmp_path, monkeypatch, capsys):
     owner, name, bad, overrides = SPOILS[what]

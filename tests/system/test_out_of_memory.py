@@ -49,6 +49,7 @@ def steps(config: Path, out: Path, *overrides: str) -> tuple[dict[str, torch.Ten
     return torch.load(out / "checkpoints" / "step-000006.ckpt", weights_only=True)["state_dict"], rows
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("who", FAILURES)
 def test_a_run_that_ran_out_of_memory_equals_one_that_began_with_the_smaller_chunk(who, tiny, tmp_path, monkeypatch, capfd):
     plain, plain_rows = steps(tiny, tmp_path / "plain", "renderer.samples_per_chunk=1100")
@@ -64,6 +65,7 @@ def test_a_run_that_ran_out_of_memory_equals_one_that_began_with_the_smaller_chu
     assert all(torch.equal(spared[name], plain[name]) for name in plain)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_gradients_of_a_step_interrupted_on_its_way_back_are_dropped(tiny, tmp_path, monkeypatch, capfd):
     """It fails while a chunk is computed again, when later chunks have left their gradients already."""
     plain, rows = steps(tiny, tmp_path / "plain", "renderer.samples_per_chunk=1100")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,10 @@ from torch.nn.functional import grid_sample, pad
 
 from threefusion.asset.asset import Z_UP, Asset, AssetMaterial, AssetPart, Placement
 from threefusion.asset.read import read_asset
+from threefusion.messages import Noted, send
 from threefusion.ops.color import decode_srgb, encode_srgb
 from threefusion.ops.join import join
 from threefusion.types import Mesh
-
-logger = logging.getLogger(__name__)
 
 KEPT = (0.25, 0.9)
 """A mesh that reaches this far from the origin, in radii of the scene, keeps its place and size, such as an exported one."""
@@ -36,7 +34,7 @@ def read_mesh(path: Path) -> Mesh:
     """
     asset = read_asset(path, None)
     for note in asset.notes:
-        logger.warning("%s: %s", path.name, note)
+        send(Noted(f"{path.name}: {note}"))
     return single_mesh(asset)
 
 

@@ -20,6 +20,7 @@ from threefusion.bench.table import as_csv
 from threefusion.bench.tracking import track
 from threefusion.errors import UserError
 from threefusion.machine.files import locked, write_atomically
+from threefusion.messages import Noted, send
 
 CELL_COMMAND = (sys.executable, "-m", "threefusion.bench.cell")
 
@@ -46,7 +47,7 @@ def run_benchmark(
                 target = cell_folder(folder, cells[ended.job.name])
                 _mark_if_died(target, ended)
                 report = write(plan, folder)
-                print(f"[{done}/{len(plan.cells)}] {ended.job.name}: {_outcome(target)}", file=sys.stderr, flush=True)
+                send(Noted(f"[{done}/{len(plan.cells)}] {ended.job.name}: {_outcome(target)}"))
         track(report, plan.logger, folder)
     return report
 

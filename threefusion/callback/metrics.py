@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 import zlib
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from threefusion.callback.rows import read_rows
 from threefusion.machine.files import cannot_write, set_aside, written
+from threefusion.messages import Noted, send
 
 
 class CsvMetrics(Logger):
@@ -44,7 +44,7 @@ class CsvMetrics(Logger):
         """Keep a damaged or foreign file under another name."""
         kept = f"; the file is kept as {set_aside(self.path).name}" if self.path.exists() else ""
         before = f"the {len(self.rows)} legible rows before step {step} are used" if self.rows else "it begins anew"
-        print(f"{self.path}: not as this run wrote it: {before}{kept}", file=sys.stderr)
+        send(Noted(f"{self.path}: not as this run wrote it: {before}{kept}"))
 
     @property
     def name(self) -> str:

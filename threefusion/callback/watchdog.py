@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from threefusion.camera.orbit import evaluation_orbit
 from threefusion.guidance.guidance import Guidance
+from threefusion.messages import Warned, send
 from threefusion.types import RenderOutput
 
 SIDES, SIZE = 4, 32
@@ -23,7 +23,7 @@ LEAST = 16
 
 
 class Watchdog(pl.Callback):
-    """One line on stderr, once, for each of these: the optimiser does not hold what is rendered; `change` steps have changed
+    """One warning, once, for each of these: the optimiser does not hold what is rendered; `change` steps have changed
     nothing; after `look` steps the colours are not finite, or all the same.
 
     It reads parameters and renders small views at these steps alone, and draws no random numbers.
@@ -71,7 +71,7 @@ class Watchdog(pl.Callback):
     @staticmethod
     def _warn(trainer: pl.Trainer, text: str) -> None:
         if trainer.is_global_zero:
-            print(f"warning: step {trainer.global_step}: {text}", file=sys.stderr)
+            send(Warned(f"step {trainer.global_step}: {text}"))
 
 
 @torch.no_grad()

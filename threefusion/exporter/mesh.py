@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,11 +33,10 @@ from threefusion.exporter.writers import check_packages, write_mesh
 from threefusion.geometry.geometry import HasSurface
 from threefusion.geometry.normals import vertex_normals
 from threefusion.machine.progress import doing
+from threefusion.messages import Noted, send
 from threefusion.renderer.heading import turn_mesh
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Mesh, Scene
-
-logger = logging.getLogger(__name__)
 
 
 class MeshExporter(Exporter):
@@ -145,22 +143,14 @@ class MeshExporter(Exporter):
 def _warn(report: dict) -> None:
     """Log what in the report needs attention."""
     if report["silhouette_iou"] < 0.8:
-        logger.warning(
-            "the mesh's silhouette agrees with the rendered views only to %.2f (intersection over union): "
-            "the scene may be foggy; raise loss.opaqueness.weight",
-            report["silhouette_iou"],
-        )
+        agrees = f"agrees with the rendered views only to {report['silhouette_iou']:.2f} (intersection over union)"
+        send(Noted(f"the mesh's silhouette {agrees}: the scene may be foggy; raise loss.opaqueness.weight"))
     if "web_requires" in report:
-        logger.warning("model.web.glb is for viewers that support %s", " and ".join(report["web_requires"]))
+        send(Noted(f"model.web.glb is for viewers that support {' and '.join(report['web_requires'])}"))
     if report["cut"] > 0.005:
-        logger.warning(
-            "%.1f %% of the surface is where the ball that holds the scene has cut it: raise geometry.radius, or raise "
-            "loss.sparsity.weight to keep the object small, and train again",
-            100 * report["cut"],
-        )
+        where = f"{100 * report['cut']:.1f} % of the surface is where the ball that holds the scene has cut it"
+        remedy = "raise geometry.radius, or raise loss.sparsity.weight to keep the object small, and train again"
+        send(Noted(f"{where}: {remedy}"))
     if report["dropped_volume"] > 0.1:
-        logger.warning(
-            "%.0f %% of the volume was in small parts apart from the largest one and is not in the mesh; "
-            "see exporter.smallest_part",
-            100 * report["dropped_volume"],
-        )
+        lost = f"{100 * report['dropped_volume']:.0f} % of the volume was in small parts apart from the largest one"
+        send(Noted(f"{lost} and is not in the mesh; see exporter.smallest_part"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from threefusion.exporter.exporter import Exported, Exporter
 from threefusion.exporter.preview import load_exported
 from threefusion.exporter.settings import RetexturedExporterConfig
 from threefusion.exporter.writers import write_files
+from threefusion.messages import Noted, send
 from threefusion.renderer.heading import turn_mesh
 from threefusion.renderer.renderer import Renderer
 from threefusion.types import Scene
-
-logger = logging.getLogger(__name__)
 
 
 class RetexturedExporter(Exporter):
@@ -38,7 +36,7 @@ class RetexturedExporter(Exporter):
         geometry = scene.geometry
         packed, original = geometry.source.cpu().numpy().tobytes(), Path(geometry.cfg.mesh)
         if is_changed(packed, original):
-            logger.warning("%s has changed since the run began; the run's own copy is used", original)
+            send(Noted(f"{original} has changed since the run began; the run's own copy is used"))
         textures, corners = geometry.textures(scene.material), geometry.coordinates()
         with unpacked(packed) as path:
             asset = read_asset(path, geometry.radius)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import signal
 import subprocess
@@ -16,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from threefusion.messages import Noted, send
 from threefusion.types import Mesh
-
-logger = logging.getLogger(__name__)
 
 
 class UnwrapError(Exception):
@@ -36,7 +34,7 @@ def unwrap(mesh: Mesh, texture_size: int, seconds: float = 30.0) -> Mesh:
     try:
         corners = _uvunwrap(mesh, texture_size, seconds)
     except UnwrapError as error:
-        logger.warning("uvunwrap could not unwrap the mesh (%s): every two faces get a chart", error)
+        send(Noted(f"uvunwrap could not unwrap the mesh ({error}): every two faces get a chart"))
         corners = _two_faces_per_chart(mesh, texture_size)
     return _split(mesh, *corners)
 

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from threefusion.errors import UserError
+from threefusion.messages import Noted, send
 
 TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\.\w+)?")
 """Name of a temporary file, with the process that writes it."""
@@ -88,7 +88,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         UserError: as `written`.
     """
     if os.path.lexists(path) and not content.keys() & (read_json(path) or {}).keys():
-        print(f"{path}: not as this run wrote it; kept as {set_aside(path).name}", file=sys.stderr)
+        send(Noted(f"{path}: not as this run wrote it; kept as {set_aside(path).name}"))
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from threefusion.errors import UserError
+from threefusion.messages import Noted, send
 
 
 class Chunk:
@@ -36,7 +36,7 @@ class Chunk:
         """
         if self.size // 2 < self.floor:
             raise UserError(f"out of memory, and {self.setting} cannot be halved again: it is down to {self.size}. {advice}")
-        print(f"out of memory: retrying with {self.setting}={self.size // 2} instead of {self.size}", file=sys.stderr, flush=True)
+        send(Noted(f"out of memory: retrying with {self.setting}={self.size // 2} instead of {self.size}"))
         self.size //= 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Collection
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from threefusion.config import RunConfig, changes, config_to_yaml
 from threefusion.errors import UserError, first_line
 from threefusion.machine.files import numbered
+from threefusion.messages import Noted, send
 from threefusion.run.folder import latest_checkpoint
 from threefusion.system.scene import build_scene, restore_scene
 
@@ -46,7 +46,7 @@ def name_changes(config: RunConfig, checkpoint: dict[str, Any]) -> None:
     """Print which settings were others when a checkpoint was written: the config file may be damaged."""
     changed = changes(checkpoint["config"], config_to_yaml(config)) if "config" in checkpoint else []
     if changed:
-        print(f"config.yaml: since step {checkpoint['global_step']}, {'; '.join(changed)}", file=sys.stderr)
+        send(Noted(f"config.yaml: since step {checkpoint['global_step']}, {'; '.join(changed)}"))
 
 
 def read_checkpoint(path: Path, parts: Collection[str] = ("state_dict",)) -> dict[str, Any]:

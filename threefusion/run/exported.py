@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from threefusion.machine.checksums import checksums
 from threefusion.machine.files import cannot_write, read_json, remove_temporaries, set_aside, write_atomically
+from threefusion.messages import Noted, send
 
 LIST = "exported.json"
 
@@ -44,12 +44,12 @@ class ExportedFiles:
                 # before it is moved: a killed process must not leave a file that counts as not exported
                 self._sums[self._name(new)] = [*self._sums.get(self._name(new), [])[-1:], *checksums(path)]
             if os.path.lexists(self.run / LIST) and read_json(self.run / LIST) is None:
-                print(f"{self.run / LIST}: no list of exports; kept as {set_aside(self.run / LIST).name}", file=sys.stderr)
+                send(Noted(f"{self.run / LIST}: no list of exports; kept as {set_aside(self.run / LIST).name}"))
             write_atomically(self.run / LIST, json.dumps(self._sums, indent=2) + "\n")
             for path, new in files.items():
                 new.parent.mkdir(parents=True, exist_ok=True)
                 if os.path.lexists(new) and not self._is_ours(new):
-                    print(f"{new}: not as it was exported; kept as {set_aside(new).name}", file=sys.stderr)
+                    send(Noted(f"{new}: not as it was exported; kept as {set_aside(new).name}"))
                 os.replace(path, new)
                 self._moved.add(new)
         except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any
 from threefusion.config import RunConfig, config_to_yaml, load_config
 from threefusion.errors import UserError
 from threefusion.machine.files import TEMPORARY, locked, numbered, read_json, remove_temporaries, write_atomically, write_json
+from threefusion.messages import Noted, send
 
 LOCK = ".lock"
 """The lock file of a run folder."""
@@ -131,7 +132,7 @@ def reopen(run: Path) -> Path:
         name_lost_checkpoint(run)
         for folder in (run, *sorted(run.glob("stages/*"))):
             for path in sorted(set(folder.glob("checkpoints/*")) - set(checkpoints(folder))):
-                print(f"{path}: ignored, it is no checkpoint of this run", file=sys.stderr)
+                send(Noted(f"{path}: ignored, it is no checkpoint of this run"))
     return run
 
 
@@ -217,7 +218,7 @@ def name_lost_checkpoint(run: Path) -> None:
     """Print that the checkpoint which a run ended with does not exist any more."""
     last, newest = artifacts(read_report(run)).get("checkpoint"), latest_checkpoint(run)
     if isinstance(last, str) and newest is not None and not (run / last).is_file():
-        print(f"{run / last}: missing, although the run ended with it; {newest.name} is used", file=sys.stderr)
+        send(Noted(f"{run / last}: missing, although the run ended with it; {newest.name} is used"))
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:

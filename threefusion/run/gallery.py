@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from threefusion.errors import UserError, first_line
+from threefusion.messages import Noted, send
 from threefusion.page.gallery import as_html
 from threefusion.run.facts import read_facts
 from threefusion.run.page import PAGE, is_page, put, refresh_page
@@ -31,7 +31,7 @@ def write_gallery(folder: Path, out: Path, redo: bool = False) -> tuple[Path, in
         try:
             facts = read_facts(run)
         except (UserError, OSError) as error:
-            print(f"{run}: left out: {first_line(error)}", file=sys.stderr)
+            send(Noted(f"{run}: left out: {first_line(error)}"))
             continue
         runs.append(facts)
         if facts.state != "running" and (redo or is_old(run)):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from threefusion.config import RunConfig
 from threefusion.errors import UserError, first_line
 from threefusion.machine.files import set_aside, write_atomically
+from threefusion.messages import Noted, send
 from threefusion.page.markup import generator
 from threefusion.page.run import as_html
 from threefusion.run.facts import read_details
@@ -27,7 +27,7 @@ def write_page(run: Path, config: RunConfig | None = None) -> Path:
         try:
             config = open_run(run)
         except UserError as error:  # as with a plugin that is missing here
-            print(f"{run / PAGE}: shows no defaults: {first_line(error)}", file=sys.stderr)
+            send(Noted(f"{run / PAGE}: shows no defaults: {first_line(error)}"))
     page = as_html(read_details(run, config))
     with writing(run):
         put(run / PAGE, "run", page)
@@ -47,7 +47,7 @@ def refresh_page(run: Path, config: RunConfig | None = None) -> bool:
     try:
         write_page(run, config)
     except Exception as error:
-        print(f"{run / PAGE}: not written: {first_line(error)}", file=sys.stderr)
+        send(Noted(f"{run / PAGE}: not written: {first_line(error)}"))
         return False
     return True
 
@@ -59,7 +59,7 @@ def put(path: Path, kind: str, page: str) -> None:
         UserError: the folder cannot be written.
     """
     if os.path.lexists(path) and not is_page(path, kind):
-        print(f"{path}: not a page of a {kind}; kept as {set_aside(path).name}", file=sys.stderr)
+        send(Noted(f"{path}: not a page of a {kind}; kept as {set_aside(path).name}"))
     write_atomically(path, page)
 
 

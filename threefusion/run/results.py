@@ -13,6 +13,7 @@ from threefusion.config.sections import OutputConfig
 from threefusion.errors import UserError
 from threefusion.machine.progress import counted, doing, progress
 from threefusion.machine.video import VIDEOS, write_video
+from threefusion.messages import Exported, send
 from threefusion.run.exported import ExportedFiles
 from threefusion.run.folder import (
     artifacts,
@@ -52,7 +53,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     report = report | {"metrics": None, "artifacts": {"mesh": None, "video": None, "checkpoint": checkpoint}}
     try:
         if not config.exporters:
-            print(f"pictures: {stage_folders(run, config)[-1] / 'images'}")
+            send(Exported(run, "pictures", (stage_folders(run, config)[-1] / "images",)))
             report["warnings"] = disappointments(config, None)
             return
         files, results = ExportedFiles(run), {}
@@ -63,7 +64,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
                     results[name] = exported
                     report |= exports(run, results)
                     report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
-                    print(f"{'mesh' if len(config.exporters) == 1 else name}: {exported.paths[0]}")
+                    send(Exported(run, "mesh" if len(config.exporters) == 1 else name, tuple(exported.paths)))
             except UserError:  # what cannot be exported can still be looked at
                 report["artifacts"]["video"] = film_turntable(config.output, system, None, files)
                 raise

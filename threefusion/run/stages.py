@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from threefusion.config import RunConfig
 from threefusion.config.stages import stage_index
 from threefusion.errors import UserError, nearest
 from threefusion.machine.files import cannot_write
+from threefusion.messages import Noted, send
 from threefusion.run.folder import latest_checkpoint, read_report, stage_folders, writing, written_by_training
 
 RESUME = "python launch.py train --resume"
@@ -68,4 +68,4 @@ def keep_earlier(run: Path, config: RunConfig, first: int) -> None:
                 path.rename(kept / path.name)
         except OSError as error:
             raise cannot_write(kept, error) from error
-    print(f"{', '.join(folder.name for folder in reversed(trained))}: moved to {kept}", file=sys.stderr)
+    send(Noted(f"{', '.join(folder.name for folder in reversed(trained))}: moved to {kept}"))

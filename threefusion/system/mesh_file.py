@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,10 +18,9 @@ from threefusion.asset.source import pack
 from threefusion.config import Settings
 from threefusion.exporter.uv import unwrap
 from threefusion.geometry.painted import SIZE, MeshFile, Primitive, smooth_normals
+from threefusion.messages import Noted, send
 from threefusion.ops.join import join
 from threefusion.types import Mesh
-
-logger = logging.getLogger(__name__)
 
 
 def reader(geometry: Settings) -> Callable[[], MeshFile] | None:
@@ -41,7 +39,7 @@ def read_mesh_file(path: Path, radius: float, texture_size: int) -> MeshFile:
     """
     asset = read_asset(path, radius)
     for note in asset.notes:
-        logger.warning("%s: %s", path.name, note)
+        send(Noted(f"{path.name}: {note}"))
     bare: dict[int, dict[Primitive, AssetPart]] = defaultdict(dict)
     for part in asset.parts:
         if part.mesh.uv is None:

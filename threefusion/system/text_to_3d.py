@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, reduce
 from itertools import repeat
@@ -23,6 +22,7 @@ from threefusion.errors import UserError
 from threefusion.geometry.geometry import Geometry
 from threefusion.guidance.guidance import DiffusionGuidance
 from threefusion.guidance.prior.prior import DiffusionPrior
+from threefusion.messages import Noted, Warned, send
 from threefusion.optimizer.optimizer import refuse_other_rule, take_over_settings
 from threefusion.prompt.processor import PromptProcessor
 from threefusion.registry import build, entry_of
@@ -147,7 +147,7 @@ class TextTo3D(pl.LightningModule):
         if self.trainer.strategy.broadcast(backwards):
             self.scene.heading.copy_(wrap_angle(self.scene.heading + pi))
             if self.trainer.is_global_zero:
-                print(f"step {step}: the prior takes the front for the back; the scene was turned round", file=sys.stderr)
+                send(Noted(f"step {step}: the prior takes the front for the back; the scene was turned round"))
 
     def on_train_start(self) -> None:
         """Plan views, now that a checkpoint has been loaded."""
@@ -170,7 +170,7 @@ class TextTo3D(pl.LightningModule):
         if row.get("skipped", 0) and not self.guard.warned and not self.scaled and self.trainer.is_global_zero:
             self.guard.warned = True
             text = f"a step was skipped, because these were not finite: {culprits(row)}. `skipped` in metrics.csv counts on"
-            print(f"warning: step {self.global_step}: {text}", file=sys.stderr)
+            send(Warned(f"step {self.global_step}: {text}"))
         if self.guard.streak >= (SCALER_PATIENCE if self.scaled else PATIENCE):
             if not row:
                 row = self.metrics.take()

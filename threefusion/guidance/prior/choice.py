@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from threefusion.errors import UserError
 from threefusion.guidance.prior.execution import Call, is_small
 from threefusion.guidance.prior.openvino_network import import_openvino
 from threefusion.machine.files import locked, read_json, write_atomically
+from threefusion.messages import Noted, send
 
 Choice = Literal["eager", "openvino"]
 FIRST_STEP = 16
@@ -38,7 +38,7 @@ def choose(network: nn.Module, inputs: tuple[Tensor, ...], prepare: Callable[[st
         exported = prepare("openvino")
         exported(*inputs)
     except UserError as error:  # an installation that is damaged
-        print(f"guidance.prior.execution: auto goes on in torch: {error}", file=sys.stderr)
+        send(Noted(f"guidance.prior.execution: auto goes on in torch: {error}"))
         return "eager", eager
     path = exported.latest.path.with_suffix(".json")
     times = remembered(path, lambda: best_times(inputs, eager=eager, openvino=exported))

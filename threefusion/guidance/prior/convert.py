@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from threefusion.guidance.prior.models import MODELS, candidates, settings_comma
 from threefusion.guidance.prior.single_file import AUTOENCODER, UNET, Layout, elements, layout_of, predicts_velocity
 from threefusion.machine.checksums import cache_folder
 from threefusion.machine.files import cannot_write, locked, read_json, remove_temporaries
+from threefusion.messages import Noted, send
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -44,10 +44,7 @@ def converted(file: Path, config: str | None, parts: Sequence[str]) -> Path:
         raise cannot_write(target.parent, error) from error
     with locked(target.with_suffix(".lock"), f"{file}: another process is converting it", PATIENCE):
         if defect(target, parts) is not None:
-            print(
-                f"{file}: {layout.name}, converted once to {target} with the settings and tokenizer of {settings}",
-                file=sys.stderr,
-            )
+            send(Noted(f"{file}: {layout.name}, converted once to {target} with the settings and tokenizer of {settings}"))
             _convert(file, layout, settings, target, parts)
     return target
 

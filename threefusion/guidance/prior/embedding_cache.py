@@ -7,7 +7,6 @@ and is written again.
 from __future__ import annotations
 
 import hashlib
-import logging
 from pathlib import Path
 
 from threefusion.errors import UserError
@@ -15,8 +14,7 @@ from threefusion.guidance.prior.conditioning import Conditioning
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.machine.checksums import cache_folder
 from threefusion.machine.sealed import read_sealed, write_sealed
-
-logger = logging.getLogger(__name__)
+from threefusion.messages import Noted, send
 
 
 def embed_texts(encoder: TextEncoder, texts: list[str], folder: Path | None = None) -> Conditioning:
@@ -53,7 +51,7 @@ def read_entry(path: Path) -> Conditioning | None:
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, TypeError, ValueError) as error:
-        logger.warning("The cached text embedding %s cannot be read (%s); the text is encoded again.", path, error)
+        send(Noted(f"The cached text embedding {path} cannot be read ({error}); the text is encoded again."))
         return None
 
 
@@ -65,4 +63,4 @@ def write_entry(path: Path, entry: Conditioning) -> None:
     try:
         write_sealed(path, content)
     except UserError as error:
-        logger.warning("The text embedding cannot be cached: %s", error)
+        send(Noted(f"The text embedding cannot be cached: {error}"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import logging
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -21,8 +19,7 @@ from torch.nn import functional
 from threefusion.errors import UserError
 from threefusion.machine.checksums import cache_folder
 from threefusion.machine.sealed import read_sealed, write_sealed
-
-logger = logging.getLogger(__name__)
+from threefusion.messages import Noted, send
 
 PRECISION = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 """OpenVINO's names of the precisions that networks run in."""
@@ -105,14 +102,14 @@ def exported(network: nn.Module, options: dict[str, Any], inputs: Sequence[Tenso
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        logger.warning("The exported network %s cannot be read (%s); it is exported again.", path, error)
+        send(Noted(f"The exported network {path} cannot be read ({error}); it is exported again."))
     start = time.perf_counter()
     content = export(network, options, inputs)
-    print(f"network exported to OpenVINO in {time.perf_counter() - start:.1f} s, once: {path}", file=sys.stderr)
+    send(Noted(f"network exported to OpenVINO in {time.perf_counter() - start:.1f} s, once: {path}"))
     try:
         write_sealed(path, content)
     except UserError as error:
-        logger.warning("The exported network cannot be kept: %s", error)
+        send(Noted(f"The exported network cannot be kept: {error}"))
     return content, path
 
 

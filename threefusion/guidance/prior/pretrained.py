@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from threefusion.guidance.prior.settings import CriticConfig, PretrainedConfig
 from threefusion.guidance.prior.single_file import is_single_file
 from threefusion.guidance.prior.text_encoder import PretrainedTextEncoder
 from threefusion.guidance.prior.textual_inversion import TextualInversion
+from threefusion.messages import Noted, send
 
 
 class PretrainedPrior(DiffusionPrior):
@@ -159,7 +159,7 @@ class PretrainedPrior(DiffusionPrior):
         if missing := [part for part in self.parts if part not in SCHEDULERS and part not in self._networks]:
             self._networks |= {part: self.read_network(part) for part in missing}
             for lora in self.loras:
-                print(lora, file=sys.stderr)
+                send(Noted(str(lora)))
 
     def read_network(self, part: str) -> nn.Module:
         """A network, frozen, in the precision of its file."""
@@ -286,7 +286,7 @@ class PretrainedPrior(DiffusionPrior):
         """The model's text encoder as a `cls`, with the user's LoRA files and textual inversions."""
         inversions = [TextualInversion(Path(file)) for file in self.cfg.textual_inversion]
         for inversion in inversions:
-            print(inversion, file=sys.stderr)
+            send(Noted(str(inversion)))
         return cls(self.folder, self.loras, inversions, **settings)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +15,11 @@ from threefusion.guidance.prior.lora import Lora
 from threefusion.guidance.prior.prior import TextEncoder
 from threefusion.guidance.prior.reading import read_network, read_tokenizer
 from threefusion.guidance.prior.textual_inversion import TextualInversion, expanded
+from threefusion.messages import Noted, send
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
-
-logger = logging.getLogger(__name__)
 
 LONGEST = 77
 """Tokens per text: CLIP's limit, and what DeepFloyd IF was trained with although T5 could take more."""
@@ -78,7 +76,7 @@ class TextNetwork:
         texts = [expanded(text, tokenizer, self.inversions) for text in texts]
         for text, ids in zip(texts, tokenizer(texts).input_ids, strict=True):
             if warn and len(ids) > self.length:
-                logger.warning("The text has %d tokens, of which the prior reads %d: %s", len(ids), self.length, text)
+                send(Noted(f"The text has {len(ids)} tokens, of which the prior reads {self.length}: {text}"))
         tokens = tokenizer(texts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt")
         mask, network = tokens.attention_mask if masked else None, self.network()
         for inversion in self.inversions:

@@ -6,7 +6,6 @@ compile.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
@@ -16,19 +15,21 @@ import numpy as np
 from numba.core import event
 from torch import Tensor
 
+from threefusion.messages import Noted, send
+
 
 class CompilationNotice(event.Listener):
-    """Explains the wait of a first run: prints one line when a kernel of this package is not in numba's cache."""
+    """Explains the wait of a first run: sends one line when a kernel of this package is not in numba's cache."""
 
     def __init__(self) -> None:
-        self._printed = False
+        self._sent = False
 
     def on_start(self, event: event.Event) -> None:
-        """Print it once in a process."""
+        """Send it once in a process."""
         kernel = event.data["dispatcher"].py_func
-        if not self._printed and kernel.__module__.startswith("threefusion."):
-            self._printed = True
-            print("compiling kernels: the first run on a machine waits for it, later ones find them in a cache", file=sys.stderr)
+        if not self._sent and kernel.__module__.startswith("threefusion."):
+            self._sent = True
+            send(Noted("compiling kernels: the first run on a machine waits for it, later ones find them in a cache"))
 
     def on_end(self, event: event.Event) -> None:
         """Nothing."""
