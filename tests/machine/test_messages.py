@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from contextvars import copy_context
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +82,10 @@ def test_threads_are_heard_if_they_copy_the_context_and_a_failure_in_one_counts_
             thread.join()
             send(Noted(target.__name__))
     assert heard == [Noted("send")]
+
+
+def test_every_message_is_frozen_and_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/logging-and-devices.md").read_text(encoding="utf-8")
+    kinds = Message.__subclasses__()
+    assert len(kinds) >= 20 and all(dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen for kind in kinds)
+    assert [kind.__name__ for kind in kinds if f"`{kind.__name__}`" not in page] == []
