@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -247,7 +248,11 @@ class Ear:
             if (failed := self.listener) is not None:  # not if it has failed in another thread meanwhile
                 self.listener = None
                 name = getattr(failed, "__qualname__", type(failed).__qualname__)
-                send(Warned(f"{name} has failed and hears no more: {type(error).__name__}: {first_line(error)}"))
+                text = f"{name} has failed and hears no more: {type(error).__name__}: {first_line(error)}"
+                if any(ear.listener for ear in _ears.get()):
+                    send(Warned(text))
+                else:  # nobody is left whom a message would reach
+                    warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 _ears: ContextVar[tuple[Ear, ...]] = ContextVar("listeners", default=())

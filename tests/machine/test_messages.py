@@ -52,9 +52,10 @@ def test_all_listeners_may_fail() -> None:
     def other(message: Message) -> None:
         raise KeyError(message)
 
-    with listening(one, other):
+    with pytest.warns(RuntimeWarning, match="other has failed and hears no more: KeyError") as warned, listening(one, other):
         send(Noted("first"))
         send(Noted("second"))
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -74,7 +75,7 @@ def test_threads_are_heard_if_they_copy_the_context_and_a_failure_in_one_counts_
             raise ValueError
         heard.append(message)
 
-    with listening(fails_in_thread):
+    with pytest.warns(RuntimeWarning, match="fails_in_thread has failed"), listening(fails_in_thread):
         for target in (send, copy_context().run):
             arguments = (Noted("thread"),) if target is send else (send, Noted("thread"))
             thread = threading.Thread(target=target, args=arguments)

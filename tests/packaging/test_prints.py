@@ -13,6 +13,7 @@ PROGRAMS = {
     "exporter/uv_program.py": "its own process, whose result is its output",
     "machine/labels.py": "a stream round another",
     "machine/process.py": "the end of the process",
+    "messages.py": "a listener that has failed while nobody else hears",
 }
 """Files outside cli/ that use the streams of the process, and why."""
 
