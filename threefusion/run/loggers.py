@@ -98,6 +98,7 @@ class Tracker:
 
     def __init__(self, logger: Logger, run: Path) -> None:
         self.logger, self.run = logger, run
+        self.__qualname__ = type(logger).__qualname__  # by which a warning calls it, should it fail
         self.earlier_steps = 0
 
     def __call__(self, message: Message) -> None:

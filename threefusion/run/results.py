@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threefusion import messages
 from threefusion.config import RunConfig, Settings
 from threefusion.config.sections import OutputConfig
 from threefusion.errors import UserError
 from threefusion.machine.progress import counted, doing, progress
 from threefusion.machine.video import VIDEOS, write_video
-from threefusion.messages import Exported, send
 from threefusion.run.exported import ExportedFiles
 from threefusion.run.folder import (
     artifacts,
@@ -53,7 +53,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
     report = report | {"metrics": None, "artifacts": {"mesh": None, "video": None, "checkpoint": checkpoint}}
     try:
         if not config.exporters:
-            send(Exported(run, "pictures", (stage_folders(run, config)[-1] / "images",)))
+            messages.send(messages.Exported(run, "pictures", (stage_folders(run, config)[-1] / "images",)))
             report["warnings"] = disappointments(config, None)
             return
         files, results = ExportedFiles(run), {}
@@ -64,7 +64,7 @@ def finish(run: Path, config: RunConfig, system: TextTo3D, report: dict[str, Any
                     results[name] = exported
                     report |= exports(run, results)
                     report["artifacts"]["mesh"] = relative(main_export(results).paths[0], run)
-                    send(Exported(run, "mesh" if len(config.exporters) == 1 else name, tuple(exported.paths)))
+                    messages.send(messages.Exported(run, "mesh" if len(config.exporters) == 1 else name, tuple(exported.paths)))
             except UserError:  # what cannot be exported can still be looked at
                 report["artifacts"]["video"] = film_turntable(config.output, system, None, files)
                 raise
