@@ -1,6 +1,9 @@
 """Networks on OpenVINO: the same predictions, gradients of the network itself, and a cache that can be trusted."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +16,8 @@ from threefusion.guidance.prior.execution import runner
 from threefusion.guidance.prior.openvino_network import OpenVINONetwork, import_openvino, network_threads
 from threefusion.guidance.prior.settings import PixelConfig
 from threefusion.registry import build
+
+ROOT = Path(__file__).parents[2]
 
 try:
     import_openvino()
@@ -191,3 +196,27 @@ def test_it_is_refused_where_there_is_no_cpu_or_no_package(pipelines, monkeypatc
 
 def test_the_companion_that_reports_the_import_is_not_loaded():
     assert sys.modules["openvino_telemetry"] is None
+
+
+SIGNALLED = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from tests.guidance.test_openvino import Small, small_inputs
+from threefusion.guidance.prior.openvino_network import OpenVINONetwork
+received = []
+signal.signal(signal.SIGINT, lambda *_: received.append(1))
+networks = [OpenVINONetwork(Small(width)) for width in (8, 16)]
+for network in networks:
+    network.network.requires_grad_(False)
+    network(*small_inputs(2))
+del network, networks[0], networks[:]
+signal.raise_signal(signal.SIGINT)
+print("received", received)
+"""
+
+
+def test_a_signal_is_received_after_networks_have_gone(tmp_path):
+    line = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, str(ROOT)]
+    environment = os.environ | {"THREEFUSION_CACHE": str(tmp_path)}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.stdout == "received [1]\n", (done.returncode, done.stderr)

@@ -7,6 +7,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,21 @@ def export(network: nn.Module, options: dict[str, Any], inputs: Sequence[Tensor]
         traced = torch.jit.trace(first_output, tuple(inputs), check_trace=False)
         shapes = [list(tensor.shape) for tensor in inputs]
         model = openvino.convert_model(traced, example_input=tuple(inputs), input=shapes)
-    compiled = openvino.Core().compile_model(model, "CPU", precision_hint(network))
+    compiled = runtime().compile_model(model, "CPU", precision_hint(network))
     return bytes([is_tuple]) + compiled.export_model().getvalue()
+
+
+@cache
+def runtime() -> Any:
+    """OpenVINO's `Core`, one for the process, which is never released.
+
+    Where a processor has AMX, a `Core` gives the calling thread another stack for signals, and frees it when it is released. If two
+    end in the order in which they began, or one ends in another thread, the thread is left with a freed stack, and the next signal
+    kills the process: a Ctrl-C would not save (openvino 2026.4.1).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def precision_hint(network: nn.Module) -> dict[str, str]:
@@ -148,9 +162,8 @@ def entry_path(network: nn.Module, options: dict[str, Any], inputs: Sequence[Ten
     """The file of a network, whose name is the digest of all that its content depends on: the processor and versions too."""
     import openvino
 
-    core = openvino.Core()
     digest = hashlib.sha256(Path(__file__).read_bytes())  # what is exported follows this code
-    processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    processor = [runtime().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     versions = {name: version(name) for name in ("torch", "diffusers", "threefusion")}
     shapes = [(tensor.shape, tensor.dtype) for tensor in inputs]
     configs = [module.config for module in network.modules() if isinstance(getattr(module, "config", None), dict)]

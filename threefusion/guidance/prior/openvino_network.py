@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from threefusion.guidance.prior.export import exported, precision_hint
+from threefusion.guidance.prior.export import exported, precision_hint, runtime
 from threefusion.machine.optional import require
 from threefusion.machine.process import cores
 
@@ -92,7 +92,7 @@ class Compiled:
             # a blob does not hold it
             **precision,
         }
-        self._request = import_openvino().Core().import_model(content[1:], "CPU", settings).create_infer_request()
+        self._request = runtime().import_model(content[1:], "CPU", settings).create_infer_request()
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """The output."""
