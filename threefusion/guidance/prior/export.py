@@ -144,9 +144,9 @@ def export(network: nn.Module, options: dict[str, Any], inputs: Sequence[Tensor]
 def runtime() -> Any:
     """OpenVINO's `Core`, one for the process, which is never released.
 
-    Where a processor has AMX, a `Core` gives the calling thread another stack for signals, and frees it when it is released. If two
-    end in the order in which they began, or one ends in another thread, the thread is left with a freed stack, and the next signal
-    kills the process: a Ctrl-C would not save (openvino 2026.4.1).
+    Where a processor has AMX, a `Core` gives the calling thread another stack for signals, and frees it when it is released. If
+    two end in the order in which they began, or one ends in another thread, the thread is left with a freed stack, and the next
+    signal kills the process: a Ctrl-C would not save (openvino 2026.4.1).
     """
     import openvino
 
