@@ -2,11 +2,11 @@
 
 - A `yaml` block whose first line is a comment with a path is that file and stands alone; any other is laid over the quickstart.
 - A `python` block whose first line is such a comment is that file; any other is executed, all of a page in one namespace.
-- `python launch.py …` and `python examples/…` in a `bash` block are run. `RUN` and `runs/…` mean a small finished run. A
-  training is checked as it stands, then run for one step (of each stage) at a tiny size with the closed-form prior, in this
-  process; `--from-stage` gets a finished run of the config that the run is filed under. A
-  benchmark is checked as it stands, `perf` is run once at the smallest sizes, a plan is made with small renders and
-  without an export.
+- `python launch.py …` and `python examples/…` in a `bash` block are run. `RUN` and `runs/…` mean a small finished run,
+  `runs/<config>/preview-…` what a preview of the page has left. A training is checked as it stands, then run for one step (of
+  each stage, or seed) at a tiny size with the closed-form prior, in this process; `--from-stage` gets a finished run of the
+  config that the run is filed under. A benchmark is checked as it stands, `perf` is run once at the smallest sizes, a plan is
+  made with small renders and without an export.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Workspace:
             return
         if verb == "bench":
             verb, rest = "check", [rest[rest.index("--config") + 1], *(word for word in rest if re.match(r"\w[\w.]*=", word))]
-        elif verb == "train":
-            rest = self.shrunk(rest)
+        elif verb in ("train", "preview"):
+            rest = (self.shrunk if verb == "train" else self.short_preview)(rest)
         elif verb == "plan":
             settings = [word for word in rest[1:] if not word.startswith("--")]
             rest += [*sizes(load_config(Path(rest[0]), settings)), "exporter=null", "output.image_size=8"]
@@ -100,8 +100,11 @@ class Workspace:
         call(verb, *rest)
 
     def in_finished_run(self, word: str) -> str:
-        """`RUN`, `runs/<config>/<run>` and files in them, also as the value of a setting, as those of a finished run."""
-        named = re.match(r"([\w.]+=)?(RUN|runs/[^/]+/[^/]+)(/.*)?$", word)
+        """`RUN`, `runs/<config>/<run>` and files in them, also as the value of a setting, as those of a finished run.
+
+        Previews are where the page's own `preview` has put them.
+        """
+        named = re.match(r"([\w.]+=)?(RUN|runs/[^/]+/(?!preview-)[^/]+)(/.*)?$", word)
         return f"{named[1] or ''}{self.copy_of_run()}{named[3] or ''}" if named else word
 
     def copy_of_run(self) -> Path:
@@ -118,10 +121,21 @@ class Workspace:
         call("train", *self.shrunk(["--config", f"configs/{Path(words[at]).parts[1]}.yaml", "--out", "staged"]))
         return [*words[:at], "staged", *words[at + 1 :]]
 
+    def short_preview(self, words: list[str]) -> list[str]:
+        """Arguments of `preview` for one step of two of each seed."""
+        named = words if "--config" in words else ["--config", "configs/quickstart.yaml", *words]
+        if "--steps" in named:
+            at = named.index("--steps")
+            named = named[:at] + named[at + 2 :]
+        small = [re.sub(r"steps=1$", "steps=2", word) for word in self.shrunk(named)]
+        return [*small, "--steps", "1"]
+
     def shrunk(self, words: list[str]) -> list[str]:
         """Arguments of `train` for a training of one step, after a check of the arguments as they stand."""
         if "--from-stage" in words:
             return [re.sub(r"steps=\d+", "steps=2", word) for word in words]
+        if "--continue-from" in words:
+            return words
         if "--resume" in words:
             steps = [f"trainer.max_steps={2 + int('=' in word)}" for word in words[-1:]]
             return [word for word in words if "=" not in word] + steps

@@ -225,7 +225,7 @@ def test_lists_that_are_wrong_are_refused_in_one_line(tiny: Path, tmp_path: Path
     pixel = ("guidance.prior={type: pixel}",)
     assert message(b"a red car\na quarterly report\n", *pixel).startswith("list.txt:2: ")
     assert message(b"a ball\n", "logger=wandb").startswith("logger: wandb logs one run per process")
-    assert message(b"a ball\n", "trainer.devices=2").startswith("--prompts trains in one process on one device")
+    assert message(b"a ball\n", "trainer.devices=2").startswith("several scenes train in one process on one device")
     assert message(b"a ball\n", "--at-once", "0") == "--at-once: at least 1"
     assert refused("--config", str(tiny), "--at-once", "2").startswith("--at-once: only with --prompts FILE")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["list.txt", "list.yaml"] and file.exists()

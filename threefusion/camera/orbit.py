@@ -82,6 +82,11 @@ def views_around(
     elevation = torch.tensor(elevations).deg2rad().repeat(count)[:count]
     cameras = cameras_around(azimuth, elevation, 3.0 * radius, 2 * asin(1 / 3), (size, size))
     cameras = replace(cameras, near=1.5 * radius, far=4.5 * radius)
-    white = torch.ones(count, 3)
-    unlit = torch.full((count,), int(Shading.ALBEDO))
-    return ViewBatch(cameras, Lights(cameras.position, 0 * white, white), unlit, step=0, index=torch.arange(count))
+    return unlit_views(cameras)
+
+
+def unlit_views(cameras: Cameras) -> ViewBatch:
+    """The views of these cameras, in albedo."""
+    white = torch.ones(len(cameras), 3)
+    shading = torch.full((len(cameras),), int(Shading.ALBEDO))
+    return ViewBatch(cameras, Lights(cameras.position, 0 * white, white), shading, step=0, index=torch.arange(len(cameras)))

@@ -15,6 +15,7 @@ from threefusion.cli.init import INIT
 from threefusion.cli.parser import overview, parse
 from threefusion.cli.perf import PERF
 from threefusion.cli.plan import PLAN
+from threefusion.cli.preview import PREVIEW
 from threefusion.cli.results import EXPORT, RENDER
 from threefusion.cli.terminal import Terminal
 from threefusion.cli.train import TRAIN
@@ -91,6 +92,7 @@ def run(arguments: list[str]) -> int:
 
 
 VERBS = {
+    "preview": PREVIEW,
     "train": TRAIN,
     "render": RENDER,
     "export": EXPORT,

@@ -60,14 +60,24 @@ def check(configs: Sequence[RunConfig], arguments: argparse.Namespace) -> int | 
     Raises:
         UserError: it does not exist, or such runs cannot share a process.
     """
-    if arguments.at_once is not None and arguments.at_once < 1:
+    check_process(configs[0], arguments.at_once)
+    return None if arguments.until_stage is None else named_stage(configs[0], "--until-stage", arguments.until_stage)
+
+
+def check_process(config: RunConfig, at_once: int | None) -> None:
+    """Refuse runs that cannot share a process.
+
+    Raises:
+        UserError: they need several processes or devices, or log to W&B.
+    """
+    if at_once is not None and at_once < 1:
         raise UserError("--at-once: at least 1")
-    config = configs[0]
     if find_launch(os.environ) is not None or not is_single(config):
-        raise UserError("--prompts trains in one process on one device: set trainer.devices=1, and start it without a launcher")
+        raise UserError(
+            "several scenes train in one process on one device: set trainer.devices=1, and start it without a launcher"
+        )
     if isinstance(config.logger, WandbConfig):
-        raise UserError("logger: wandb logs one run per process; choose csv or tensorboard with --prompts")
-    return None if arguments.until_stage is None else named_stage(config, "--until-stage", arguments.until_stage)
+        raise UserError("logger: wandb logs one run per process; choose csv or tensorboard for several scenes")
 
 
 def is_single(config: RunConfig) -> bool:

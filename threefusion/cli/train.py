@@ -29,6 +29,13 @@ def train_arguments(parser: Parser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the run or runs (runs/<config>/<prompt>-<n>)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="resume the run, or runs, in this folder, without --config")
     parser.add_argument(
+        "--continue-from",
+        type=Path,
+        metavar="DIR",
+        help="train a seed of a preview to its end: its run, or the preview with --seed",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="with --continue-from PREVIEW: which of its seeds")
+    parser.add_argument(
         "--from-stage", metavar="STAGE", help="with --resume: train this stage (name or number) and later ones again"
     )
     parser.add_argument("--until-stage", metavar="STAGE", help="stop after this stage, a name or a number from 0")
@@ -49,6 +56,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     given = [text for text in arguments.overrides if not is_override(text)]
     if given:
         raise UserError(f"{given[0]!r}: expected key=value. A config is given with --config {given[0]}")
+    arguments.resume = resumed_run(arguments)
     short = {"prompt.text": arguments.prompt, "geometry.mesh": arguments.mesh}
     overrides = [*arguments.overrides, *(f"{key}={value}" for key, value in short.items() if value is not None)]
     if arguments.prompts is not None or (arguments.resume is not None and is_scenes(arguments.resume)):
@@ -57,8 +65,6 @@ def train_command(arguments: argparse.Namespace) -> int:
         raise UserError("--at-once: only with --prompts FILE, or --resume of the folder that it has made")
     if arguments.resume is None and arguments.config is None:
         raise UserError(f"train needs --config FILE or --resume RUN. See: {PROGRAM} train --help")
-    if arguments.resume is not None and (arguments.config, arguments.out) != (None, None):
-        raise UserError("--resume RUN takes its config and its folder from RUN: omit --config and --out")
     with mesh_refused(arguments.mesh):
         config = load_config(arguments.config, overrides) if arguments.config else open_run(arguments.resume, overrides)
     again, until = stages_of(config, arguments)
@@ -74,6 +80,28 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     with shared_run(config, arguments.out, arguments.resume, again) as run:
         return train(config, run, until)
+
+
+def resumed_run(arguments: argparse.Namespace) -> Path | None:
+    """What --resume or --continue-from names, None for a new run.
+
+    Raises:
+        UserError: they name nothing that can be resumed, or another option contradicts them.
+    """
+    seed, preview = arguments.seed, arguments.continue_from
+    if preview is None and seed is not None:
+        raise UserError(f"--seed {seed}: only with --continue-from PREVIEW. A new run takes seed={seed}")
+    if preview is not None and (arguments.resume, arguments.prompts) != (None, None):
+        raise UserError("--continue-from names what is trained: omit --resume and --prompts")
+    run = arguments.resume
+    if preview is not None:
+        from threefusion.run.preview_folder import chosen_run
+
+        run = chosen_run(preview, seed)
+    if run is not None and (arguments.config, arguments.out) != (None, None):
+        option = "--resume RUN" if preview is None else "--continue-from RUN"
+        raise UserError(f"{option} takes its config and its folder from RUN: omit --config and --out")
+    return run
 
 
 def several(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -126,6 +154,7 @@ TRAIN = Verb(
         "train --config configs/quickstart.yaml seed=3 guidance.guidance_scale=20",
         'train --config configs/retexture.yaml --mesh chair.glb --prompt "a blue chair"',
         "train --resume runs/quickstart/a-red-car-1",
+        "train --continue-from runs/quickstart/preview-a-red-car-1 --seed 3",
         "train --config configs/quickstart-two-stage.yaml --until-stage coarse",
         "train --resume runs/quickstart-two-stage/a-red-car-1 --from-stage fine",
     ),

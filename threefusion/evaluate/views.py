@@ -1,4 +1,4 @@
-"""Shaded views of a mesh for evaluation."""
+"""Shaded views of a mesh or a scene for evaluation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from threefusion.camera.orbit import unlit_views
 from threefusion.camera.projection import camera_rays
+from threefusion.exporter.fidelity import unlit
 from threefusion.exporter.preview import SurfaceViews, rasterised_views
 from threefusion.exporter.topology import is_watertight, weld
 from threefusion.geometry.normals import vertex_normals
-from threefusion.types import Cameras, Mesh
+from threefusion.renderer.renderer import Renderer
+from threefusion.types import Cameras, Mesh, Scene, Want
 
 BALL = 0.7
 """Radius of the ball framed by the toy world's cameras, which contains its objects."""
@@ -62,12 +65,34 @@ def shaded_views(mesh: Mesh, cameras: Cameras) -> tuple[Float[Tensor, "B H W 3"]
     """
     fine = replace(cameras, height=SAMPLES * cameras.height, width=SAMPLES * cameras.width)
     views = surface_views(mesh, fine)
-    toward = -camera_rays(fine).directions.view(views.normal.shape)
-    shading = AMBIENT + (1 - AMBIENT) * (views.normal * toward).sum(-1, keepdim=True).clamp_min(0)
-    behind = (1 - views.mask) * BACKGROUND
-    lit = views.base_color * shading + behind
-    white = (WHITE * views.mask * shading + behind).expand_as(lit)
-    return _downsample(lit), _downsample(white)
+    color, white = lit_from_camera(views.base_color, views.normal, views.mask, fine)
+    return _downsample(color), _downsample(white)
+
+
+@torch.no_grad()
+def shaded_field_views(
+    renderer: Renderer, scene: Scene, cameras: Cameras
+) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
+    """Views of a trained scene in colour and textureless, lit and on grey as those of a mesh; no mesh is extracted."""
+    parts = []
+    for index in torch.arange(len(cameras)).split(CHUNK):
+        part = cameras.select(index)
+        render = renderer(unlit(scene), unlit_views(part).to(scene.device), Want(normals=True))
+        # a renderer without normals: as if all of the surface faced the camera
+        normal = -camera_rays(part).directions.view(render.image.shape) if render.normal is None else render.normal.float().cpu()
+        parts.append(lit_from_camera(render.image.float().cpu(), normal, render.opacity.float().cpu(), part))
+    color, white = zip(*parts, strict=True)
+    return torch.cat(color).clamp(0, 1), torch.cat(white).clamp(0, 1)
+
+
+def lit_from_camera(
+    color: Float[Tensor, "B H W 3"], normal: Float[Tensor, "B H W 3"], mask: Float[Tensor, "B H W 1"], cameras: Cameras
+) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
+    """Views in colour and textureless from unlit ones on black, whose `mask` is 1 inside the object."""
+    toward = -camera_rays(cameras).directions.view(normal.shape)
+    shading = AMBIENT + (1 - AMBIENT) * (normal * toward).sum(-1, keepdim=True).clamp_min(0)
+    behind = (1 - mask) * BACKGROUND
+    return color * shading + behind, (WHITE * mask * shading + behind).expand_as(color)
 
 
 def _downsample(image: Float[Tensor, "B h w 3"]) -> Float[Tensor, "B H W 3"]:

@@ -61,9 +61,12 @@ class BaseColor(Material):
 
 def base_color_views(renderer: Renderer, scene: Scene, batch: ViewBatch) -> FieldViews:
     """Views of the base colour, from which a mesh gets its colours."""
-    shown = Scene(scene.geometry, BaseColor(scene.material), scene.background)
-    shown.heading = scene.heading
-    return field_views(renderer, shown, batch)
+    return field_views(renderer, unlit(scene), batch)
+
+
+def unlit(scene: Scene) -> Scene:
+    """The scene in its base colour, before black."""
+    return without_background(Scene(scene.geometry, BaseColor(scene.material), scene.background), scene.heading)
 
 
 @torch.no_grad()

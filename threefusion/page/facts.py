@@ -64,3 +64,15 @@ class RunDetails:
     versions: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     """Results to open or download."""
+
+
+@dataclass(frozen=True)
+class SeedFacts:
+    """What a preview shows of a seed."""
+
+    seed: int
+    run: Path
+    picture: Path
+    """Four sides of the scene, and their normals."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """By `section.key`, as `scores.MEANINGS` explains them."""

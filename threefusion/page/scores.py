@@ -98,6 +98,11 @@ MEANINGS = {
 """By `section.key`; docs/evaluation.md has the definitions."""
 
 
+def about_score(name: str) -> str:
+    """What a number means, and which way is better."""
+    return "; ".join(filter(None, (MEANINGS[name].text, MEANINGS[name].better)))
+
+
 def numbers(result: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Finite numbers of an evaluation by `section.key`; True is 1."""
     values = {f"{section}.{key}": value for section in MEASURED for key, value in result.get(section, {}).items()}
