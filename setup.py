@@ -42,7 +42,7 @@ setup(
         "uvunwrap>=0.3,<0.4",
         "imageio>=2.34",
         "imageio-ffmpeg>=0.5",
-        "pillow>=10",
+        "pillow>=10.1",
         "rich>=13",
         "tensorboardX>=2.6",
         "wandb>=0.18",
@@ -57,6 +57,8 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
             "beartype>=0.18",
             "hypothesis>=6.100",
             "ruff>=0.6",
