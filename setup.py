@@ -54,6 +54,7 @@ setup(
         "ray": ["ray>=2.40"],
         "fast": ["openvino>=2025.1"],
         "export": ["lib3mf>=2.4", "usd-core>=25.5"],
+        "view": ["viser>=1.1,<2"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -67,6 +68,7 @@ setup(
             "openvino>=2025.1",
             "lib3mf>=2.4",
             "usd-core>=25.5",
+            "viser>=1.1,<2",
             "setuptools>=70.1",
         ],
     },

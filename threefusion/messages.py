@@ -97,6 +97,14 @@ class Logged(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Served(Message):
+    """A page shows the run while it trains."""
+
+    link: str
+    """The link to it, and below how to reach it from elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Preview(Message):
     """A picture of the scene was written."""
 

@@ -33,6 +33,7 @@ KINDS: dict[str, str] = {
     "optimizer": "threefusion.optimizer.settings",
     "exporter": "threefusion.exporter.settings",
     "logger": "threefusion.config.sections",
+    "viewer": "threefusion.viewer.settings",
 }
 """Every kind, in the order the data travels, with the module that declares its settings."""
 

@@ -14,6 +14,7 @@ from threefusion.testing import check_component, distillation, judges, scene
 SHIPPED = [(found["kind"], found["name"]) for found in components() if found["origin"] == BUILT_IN]
 SMALL = {
     "wandb": {"mode": "disabled"},
+    "viser": {"port": 0},
     "clip": {"crops": 2},
     "prompt": {"text": "a red car"},
     "mesh": {"resolution": 24, "texture_size": 64, "views": 2, "view_size": 16, "max_faces": 400},

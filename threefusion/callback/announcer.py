@@ -38,7 +38,7 @@ class Announcer(pl.Callback, Logger):
         if not trainer.is_global_zero:
             return
         self._module = module
-        self._began = self._row_began = time.monotonic()
+        self._began = self._row_began = self._now()
         self._first = self._step = self._row_step = trainer.global_step
         self._row_seconds = module.clock.seconds(0.0)
         send(Started(self.run, self.stage, self._first, last_step(trainer), self.earlier_steps, module.scene.origin))
@@ -48,7 +48,7 @@ class Announcer(pl.Callback, Logger):
         step = trainer.global_step
         if self._module is None or step == self._step or not is_heard():
             return
-        self._step, done, now = step, step - self._first, time.monotonic()
+        self._step, done, now = step, step - self._first, self._now()
         # the first step compiles kernels: it says nothing about the speed of the others
         self._warm = self._warm or now
         rate = (done - 1) / max(now - self._warm, 1e-9) if done > 1 else None
@@ -66,8 +66,12 @@ class Announcer(pl.Callback, Logger):
         weights = {name: float(weight) for name, (_, weight) in parts}
         send(Logged(self.run, self.stage, step, row, weights, rates, self._milliseconds_since_row()))
 
+    def _now(self) -> float:
+        """Seconds, of which those at a viewer are none."""
+        return time.monotonic() - self._module.clock.aside
+
     def _milliseconds_since_row(self) -> dict[str, float]:
-        now, seconds, step = time.monotonic(), self._module.clock.seconds(0.0), self._module.global_step
+        now, seconds, step = self._now(), self._module.clock.seconds(0.0), self._module.global_step
         since = {name: seconds[name] - self._row_seconds[name] for name in PHASES}
         since[OTHER] = now - self._row_began - sum(since.values())
         steps, self._row_began, self._row_step, self._row_seconds = step - self._row_step, now, step, seconds

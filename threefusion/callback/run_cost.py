@@ -31,7 +31,7 @@ class RunCost(pl.Callback):
         """Of all parts: `seconds`, `calls` of networks, noised `images`, seconds by phase, and the largest `memory` in bytes."""
         if self._module is None:
             return self.earlier
-        seconds = (time.monotonic() if self._ended is None else self._ended) - self._began
+        seconds = (time.monotonic() if self._ended is None else self._ended) - self._began - self._module.clock.aside
         now = {"seconds": seconds, **self._module.clock.seconds(seconds)}
         now |= {name: count - self._before[name] for name, count in self._counted().items()}
         memory = max(self.earlier["memory"], peak_bytes(self._module.trainer.strategy.root_device) or 0)

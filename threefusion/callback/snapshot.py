@@ -43,6 +43,8 @@ class Snapshot(pl.Callback):
     def __init__(self, run: Path, interval: int, keep: int) -> None:
         self.folder = run / "checkpoints"
         self.interval, self.keep = interval, keep
+        self.wanted = False
+        """Set to save before the next step too."""
         self._saved = -1
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -57,8 +59,10 @@ class Snapshot(pl.Callback):
         """Save when a multiple of the interval was reached (once, however many micro-batches a step has)."""
         # Lightning numbers rows by a counter that is one less after it resumed from here
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-        if trainer.global_step % self.interval == 0 and trainer.global_step != self._saved and trainer.global_step > 0:
+        due = self.wanted or trainer.global_step % self.interval == 0
+        if due and trainer.global_step != self._saved and trainer.global_step > 0:
             self.save(trainer)
+        self.wanted = False
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save the end, be it the planned one or an interruption."""

@@ -78,6 +78,8 @@ def check_process(config: RunConfig, at_once: int | None) -> None:
         )
     if isinstance(config.logger, WandbConfig):
         raise UserError("logger: wandb logs one run per process; choose csv or tensorboard for several scenes")
+    if config.viewer is not None:
+        raise UserError("viewer: a page shows a single run; leave --view and viewer out for several scenes")
 
 
 def is_single(config: RunConfig) -> bool:

@@ -23,6 +23,7 @@ from threefusion.messages import (
     PageWritten,
     ScenesEnded,
     ScenesStarted,
+    Served,
     StageEnded,
     StagesLeft,
     Started,
@@ -180,6 +181,7 @@ RESULTS: dict[type[Message], Text] = {
 REMARKS: dict[type[Message], Text] = {
     Noted: lambda message: message.text,
     Warned: lambda message: f"warning: {message.text}",
+    Served: lambda message: f"viewer: {message.link}",
     Started: starts,
     Stopping: lambda message: "\nstopping after this step and saving; press Ctrl-C again to stop at once",
     PageWritten: lambda message: f"page: {message.path}",

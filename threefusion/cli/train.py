@@ -42,6 +42,7 @@ def train_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--at-once", type=int, metavar="N", help="with --prompts: scenes that are trained at the same time (what memory holds)"
     )
+    parser.add_argument("--view", action="store_true", help="watch and steer it in a browser; short for viewer.type=viser")
     parser.add_argument("--anyway", action="store_true", help="train even if the bundled prior does not know the prompt")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
 
@@ -59,6 +60,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     arguments.resume = resumed_run(arguments)
     short = {"prompt.text": arguments.prompt, "geometry.mesh": arguments.mesh}
     overrides = [*arguments.overrides, *(f"{key}={value}" for key, value in short.items() if value is not None)]
+    overrides += ["viewer.type=viser"] * arguments.view
     if arguments.prompts is not None or (arguments.resume is not None and is_scenes(arguments.resume)):
         return several(arguments, overrides)
     if arguments.at_once is not None:

@@ -35,6 +35,8 @@ class RunConfig(Settings):
     renderer: Settings = slot("renderer", "volume")
     optimizer: Settings = slot("optimizer", "adam")
     logger: Settings = slot("logger", "csv")
+    viewer: Settings | None = slot("viewer", None)
+    """A page on which the run can be watched and steered while it trains."""
     guidance: dict[str, Any] = slots("guidance", "sds", needed=True)
     """Objectives by name; the short form `guidance: {type: sds, …}` is one called `guidance`."""
     exporters: dict[str, Settings] = slots("exporter", "mesh")

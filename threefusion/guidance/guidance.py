@@ -23,6 +23,17 @@ from threefusion.types import RenderOutput, ViewBatch, ViewTexts, Want
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a prior was shown of a batch of views and what it wanted, for people to look at; no gradients."""
+
+    noised: NoisedViews
+    noise: Float[Tensor, "B C h w"] | None
+    """The guided prediction of the noise; None where the contrast is a direction, which predicts none."""
+    gradient: Float[Tensor, "B C h w"]
+    """What was injected as the gradient of the encoded views."""
+
+
+@dataclass(frozen=True)
 class GuidanceOutput:
     """The loss of one objective on a batch of views."""
 
@@ -30,6 +41,8 @@ class GuidanceOutput:
     metrics: dict[str, Float[Tensor, ""]]
     critic_loss: Float[Tensor, ""] | None = None
     """The loss of networks that the objective trains itself, added to the total as it is; no gradient to the scene."""
+    seen: Seen | None = None
+    """None where no prior was asked, or nothing but a loss is known."""
 
 
 class Guidance(Component):
@@ -40,6 +53,8 @@ class Guidance(Component):
     """
 
     kind: ClassVar[str] = "guidance"
+    seen: Seen | None = None
+    """What its prior was shown in the last step."""
     reads_plain: ClassVar[bool] = False
     """Whether the prompt's text without a view is among the texts that it encodes, `ViewTexts.plain`."""
     cfg: GuidanceConfig

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from threefusion.guidance.contrast.contrast import Contrast
 from threefusion.guidance.denoiser import Denoiser
-from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput
+from threefusion.guidance.guidance import DiffusionGuidance, GuidanceOutput, Seen
 from threefusion.guidance.noise.noise import Noise
 from threefusion.guidance.noised import NoisedViews
 from threefusion.guidance.ode import solve
@@ -80,7 +80,8 @@ class ScoreDistillation(DiffusionGuidance):
         loss = score_distillation_loss(x, gradient)
         if image_weight := self.cfg.image_weight(views.step):
             loss = loss + image_weight * self.image_loss(image, weight, noised, combined)
-        return GuidanceOutput(loss, metrics | scores | {"t": noised.t.mean()}, self.critic_loss(noised, denoiser, views))
+        seen = Seen(noised, None if direction else combined, gradient)
+        return GuidanceOutput(loss, metrics | scores | {"t": noised.t.mean()}, self.critic_loss(noised, denoiser, views), seen)
 
     def denoiser(self, prompt: ViewTexts, views: ViewBatch, render: RenderOutput | None = None) -> Denoiser:
         """The prior with these views' prompt and the contrast at the scheduled scale and times."""

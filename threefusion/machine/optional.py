@@ -11,6 +11,7 @@ INSTALL = {
     "triton": "python -m pip install triton",
     "openvino": "python -m pip install openvino  # or 'threefusion[fast]'",
     "ray": "python -m pip install ray",
+    "viser": "python -m pip install 'viser>=1.1,<2'  # or 'threefusion[view]'",
     "nerfacc": "python -m pip install nerfacc",
     "tinycudann": "python -m pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch",
     "lib3mf": "python -m pip install lib3mf",

@@ -40,6 +40,7 @@ from threefusion.run.stages import RESUME, is_finished
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from threefusion.run.keep_settings import KeepSettings
     from threefusion.system.start import Source
     from threefusion.system.text_to_3d import TextTo3D
 
@@ -52,23 +53,27 @@ def train(config: RunConfig, run: Path, until: int | None = None, session: Sessi
     """
     from threefusion.ops.backend import choose_backend
     from threefusion.registry import build
+    from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.loggers import trackers
     from threefusion.run.trainer import silence_libraries
+    from threefusion.run.viewing import viewed
 
     silence_libraries()
     for exporter in config.exporters.values():
         build(exporter)  # a package that it lacks is named before the training, not after it
     choose_backend(config.ops.backend)
-    with writing(run), listening(*trackers(config, run)), ending(run) as codes:
+    keep = KeepSettings(run, config)
+    with writing(run), listening(*trackers(config, run)), ending(run) as codes, viewed(keep) as live:
         try:
-            code = train_stages(config, run, len(config.parts) - 1 if until is None else until, session or Session())
+            last = len(config.parts) - 1 if until is None else until
+            code = train_stages(keep, live, last, session or Session())
         except KeyboardInterrupt:  # between the steps of two stages, or in the export
             if not any(map(latest_checkpoint, stage_folders(run, config))):
                 raise
             send(Stopped(run, "", None, f"{RESUME} {run}"))
             code = 130
         finally:
-            added = add_page(run, config)
+            added = add_page(run, keep.config)
         if added and not code:
             send(PageWritten(run / PAGE))
         if not code and until is None and RUN_VARIABLE not in os.environ:
@@ -96,21 +101,22 @@ def exit_code(error: BaseException) -> int:
     return 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def train_stages(config: RunConfig, run: Path, until: int, session: Session) -> int:
+def train_stages(keep: KeepSettings, live: list[pl.Callback], until: int, session: Session) -> int:
     """Train the stages up to `until` that are not finished; returns the exit code."""
     from threefusion.run.checkpoint import load_stage
     from threefusion.system.start import Source
 
+    config, run = keep.config, keep.run
     previous, folders = None, stage_folders(run, config)
     # decided once, before other processes can differ; the last stage is trained on in any case, be it for no step
     unfinished = [index for index, folder in enumerate(folders[:-1]) if not is_finished(folder)]
     for index in range(until + 1):
-        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(config, index, run, previous, session):
+        if index >= min([*unfinished, len(folders) - 1]) and not train_stage(keep, index, previous, live, session):
             return 130
         if index < len(folders) - 1:
             # from its checkpoint, so that a resumed run starts the next stage from the very same
             with session.apart():
-                loaded, name = load_stage(config.parts[index], folders[index], previous), config.parts[index].name
+                loaded, name = load_stage(keep.config.parts[index], folders[index], previous), config.parts[index].name
             if loaded is None:
                 raise UserError(f"stage {name} ended before its first step. Raise trainer.max_time")
             previous = Source(*loaded, f"stage {name}")
@@ -119,7 +125,7 @@ def train_stages(config: RunConfig, run: Path, until: int, session: Session) -> 
     return 0
 
 
-def train_stage(config: RunConfig, index: int, run: Path, previous: Source | None, session: Session) -> bool:
+def train_stage(keep: KeepSettings, index: int, previous: Source | None, live: list[pl.Callback], session: Session) -> bool:
     """Train a stage of a run (or a run without stages) from its newest checkpoint if it has one; export after the last.
 
     Returns whether it was trained to its end, in every process alike.
@@ -127,10 +133,10 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Source | Non
     from threefusion.callback.announcer import Announcer
     from threefusion.callback.run_cost import RunCost
     from threefusion.run.cost import measured_cost
-    from threefusion.run.keep_settings import KeepSettings
     from threefusion.run.launcher import together
     from threefusion.run.trainer import friendly_oom, make_trainer
 
+    config, run = keep.config, keep.run
     stage, folder = config.parts[index], stage_folders(run, config)[index]
     make_stage_folder(folder)
     checkpoint = latest_checkpoint(folder)
@@ -139,7 +145,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Source | Non
     interrupt, run_cost, first = session.interrupt(), RunCost(), checkpoint_step(checkpoint)
     name = stage.name if config.stages else ""
     announcer = Announcer(run, name, sum(part.trainer.max_steps for part in config.parts[:index]))
-    more = [announcer, *session.callbacks(), KeepSettings(run, config), interrupt, run_cost]
+    more = [announcer, *session.callbacks(), keep, *live, interrupt, run_cost]
     trainer = make_trainer(stage, folder, more, first, digest, [announcer])
     with session.training(run), together(trainer), friendly_oom(), session.threads(small_steps(system)):
         trainer.fit(system, ckpt_path=checkpoint, weights_only=True)
@@ -153,7 +159,7 @@ def train_stage(config: RunConfig, index: int, run: Path, previous: Source | Non
         session.ends()
     if trainer.is_global_zero and not cut_short:
         with session.apart():
-            conclude(config, index, run, system, measured_cost(system, run_cost, read_report(folder)))
+            conclude(keep.config, index, run, system, measured_cost(system, run_cost, read_report(folder)))
     if interrupted and (cut_short or not is_last):
         if trainer.is_global_zero:
             session.stopped(Stopped(run, name, trainer.global_step, f"{RESUME} {run}"))

@@ -96,6 +96,7 @@ def guidance_loss(
     loss = 0.0 if objectives else 0 * render.image.sum()
     for name, (objective, weight) in objectives.items():
         output: GuidanceOutput = objective(render, prompt, batch)
+        objective.seen = output.seen
         loss = loss + weight * output.loss
         prefix = f"{name}." if named else ""
         metrics |= {name: output.loss.detach()} | {prefix + key: value for key, value in output.metrics.items()}

@@ -31,6 +31,8 @@ class PhaseClock:
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._events: deque[tuple[str, torch.cuda.Event, torch.cuda.Event]] = deque()
         self._running: dict[str, float | torch.cuda.Event] = {}
+        self.aside = 0.0
+        """Seconds that belong to no step: pauses, and what people looked at in between."""
 
     def start(self, phase: str, device: torch.device) -> None:
         """Begin `phase`."""
@@ -54,6 +56,15 @@ class PhaseClock:
         self.start(phase, device)
         yield
         self.stop(phase, device)
+
+    @contextmanager
+    def put_aside(self) -> Iterator[None]:
+        """A block between two steps that is no part of the training."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.aside += time.monotonic() - begun
 
     def seconds(self, total: float) -> dict[str, float]:
         """Seconds by phase, of all that the device has finished, and what is left of `total`."""

@@ -1,4 +1,4 @@
-"""Contracts of prompt, camera, prior, guidance, loss, optimizer and exporter."""
+"""Contracts of prompt, camera, prior, guidance, loss, optimizer, exporter, logger and viewer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from threefusion.registry import build
 from threefusion.testing.samples import image_render, sample_guidance, sample_prompt, seeded, small_scene, synthetic_render, views
 from threefusion.testing.scene import assert_finite
 from threefusion.types import RenderOutput, ViewBatch
+from threefusion.viewer.viewer import Dial, Pose, Status
 
 
 def check_prompt(cfg: Settings) -> None:
@@ -192,6 +194,27 @@ def check_logger(cfg: Settings) -> None:
         assert all(isinstance(logger, Logger) for logger in loggers), "logger: returns a list of Lightning loggers"
 
 
+def check_viewer(cfg: Settings) -> None:
+    """It serves, and takes everything that a training shows, with nobody looking."""
+    viewer, picture = build(cfg), np.zeros((4, 4, 3), np.uint8)
+    viewer.close()  # before it serves
+    try:
+        assert "://" in viewer.open(), "viewer: open() returns a link"
+        pose = Pose(np.eye(4), 0.8, 1.0)
+        for _ in range(2):  # a run has stages
+            viewer.prepare("*a* <b>title</b>", ["colour"], [Dial("guidance.t_min", 0.1, 0.0, 1.0)], pose)
+        viewer.paint(7, picture)
+        viewer.tell(Status(3, None, 0.0, note="<script>"))
+        viewer.tell(Status(3, 10, 1.0, {"render": 2.0}, {"guidance": 1.0}, {"guidance.t_min": 0.2}, True))
+        viewer.plot(np.arange(3), {"loss": np.array([1.0, np.nan, 2.0]), "empty": np.full(3, np.nan)})
+        viewer.explain({"Views": picture})
+        viewer.explain({})
+        assert viewer.take() == [], "viewer: nothing happens with nobody looking, not even when a dial follows its schedule"
+    finally:
+        viewer.close()
+        viewer.close()
+
+
 CONTRACTS: dict[str, Callable[[Settings], None]] = {
     "prompt": check_prompt,
     "camera": check_camera,
@@ -201,5 +224,6 @@ CONTRACTS: dict[str, Callable[[Settings], None]] = {
     "optimizer": check_optimizer,
     "exporter": check_exporter,
     "logger": check_logger,
+    "viewer": check_viewer,
 }
 """By kind."""
