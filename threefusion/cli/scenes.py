@@ -68,7 +68,7 @@ def check_process(config: RunConfig, at_once: int | None) -> None:
     """Refuse runs that cannot share a process.
 
     Raises:
-        UserError: they need several processes or devices, or log to W&B.
+        UserError: they need several processes or devices, log to W&B, or have a page.
     """
     if at_once is not None and at_once < 1:
         raise UserError("--at-once: at least 1")
