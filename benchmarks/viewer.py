@@ -141,7 +141,7 @@ def main() -> int:
     if arguments.browser:
         Turns.orbiter = ["node", str(ORBIT), str(arguments.browser), str(shutil.which("chromium"))]
     live.Live = Turns
-    steps = WARM + len(Turns(None, "", None, None, None).seconds) * arguments.steps * arguments.rounds + 1
+    steps = WARM + (1 + len(BARS)) * arguments.steps * arguments.rounds + 1
     overrides = [
         "viewer.type=viser",
         "viewer.port=0",
