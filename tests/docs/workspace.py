@@ -36,6 +36,8 @@ from threefusion.renderer.settings import VolumeConfig
 COPIED = ("configs", "plugins", "examples")
 TINY = ["trainer.max_steps=1", "trainer.accelerator=cpu", "output.image_size=8", "output.image_interval=1"]
 TINY += ["output.turntable_size=8", "output.turntable_frames=2"]
+SHORTER = {"render": ["--views", "2", "--size", "16"], "view": ["--port", "0"]}
+"""What is added to a command; a page that `view` serves ends at once."""
 LEFT_OUT = ("trainer.devices", "logger.mode", "logger.type=wandb", "guidance.prior.")
 """What a training in this process does without; tests/system trains with several processes and with W&B."""
 
@@ -89,8 +91,8 @@ class Workspace:
         elif verb == "plan":
             settings = [word for word in rest[1:] if not word.startswith("--")]
             rest += [*sizes(load_config(Path(rest[0]), settings)), "exporter=null", "output.image_size=8"]
-        elif verb == "render":
-            rest += ["--views", "2", "--size", "16"]
+        elif verb in SHORTER:
+            rest += SHORTER[verb]
         elif verb == "perf":
             rest = quick(rest)
         elif verb == "gallery":
@@ -180,7 +182,8 @@ def sizes(config: RunConfig) -> list[str]:
 
 def call(*words: str) -> None:
     """The program, in this process; it must succeed."""
-    assert run(list(words)) == 0, words
+    with mock.patch("threefusion.run.view.Lookout.turn", side_effect=KeyboardInterrupt):
+        assert run(list(words)) == 0, words
 
 
 def inside(module: ModuleType, folder: Path) -> bool:

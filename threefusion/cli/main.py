@@ -19,6 +19,7 @@ from threefusion.cli.preview import PREVIEW
 from threefusion.cli.results import EXPORT, RENDER
 from threefusion.cli.terminal import Terminal
 from threefusion.cli.train import TRAIN
+from threefusion.cli.view import VIEW
 from threefusion.errors import UserError, nearest
 from threefusion.machine.process import end_process, is_outermost
 from threefusion.machine.standins import use_stand_ins
@@ -96,6 +97,7 @@ VERBS = {
     "train": TRAIN,
     "render": RENDER,
     "export": EXPORT,
+    "view": VIEW,
     "bench": BENCH,
     "eval": EVAL,
     "gallery": GALLERY,
