@@ -238,7 +238,7 @@ class Ended(Message):
 Listener = Callable[[Message], object]
 
 
-class Ear:
+class Subscription:
     """A listener for as long as it works."""
 
     __slots__ = ("listener",)
@@ -246,7 +246,7 @@ class Ear:
     def __init__(self, listener: Listener) -> None:
         self.listener: Listener | None = listener
 
-    def hear(self, message: Message) -> None:
+    def deliver(self, message: Message) -> None:
         """Pass a message on. A listener that raises is named to the others and never called again."""
         if self.listener is None:
             return
@@ -256,25 +256,25 @@ class Ear:
             if (failed := self.listener) is not None:  # not if it has failed in another thread meanwhile
                 self.listener = None
                 name = getattr(failed, "__qualname__", type(failed).__qualname__)
-                text = f"{name} has failed and hears no more: {type(error).__name__}: {first_line(error)}"
-                if any(ear.listener for ear in _ears.get()):
+                text = f"{name} has failed and is not called again: {type(error).__name__}: {first_line(error)}"
+                if any(one.listener for one in _subscriptions.get()):
                     send(Warned(text))
                 else:  # nobody is left whom a message would reach
                     warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
-_ears: ContextVar[tuple[Ear, ...]] = ContextVar("listeners", default=())
+_subscriptions: ContextVar[tuple[Subscription, ...]] = ContextVar("listeners", default=())
 
 
-def is_heard() -> bool:
+def has_listeners() -> bool:
     """Whether somebody listens: what costs time to say need not be said otherwise."""
-    return bool(_ears.get())
+    return bool(_subscriptions.get())
 
 
 def send(message: Message) -> None:
     """Pass a message to all who listen, one after the other, in this thread."""
-    for ear in _ears.get():
-        ear.hear(message)
+    for one in _subscriptions.get():
+        one.deliver(message)
 
 
 @contextmanager
@@ -282,14 +282,14 @@ def listening(*listeners: Listener) -> Iterator[None]:
     """Pass messages that are sent inside the block to these listeners too, those of threads that copy its context included.
 
     A listener is called where the message is sent, between two operations of the run, which waits for it. One that raises an
-    `Exception` hears no more, and the run goes on.
+    `Exception` is not called again, and the run goes on.
 
     >>> with listening(print):
     ...     send(Noted("half of it is done"))
     Noted(text='half of it is done')
     """
-    before = _ears.set((*_ears.get(), *map(Ear, listeners)))
+    before = _subscriptions.set((*_subscriptions.get(), *map(Subscription, listeners)))
     try:
         yield
     finally:
-        _ears.reset(before)
+        _subscriptions.reset(before)

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from threefusion.messages import Message, Noted, Warned, is_heard, listening, send
+from threefusion.messages import Message, Noted, Warned, has_listeners, listening, send
 
 
 def test_messages_reach_all_listeners_of_the_block_and_nobody_after_it() -> None:
     outer: list[Message] = []
     inner: list[Message] = []
     send(Noted("before"))
-    assert not is_heard()
+    assert not has_listeners()
     with listening(outer.append):
         with listening(inner.append):
-            assert is_heard()
+            assert has_listeners()
             send(Noted("both"))
         send(Noted("one"))
     send(Noted("after"))
@@ -41,7 +41,7 @@ def test_a_listener_that_raises_is_named_once_and_dropped() -> None:
         send(Noted("first"))
         send(Noted("second"))
     name = "test_a_listener_that_raises_is_named_once_and_dropped.<locals>.Careless"
-    named = Warned(f"{name} has failed and hears no more: ValueError: no room")
+    named = Warned(f"{name} has failed and is not called again: ValueError: no room")
     assert heard == [named, Noted("first"), Noted("second")] and careless.calls == 1
 
 
@@ -52,7 +52,7 @@ def test_all_listeners_may_fail() -> None:
     def other(message: Message) -> None:
         raise KeyError(message)
 
-    with pytest.warns(RuntimeWarning, match="other has failed and hears no more: KeyError") as warned, listening(one, other):
+    with pytest.warns(RuntimeWarning, match="other has failed and is not called again") as warned, listening(one, other):
         send(Noted("first"))
         send(Noted("second"))
     assert len(warned) == 1

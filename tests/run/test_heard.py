@@ -42,7 +42,7 @@ def test_a_run_says_what_it_does_and_ends_the_same_whoever_listens(tiny: Path, t
         assert train(config, run) == 0
     assert is_same(quiet, run)
     assert [message.text for message in heard if isinstance(message, Warned)] == [
-        f"{fails_at_step_2.__qualname__} has failed and hears no more: RuntimeError: no more"
+        f"{fails_at_step_2.__qualname__} has failed and is not called again: RuntimeError: no more"
     ]
     expected = {Started: 1, Step: 4, Logged: 4, Preview: 2, Saved: 2, StepsEnded: 1, Trained: 1, Exported: 1, PageWritten: 1}
     kinds = [type(message) for message in heard]

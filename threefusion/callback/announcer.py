@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
-from threefusion.messages import Logged, Started, Step, StepsEnded, is_heard, send
+from threefusion.messages import Logged, Started, Step, StepsEnded, has_listeners, send
 from threefusion.system.objectives import active
 from threefusion.system.phases import OTHER, PHASES, per_step
 
@@ -46,7 +46,7 @@ class Announcer(pl.Callback, Logger):
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Send the step, if it is one: it may have several micro-batches."""
         step = trainer.global_step
-        if self._module is None or step == self._step or not is_heard():
+        if self._module is None or step == self._step or not has_listeners():
             return
         self._step, done, now = step, step - self._first, self._now()
         # the first step compiles kernels: it says nothing about the speed of the others
@@ -58,7 +58,7 @@ class Announcer(pl.Callback, Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Send the row, with what is not in metrics.csv, which is the same for the same run."""
         row = {name: value for name, value in metrics.items() if name != "epoch"}
-        if not row or self._module is None or not is_heard():
+        if not row or self._module is None or not has_listeners():
             return
         groups = self._module.trainer.optimizers[0].param_groups
         rates = {f"lr/{group['name']}" if len(groups) > 1 else "lr": group["lr"] for group in groups}
