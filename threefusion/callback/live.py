@@ -111,11 +111,10 @@ class Live(pl.Callback):
                     self.orders.append(event)
                 else:
                     self.onlookers.hear(event, time.monotonic())
-            now = time.monotonic()
-            for budget in (self.of_pictures, self.of_others):
-                budget.earn(now - self.left)
-            self.left = now
-            if len(self.onlookers):
+            passed, self.left = time.monotonic() - self.left, time.monotonic()
+            if len(self.onlookers):  # what is saved up while nobody looks would be spent at once
+                for budget in (self.of_pictures, self.of_others):
+                    budget.earn(passed)
                 self.draw()
                 self.inform(trainer, module)
 
