@@ -62,7 +62,7 @@ class Started(Message):
     earlier_steps: int
     """Steps of the stages before."""
     origin: str
-    """What the scene starts from, such as "from run …"; empty for one that starts from nothing."""
+    """What the scene starts from, such as "from run …"; empty for one that starts from nothing, or goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ import sys
 
 import numba
 import torch
+from threefusion.cli.terminal import Terminal
+from threefusion.messages import listening
 from threefusion.ops.numba_kernels.ray_points import ray_points
 
 def of_another(x):
@@ -20,7 +22,8 @@ def of_another(x):
 numba.njit(of_another)(1)
 print("nothing of this package is compiled", file=sys.stderr)
 rays = torch.zeros(1, 3)
-ray_points(rays, rays, torch.zeros(1), torch.zeros(1, dtype=torch.long))
+with listening(Terminal()):
+    ray_points(rays, rays, torch.zeros(1), torch.zeros(1, dtype=torch.long))
 """
 
 

@@ -29,7 +29,7 @@ def test_a_logger_that_fails_is_named_and_the_run_goes_on(tmp_path: Path, heard:
         for step in range(2):
             send(Logged(tmp_path, "", step, {"loss": 1.0}, {}, {}, {}))
     (warning,) = (message.text for message in heard if isinstance(message, Warned))
-    assert warning.endswith("FullDisk has failed and hears no more: OSError: [Errno 28] No space left on device")
+    assert warning.endswith("FullDisk has failed and is not called again: OSError: [Errno 28] No space left on device")
 
 
 def test_steps_count_on_over_the_stages_and_a_row_has_rates_and_times(tmp_path: Path) -> None:

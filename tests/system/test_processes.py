@@ -59,4 +59,4 @@ def test_two_processes_take_the_same_steps_as_one(tiny: Path, tmp_path: Path, ov
     one, two = parameters(tmp_path / "one"), parameters(tmp_path / "two")
     assert one.keys() == two.keys()
     for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=5e-6, msg=lambda text, name=name: f"{name}: {text}")

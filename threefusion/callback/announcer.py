@@ -41,7 +41,8 @@ class Announcer(pl.Callback, Logger):
         self._began = self._row_began = self._now()
         self._first = self._step = self._row_step = trainer.global_step
         self._row_seconds = module.clock.seconds(0.0)
-        send(Started(self.run, self.stage, self._first, last_step(trainer), self.earlier_steps, module.scene.origin))
+        origin = "" if self._first else module.scene.origin
+        send(Started(self.run, self.stage, self._first, last_step(trainer), self.earlier_steps, origin))
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Send the step, if it is one: it may have several micro-batches."""
