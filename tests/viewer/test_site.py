@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
 import socket
-import struct
 import time
 import urllib.error
 import urllib.request
@@ -20,11 +18,11 @@ from threefusion.viewer.guard import Guard, free_port, reachable
 from threefusion.viewer.site import Site, escaped, pose_of
 from threefusion.viewer.viewer import Left, Looked
 
-viser = pytest.importorskip("viser")
-from websockets.exceptions import InvalidStatus  # noqa: E402
-from websockets.sync.client import connect  # noqa: E402
-
-PROTOCOL = f"viser-v{viser.__version__}"
+pytest.importorskip("viser")
+import msgspec
+from page_client import break_off, camera, nonsense, websocket
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +43,6 @@ def get(url: str, **headers: str) -> tuple[int, str, dict[str, str]]:
             return answer.status, answer.read().decode(), dict(answer.headers)
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), dict(error.headers)
-
-
-def websocket(site: Site, path: str | None = None, **options):
-    """A web socket, as the page opens it."""
-    host = link(site).split("/")[2]
-    token = link(site).split("/")[3]
-    return connect(
-        f"ws://{host}/{token if path is None else path}", subprotocols=[PROTOCOL], compression=None, proxy=None, **options
-    )
-
-
-def camera(position=(2.0, 0.0, 0.0), **changes) -> bytes:
-    """The message by which a page says where it looks from."""
-    import msgspec
-
-    message = {
-        "type": "ViewerCameraMessage", "wxyz": (0.5, -0.5, -0.5, 0.5), "position": position, "fov": 0.8, "near": 0.1, "far": 10.0,
-        "image_height": 200, "image_width": 300, "look_at": (0.0, 0.0, 0.0), "up_direction": (0.0, 0.0, 1.0),
-    }  # fmt: skip
-    return msgspec.msgpack.encode(message | changes)
 
 
 def wait_for(site: Site, kind: type, seconds: float = 30.0):
@@ -105,19 +83,19 @@ def test_a_tunnel_may_have_another_port(site, host):
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost"])
 def test_web_sockets_of_other_pages_are_refused(site, origin):
     with pytest.raises(InvalidStatus, match="403"):
-        websocket(site, origin=origin)
+        websocket(link(site), origin=origin)
 
 
 def test_web_sockets_without_the_token_or_of_another_version_are_refused(site):
     with pytest.raises(InvalidStatus, match="403"):
-        websocket(site, path="")
+        websocket(link(site), path="")
     host, token = link(site).split("/")[2:4]
     with pytest.raises(InvalidStatus, match="400"):
         connect(f"ws://{host}/{token}", subprotocols=["viser-v0.0.1"], proxy=None)
 
 
 def test_somebody_comes_moves_gets_a_picture_and_goes(site):
-    with websocket(site) as page:
+    with websocket(link(site)) as page:
         page.send(camera())
         came = wait_for(site, Looked)
         assert np.allclose(came.pose.c2w[:3, 3], [2, 0, 0]) and came.pose.aspect == 1.5
@@ -131,32 +109,14 @@ def test_somebody_comes_moves_gets_a_picture_and_goes(site):
 
 
 def test_100_random_messages_and_closed_sockets_harm_nothing(site, capfd):
-    import msgspec
-
     choose = random.Random(0)
-    names = [cls.__name__ for cls in viser._messages.Message.get_subclasses()]
-    broken = [
-        lambda: camera(position=(float("nan"), 0, 0)),
-        lambda: camera(fov=choose.choice([0, -1, 1e9])),
-        lambda: camera(wxyz=(0, 0, 0, 0)),
-    ]
     for index in range(100):
-        with websocket(site) as page:
-            kind = index % 4
-            if kind == 0:
-                page.send(choose.randbytes(choose.randint(0, 300)))
-            elif kind == 1:
-                page.send(msgspec.msgpack.encode({"type": choose.choice(names), "uuid": "x", "updates": {"value": 1}}))
-            elif kind == 2:
-                page.send(choose.choice(broken)())
-            else:
-                page.send(json.dumps({"a": index}))
-            if index % 3 == 0:  # as of a browser that is killed
-                page.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                page.socket.shutdown(socket.SHUT_RDWR)
-                page.socket.close()
+        with websocket(link(site)) as page:
+            page.send(nonsense(index, choose))
+            if index % 3 == 0:
+                break_off(page)
     assert all(isinstance(event, Left) for event in site.take(0.5))
-    with websocket(site) as page:
+    with websocket(link(site)) as page:
         page.send(camera())
         wait_for(site, Looked)
     assert capfd.readouterr().err == ""
@@ -165,9 +125,7 @@ def test_100_random_messages_and_closed_sockets_harm_nothing(site, capfd):
 def test_nobody_can_ask_viser_for_a_public_address(site, monkeypatch):
     asked = []
     monkeypatch.setattr(site.server, "request_share_url", lambda: asked.append(True))
-    import msgspec
-
-    with websocket(site) as page:
+    with websocket(link(site)) as page:
         page.send(msgspec.msgpack.encode({"type": "ShareUrlRequest"}))
         page.send(camera())
         wait_for(site, Looked)

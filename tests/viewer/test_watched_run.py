@@ -165,3 +165,15 @@ def test_of_two_processes_the_first_serves_and_both_do_what_people_want(tiny, tm
     assert yaml.safe_load((tmp_path / "watched/config.yaml").read_text())["loss"]["sparsity"]["weight"] == yaml.safe_load(knots)
     assert_same(tmp_path / "plain", tmp_path / "watched")
     assert sum("viewer: scripted://" in process.errors for process in ended) == 1
+
+
+def test_stages_follow_each_other_on_the_same_page(tiny, tmp_path) -> None:
+    stages = "stages=[{steps: 2}, {steps: 3}]"
+    assert run(tiny, tmp_path / "plain", stages) == 0
+    seen = played(lambda call: [orbiting(call)])
+    assert run(tiny, tmp_path / "watched", stages, *WATCHED) == 0
+    assert [len(seen[name]) for name in ("open", "prepare", "close")] == [1, 2, 1] and len(seen["paint"]) > 3
+    folders = sorted(path.relative_to(tmp_path / "plain") for path in (tmp_path / "plain" / "stages").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert_same(tmp_path / "plain" / folder, tmp_path / "watched" / folder)
