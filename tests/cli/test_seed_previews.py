@@ -1,4 +1,4 @@
-"""A preview trains the beginning of full runs: ranked, shown, and gone on with as if nothing had been between."""
+"""A preview trains the beginning of full runs: they are ranked and shown, and go on as if they had not stopped."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class ScriptedConfig(ViewerConfig):
 
 @register("scripted")
 class Scripted(Viewer):
-    """Plays `script`, which is asked before every step and again and again in a pause, with the number of the call."""
+    """Plays `script`, called before every step and repeatedly in a pause, with the number of the call."""
 
     script: ClassVar[Script] = staticmethod(lambda call: [])
     seen: ClassVar[dict[str, list[Any]]] = {}

@@ -86,7 +86,7 @@ def test_a_budget_holds_over_time():
 def test_a_moving_camera_gets_coarse_pictures_and_a_resting_one_finer_ones():
     onlookers = Onlookers(finest=400)
     assert onlookers.next(10**9, 10**9, 0.0) is None
-    onlookers.hear(Looked(5, pose(2.0)), 0.0)
+    onlookers.handle(Looked(5, pose(2.0)), 0.0)
     assert onlookers.next(10**9, 10**9, 0.0) == (5, COARSE)
     assert onlookers.next(10, 10**9, 0.0) is None
     heights = []
@@ -97,20 +97,20 @@ def test_a_moving_camera_gets_coarse_pictures_and_a_resting_one_finer_ones():
     assert heights[0] == COARSE and heights == sorted(heights) and heights[-1] == 400
     assert onlookers.next(10**9, 10**9, 9.0, changing=False) is None
     assert onlookers.next(2 * 100**2, 2 * 100**2, 9.0) == (5, 100)  # what can never be afforded is not waited for
-    onlookers.hear(Chose("depth"), 9.0)
+    onlookers.handle(Chose("depth"), 9.0)
     assert onlookers.channel == "depth" and onlookers.next(10**9, 10**9, 9.0, changing=False) == (5, COARSE)
 
 
 def test_clients_are_drawn_in_turn():
     onlookers, drawn = Onlookers(finest=64), []
     for client in range(3):
-        onlookers.hear(Looked(client, pose()), 0.0)
+        onlookers.handle(Looked(client, pose()), 0.0)
     for step in range(6):
         client, height = onlookers.next(10**9, 10**9, float(step))
         onlookers.drew(client, height, float(step))
         drawn.append(client)
     assert drawn == [0, 1, 2, 0, 1, 2]
-    onlookers.hear(Left(1), 7.0)
+    onlookers.handle(Left(1), 7.0)
     assert len(onlookers) == 2
 
 

@@ -50,7 +50,7 @@ def assert_same(one: Path, other: Path) -> None:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for its time: a run here is short."""
-    for name in ("TOLD", "EXPLAINED"):
+    for name in ("STATUS_INTERVAL", "PRIOR_INTERVAL"):
         monkeypatch.setattr(f"threefusion.callback.live.{name}", 0.0)
 
 

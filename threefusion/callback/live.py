@@ -25,9 +25,9 @@ from threefusion.viewer.insight import pictures_of
 from threefusion.viewer.onlookers import Onlookers
 from threefusion.viewer.viewer import Pressed, Status, Turned, Viewer
 
-TOLD = 0.5
+STATUS_INTERVAL = 0.5
 """Seconds between two updates of the numbers on the page."""
-EXPLAINED = 2.0
+PRIOR_INTERVAL = 2.0
 """Seconds between two looks at what the prior wants."""
 PAUSED = 0.1
 """Seconds that a paused training waits for an event before it looks at what is to be drawn."""
@@ -69,7 +69,7 @@ class Live(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Show the scene that is trained from now on."""
-        self.left = self.told = self.explained = time.monotonic()
+        self.left = self.status_sent = self.prior_sent = time.monotonic()
         self.began, self.first = self.left - module.clock.aside, trainer.global_step
         if self.viewer is None:
             return
@@ -110,7 +110,7 @@ class Live(pl.Callback):
                 if isinstance(event, Pressed | Turned):
                     self.orders.append(event)
                 else:
-                    self.onlookers.hear(event, time.monotonic())
+                    self.onlookers.handle(event, time.monotonic())
             passed, self.left = time.monotonic() - self.left, time.monotonic()
             if len(self.onlookers):  # what is saved up while nobody looks would be spent at once
                 for budget in (self.of_pictures, self.of_others):
@@ -142,15 +142,15 @@ class Live(pl.Callback):
     def inform(self, trainer: pl.Trainer, module: Any) -> None:
         """Numbers, curves and what the prior wants, each when it is time to."""
         now = time.monotonic()
-        if self.told and self.of_others.seconds <= 0 and not self.paused:
+        if self.status_sent and self.of_others.seconds <= 0 and not self.paused:
             return
-        if now - self.told >= TOLD:
-            self.told = now
+        if now - self.status_sent >= STATUS_INTERVAL:
+            self.status_sent = now
             self.viewer.tell(self.status(trainer, module))
             if self.curves.has_news:
                 self.viewer.plot(*self.curves.take())
-        if now - self.explained >= EXPLAINED and not self.paused:
-            self.explained = now
+        if now - self.prior_sent >= PRIOR_INTERVAL and not self.paused:
+            self.prior_sent = now
             named = len(module.guidance) > 1
             self.viewer.explain(
                 {
@@ -198,7 +198,7 @@ class Live(pl.Callback):
             elif order.button in ("pause", "resume"):
                 self.paused, self.note = order.button == "pause", ""
         if orders:
-            self.told = 0.0
+            self.status_sent = 0.0
 
     def turn(self, trainer: pl.Trainer, module: Any, order: Turned) -> None:
         """Change a setting from the next step on, and keep it for a resume."""

@@ -44,7 +44,7 @@ class Onlookers:
     def __len__(self) -> int:
         return len(self.clients)
 
-    def hear(self, event: Event, now: float) -> None:
+    def handle(self, event: Event, now: float) -> None:
         """Take note of what somebody does."""
         if isinstance(event, Left):
             self.clients.pop(event.client, None)
